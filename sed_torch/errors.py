@@ -16,7 +16,7 @@
     ├── DataError             a benchmark or result file is missing, truncated or alien
     ├── SearchError           a search has nothing to search (contradictory constraints, ...)
     ├── MissingDependencyError    an optional package is not installed
-    └── CheckFailed           check(..., raise_on=...) found something at or above that severity
+    └── CheckFailedError           check(..., raise_on=...) found something at or above that severity
 
 Every message names the thing, says what was expected, and what to do.
 """
@@ -24,7 +24,7 @@ Every message names the thing, says what was expected, and what to do.
 from __future__ import annotations
 
 __all__ = [
-    "CheckFailed",
+    "CheckFailedError",
     "DataDependentError",
     "DataError",
     "GraphError",
@@ -128,7 +128,7 @@ class MissingDependencyError(SedTorchError):
         self.extra = extra
 
 
-class CheckFailed(SedTorchError):
+class CheckFailedError(SedTorchError):
     """``check(..., raise_on=...)`` found something at or above the given severity.
 
     Attributes:
