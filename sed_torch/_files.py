@@ -22,7 +22,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[s
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent or ".", prefix=f".{target.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "") as f:
+        with os.fdopen(
+            handle, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else ""
+        ) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())

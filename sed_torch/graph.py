@@ -1,0 +1,286 @@
+"""Graph: what the tracer found, frozen, typed and free of torch.
+
+One :class:`Node` an operator, in execution order, each with its shape, its module path and the line of the
+user's code it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sed_torch.errors import GraphError
+
+__all__ = ["SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter"]
+
+SCHEMA = "sed_torch.graph/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator and its result.
+
+    Attributes:
+        name: unique name.
+        op: canonical operator (``"conv"``, ``"relu"``, …), ``"input"``, ``"parameter"``, ``"constant"``, or
+            ``"unknown"`` where no rule exists.
+        target: how the model spelled it (``"conv2d"``, ``"Tensor.add_"``).
+        inputs: names of the nodes it reads, in argument order.
+        shape: sizes of the result, batch included; None for a tuple of results (see ``"item"`` nodes).
+        dtype: of the result, as in ``torch.float32`` without ``torch.``.
+        attrs: the numbers its rule needs (kernel, stride, dims, …).
+        path: dotted path of the module it ran in, ``""`` for the root.
+        source: ``file:line`` in the user's code, or None.
+    """
+
+    name: str
+    op: str
+    target: str = ""
+    inputs: tuple[str, ...] = ()
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+    source: str | None = None
+
+    @property
+    def numel(self) -> int:
+        """Entries of the result, 0 for a tuple of results."""
+        return math.prod(self.shape) if self.shape is not None else 0
+
+    def __str__(self) -> str:
+        shape = "×".join(map(str, self.shape)) if self.shape is not None else "…"
+        attrs = " ".join(f"{k}={_short(v)}" for k, v in self.attrs.items())
+        reads = f" ← {', '.join(self.inputs)}" if self.inputs else ""
+        return f"{self.name:<28} {self.op:<14} {shape:<18} {attrs}{reads}".rstrip()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "×".join(_short(v) for v in value) if value else "()"
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the model.
+
+    Attributes:
+        name: dotted name, as in ``named_parameters()``.
+        shape: sizes.
+        dtype: without ``torch.``.
+        trainable: ``requires_grad``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    trainable: bool = True
+
+    @property
+    def numel(self) -> int:
+        """Entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """A module of the model.
+
+    Attributes:
+        path: dotted path, ``""`` for the root.
+        type: class name.
+        calls: how many times the forward called it.
+    """
+
+    path: str
+    type: str
+    calls: int = 0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators of a model in execution order.
+
+    Attributes:
+        nodes: the nodes; inputs of each come before it.
+        outputs: names of the nodes that the forward returns.
+        name: the model's class or reference.
+        parameters: all parameters of the model, used or not.
+        modules: all modules of the model, called or not.
+        batch: size of the batch dimension (dimension 0 of the first input).
+        frontend: how it was traced: ``"fx"``, ``"export"``, or ``"fx+leaf"`` with opaque leaves.
+        assumed: what was not given and had to be assumed, in words.
+
+    Raises:
+        GraphError: if a node reads a later one or names repeat.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    name: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    modules: tuple[ModuleInfo, ...] = ()
+    batch: int = 1
+    frontend: str = "fx"
+    assumed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        try:
+            return self.nodes[self.index[name]]
+        except KeyError:
+            raise GraphError(f"graph {self.name!r} has no node named {name!r}") from None
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """Place of each node by name."""
+        return {n.name: i for i, n in enumerate(self.nodes)}
+
+    def check(self) -> None:
+        """Raise :class:`GraphError` if an invariant is broken."""
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.name in seen:
+                raise GraphError(f"graph {self.name!r}: two nodes are named {node.name!r}")
+            missing = [i for i in node.inputs if i not in seen]
+            if missing:
+                raise GraphError(f"node {node.name!r} reads {missing[0]!r}, which is not computed before it")
+            seen.add(node.name)
+        for name in self.outputs:
+            if name not in seen:
+                raise GraphError(f"graph {self.name!r}: output {name!r} names no node")
+
+    @cached_property
+    def live(self) -> frozenset[str]:
+        """Names of the nodes on a path from an input to an output."""
+        reached: set[str] = set()
+        for node in self.nodes:
+            if node.op == "input" or any(i in reached for i in node.inputs):
+                reached.add(node.name)
+        return frozenset(reached & self.needed)
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """Names of the nodes that an output depends on."""
+        needed = set(self.outputs)
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return frozenset(needed)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the structure: equal for equal graphs, whatever their names and source lines."""
+        place = self.index
+        digest = hashlib.sha256()
+        for n in self.nodes:
+            row = (n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path)
+            digest.update(json.dumps(row, default=str).encode())
+        digest.update(json.dumps([place[o] for o in self.outputs]).encode())
+        digest.update(json.dumps([(p.name, p.shape) for p in self.parameters]).encode())
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        shown = [n for n in self.nodes if n.op != "parameter"]
+        head = f"Graph {self.name or '(unnamed)'}: {len(self.nodes)} nodes, frontend {self.frontend}"
+        return "\n".join([head, *_folded(shown), f"outputs: {', '.join(self.outputs)}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a schema version; :meth:`from_dict` reads it back."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "batch": self.batch,
+            "frontend": self.frontend,
+            "assumed": list(self.assumed),
+            "nodes": [dataclasses.asdict(n) for n in self.nodes],
+            "outputs": list(self.outputs),
+            "parameters": [dataclasses.asdict(p) for p in self.parameters],
+            "modules": [dataclasses.asdict(m) for m in self.modules],
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """:meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Graph:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            GraphError: for another schema or malformed content.
+        """
+        if data.get("schema") != SCHEMA:
+            raise GraphError(f"expected schema {SCHEMA!r}, found {data.get('schema')!r}")
+        try:
+            return cls(
+                nodes=tuple(Node(**{k: _frozen(v) for k, v in n.items()}) for n in data["nodes"]),
+                outputs=tuple(data["outputs"]),
+                name=data["name"],
+                parameters=tuple(
+                    Parameter(**{k: _frozen(v) for k, v in p.items()}) for p in data["parameters"]
+                ),
+                modules=tuple(ModuleInfo(**m) for m in data["modules"]),
+                batch=int(data["batch"]),
+                frontend=data["frontend"],
+                assumed=tuple(data["assumed"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise GraphError(f"malformed graph: {type(error).__name__}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _frozen(v) for k, v in value.items()}
+    return value
+
+
+def _folded(nodes: list[Node]) -> Iterator[str]:
+    """One line a node; runs of blocks that differ in their index only are shown once, with their count."""
+    blocks: list[tuple[str, list[Node]]] = []
+    for node in nodes:
+        key = _block_of(node.path)
+        if blocks and blocks[-1][0] == key:
+            blocks[-1][1].append(node)
+        else:
+            blocks.append((key, [node]))
+    i = 0
+    while i < len(blocks):
+        shape = _outline(blocks[i][1])
+        j = i + 1
+        while j < len(blocks) and blocks[i][0] and _outline(blocks[j][1]) == shape:
+            j += 1
+        count = j - i
+        if count > 1:
+            yield f"  {blocks[i][0]} … {blocks[j - 1][0]}  ×{count}"
+        for node in blocks[i][1]:
+            yield f"  {node}"
+        i = j
+
+
+def _block_of(path: str) -> str:
+    """The path up to its last numeric name: the repeated block that the node belongs to."""
+    names = path.split(".")
+    places = [i for i, name in enumerate(names) if name.isdigit()]
+    return ".".join(names[: places[0] + 1]) if places else ""
+
+
+def _outline(nodes: list[Node]) -> list[Any]:
+    return [(n.op, n.shape, sorted((k, str(v)) for k, v in n.attrs.items())) for n in nodes]

@@ -1,0 +1,217 @@
+"""Module + input shapes → :class:`~sed_torch.graph.Graph`. The only part that uses ``torch.fx``.
+
+Front-ends, in this order, the one used is named in ``Graph.frontend``:
+
+``fx``
+    The forward is followed on ``meta`` tensors and recorded as a ``torch.fx.Graph`` (:mod:`.recorder`).
+``export``
+    ``torch.export.export(strict=False)`` on ``meta`` tensors (:mod:`.exporting`).
+``fx+leaf``
+    As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its parameters count as not covered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
+from sed_torch.graph import Graph
+from sed_torch.tracing.convert import to_graph
+from sed_torch.tracing.inputs import Inputs, resolve_inputs
+from sed_torch.tracing.recorder import LostValueError, Recorder
+from sed_torch.tracing.shadow import Shadow, unwrap
+
+__all__ = ["Frontend", "trace"]
+
+Frontend = Literal["auto", "fx", "export"]
+
+
+def trace(
+    model: nn.Module,
+    *,
+    input_size: Any = None,
+    input_data: Any = None,
+    frontend: Frontend = "auto",
+    ignore_modules: Sequence[str] = (),
+) -> Graph:
+    """The computational graph of a module, without running it on data.
+
+    The model may live on any device, in any mode and dtype; it is left exactly as found. It is read as in
+    evaluation mode.
+
+    Args:
+        model: the module. DataParallel, DDP and ``torch.compile`` wrappers are looked through.
+        input_size: size with batch dimension, a sequence of sizes, or a mapping by argument name.
+        input_data: a tensor, tuple or dict; only its shapes and dtypes are used.
+        frontend: ``"fx"``, ``"export"``, or ``"auto"`` for the first that works.
+        ignore_modules: dotted paths of submodules to treat as one opaque node.
+
+    Raises:
+        ModelError: the module cannot be read as it is.
+        InputError: the input is missing or malformed.
+        TraceError: the forward could not be followed; the message tells where.
+    """
+    model = unwrap(model)
+    if frontend not in ("auto", "fx", "export"):
+        raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")
+    _check_ignored(model, ignore_modules)
+    inputs = resolve_inputs(model, input_size, input_data)
+    if frontend == "export":
+        return _export(model, inputs)
+    try:
+        return _record(model, inputs, ignore_modules)
+    except TraceError as error:
+        if frontend == "fx":
+            raise
+        return _fall_back(model, inputs, ignore_modules, error)
+
+
+def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
+    known = dict(model.named_modules())
+    for path in paths:
+        if path not in known or not path:
+            raise InputError(
+                f"ignore_modules names {path!r}, which is no submodule of {type(model).__name__}"
+            )
+
+
+def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), frontend: str = "fx") -> Graph:
+    from sed_torch.tracing.leaves import leaf_modules
+
+    shadow = Shadow(model)
+    recorder = Recorder(shadow)
+    args = _placeholders(recorder, inputs.args, "x")
+    kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
+    try:
+        with torch.no_grad(), leaf_modules(recorder, leaves), recorder:
+            result = shadow.root(*args, **kwargs)
+        recorder.output(_tensors_in(result))
+    except TraceError as error:
+        raise _with_table(error, recorder, model) from error.__cause__
+    except LostValueError as error:
+        raise _with_table(TraceError(f"the fx front-end lost track: {error}"), recorder, model) from error
+    except SedTorchError:
+        raise
+    except RecursionError as error:
+        raise TraceError(
+            f"the forward of {type(model).__name__} recurses too deeply to be followed"
+        ) from error
+    except Exception as error:
+        raise _with_table(_from_user_code(error, model), recorder, model) from error
+    ops = frontend if not recorder.opaque else "fx+leaf"
+    return to_graph(
+        recorder.graph,
+        model,
+        batch=_batch(inputs),
+        frontend=ops,
+        assumed=inputs.assumed,
+        calls=recorder.calls or None,
+    )
+
+
+def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:
+    if isinstance(value, Tensor):
+        return recorder.placeholder(value, name)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_placeholders(recorder, v, f"{name}{i}") for i, v in enumerate(value))
+    if isinstance(value, dict):
+        return {k: _placeholders(recorder, v, str(k)) for k, v in value.items()}
+    return value
+
+
+def _batch(inputs: Inputs) -> int:
+    first = next(iter(_tensors_in((inputs.args, dict(inputs.kwargs)))), None)
+    return int(first.shape[0]) if first is not None and first.dim() > 1 else 1
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in _tensors_in(v)]
+    if isinstance(value, (tuple, list)):
+        return [t for v in value for t in _tensors_in(v)]
+    if hasattr(value, "__dataclass_fields__"):
+        return [t for name in value.__dataclass_fields__ for t in _tensors_in(getattr(value, name))]
+    return []
+
+
+def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> TraceError:
+    """The same error with the graph up to the failing node, its last lines in the message."""
+    try:
+        recorder.graph.output(())
+        table = str(to_graph(recorder.graph, model, batch=1, frontend="fx"))
+    except Exception:  # the table is a courtesy; it must not hide the error it illustrates
+        table = ""
+    lines = [line for line in table.splitlines()[1:-1] if line.strip()]
+    text = str(error)
+    if lines:
+        text += "\nThe last operators that were followed:\n" + "\n".join(lines[-5:])
+    return type(error)(
+        text, module_path=error.module_path, source=error.source, frontends=error.frontends, table=table
+    )
+
+
+def _from_user_code(error: Exception, model: nn.Module) -> TraceError:
+    source = None
+    tb = error.__traceback__
+    while tb is not None:
+        name = tb.tb_frame.f_code.co_filename
+        if not name.startswith((torch.__path__[0], "<")) and "sed_torch" not in tb.tb_frame.f_globals.get(
+            "__name__", ""
+        ):
+            source = f"{name}:{tb.tb_lineno}"
+        tb = tb.tb_next
+    where = f" at {source}" if source else ""
+    return TraceError(
+        f"the forward of {type(model).__name__} raised {type(error).__name__}{where}: {error}", source=source
+    )
+
+
+def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: TraceError) -> Graph:
+    """export, then the offending submodule as an opaque leaf; else the first error with all reasons."""
+    from sed_torch.errors import ShapeError
+
+    reasons = [("fx", _first_line(error))]
+    if isinstance(error, ShapeError):
+        raise error  # a shape that does not fit does not fit elsewhere either
+    if not ignored:
+        try:
+            return _export(model, inputs)
+        except TraceError as second:
+            reasons.append(("export", _first_line(second)))
+    leaf = error.module_path
+    tried = set(ignored)
+    last = error
+    while leaf and leaf not in tried:
+        tried.add(leaf)
+        try:
+            return _record(model, inputs, tuple(tried))
+        except TraceError as third:
+            reasons.append((f"leaf {leaf}", _first_line(third)))
+            last = third
+            leaf = third.module_path if third.module_path not in tried else leaf.rpartition(".")[0]
+    kind = type(error) if isinstance(error, (DataDependentError, ShapeError)) else TraceError
+    tail = "".join(f"\n  {name}: {why}" for name, why in reasons[1:])
+    raise kind(
+        f"{error}" + (f"\nOther front-ends:{tail}" if tail else ""),
+        module_path=error.module_path,
+        source=error.source,
+        frontends=tuple(reasons),
+        table=error.table,
+    ) from last
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+def _export(model: nn.Module, inputs: Inputs) -> Graph:
+    from sed_torch.tracing.exporting import export_graph
+
+    fx_graph = export_graph(model, inputs)
+    return to_graph(fx_graph, model, batch=_batch(inputs), frontend="export", assumed=inputs.assumed)

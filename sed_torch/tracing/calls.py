@@ -1,0 +1,346 @@
+"""From a recorded call to the numbers that its rule needs.
+
+Both front-ends (torch functions, ATen operators) arrive here; where their signatures differ it is said.
+Arguments that are ``fx.Node`` s carry their shape in ``node.meta["shape"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch.fx
+
+from sed_torch.ops import Op
+
+__all__ = ["read_attrs"]
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+Attrs = dict[str, Any]
+
+
+def read_attrs(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """The numbers of one call, as plain ints and tuples. Empty where the rule needs none."""
+    reader = _READERS.get(op.rule)
+    return reader(op, spelling, args, kwargs) if reader is not None else {}
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Shape of the tensor behind an argument."""
+    return tuple(value.meta["shape"]) if isinstance(value, torch.fx.Node) else ()
+
+
+def _arg(args: Args, kwargs: Kwargs, place: int, name: str, default: Any = None) -> Any:
+    if len(args) > place:
+        return args[place]
+    return kwargs.get(name, default)
+
+
+def _tensor(args: Args, kwargs: Kwargs, place: int = 0, names: Sequence[str] = ("input", "self", "x")) -> Any:
+    if len(args) > place:
+        return args[place]
+    return next((kwargs[n] for n in names if n in kwargs), None)
+
+
+def _ints(value: Any, n: int) -> tuple[int, ...]:
+    if isinstance(value, (tuple, list)):
+        values = tuple(int(v) for v in value)
+        return (
+            values * n
+            if len(values) == 1
+            else values[:n]
+            if len(values) >= n
+            else values + (1,) * (n - len(values))
+        )
+    return (int(value),) * n
+
+
+def _conv(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    if op.name == "deform_conv":
+        weight = next(
+            a for a in args if isinstance(a, torch.fx.Node) and len(shape_of(a)) == 4 and a is not args[0]
+        )
+        return _deform(args, kwargs, shape_of(args[0]))
+    weight = shape_of(_arg(args, kwargs, 1, "weight"))
+    n = len(weight) - 2
+    general = spelling in ("convolution", "_convolution")
+    stride = _ints(_arg(args, kwargs, 3, "stride", 1), n)
+    dilation = _ints(_arg(args, kwargs, 5, "dilation", 1), n)
+    groups = int(_arg(args, kwargs, 8 if general else 6, "groups", 1))
+    if general and _arg(args, kwargs, 6, "transposed", False):
+        return _transposed(weight, stride, dilation, groups)
+    return {
+        "window": weight[2:],
+        "stride": stride,
+        "dilation": dilation,
+        "c_in": weight[1],
+        "c_out": weight[0],
+        "groups": groups,
+    }
+
+
+def _deform(args: Args, kwargs: Kwargs, x: tuple[int, ...]) -> Attrs:
+    """torchvision.ops: (input, weight, offset, mask, bias, stride_h, stride_w, pad, pad, dil_h, dil_w, groups, …)."""
+    weight = shape_of(args[1])
+    numbers = [a for a in args if isinstance(a, int) and not isinstance(a, bool)]
+    stride = tuple(numbers[0:2]) if len(numbers) >= 2 else (1, 1)
+    dilation = tuple(numbers[4:6]) if len(numbers) >= 6 else (1, 1)
+    groups = max(1, x[1] // weight[1])
+    return {
+        "window": weight[2:],
+        "stride": stride,
+        "dilation": dilation,
+        "c_in": weight[1],
+        "c_out": weight[0],
+        "groups": groups,
+    }
+
+
+def _conv_transpose(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    weight = shape_of(_arg(args, kwargs, 1, "weight"))
+    n = len(weight) - 2
+    stride = _ints(_arg(args, kwargs, 3, "stride", 1), n)
+    groups = int(_arg(args, kwargs, 6, "groups", 1))
+    return _transposed(weight, stride, _ints(_arg(args, kwargs, 7, "dilation", 1), n), groups)
+
+
+def _transposed(
+    weight: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int
+) -> Attrs:
+    return {
+        "window": weight[2:],
+        "stride": stride,
+        "dilation": dilation,
+        "c_in": weight[0] // groups,
+        "c_out": weight[1] * groups,
+        "groups": groups,
+        "transposed": True,
+    }
+
+
+def _linear(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    if op.name == "bilinear":
+        weight = shape_of(_arg(args, kwargs, 2, "weight"))
+        return {"c_in": weight[1] * weight[2], "c_out": weight[0]}
+    weight = shape_of(_arg(args, kwargs, 1, "weight"))
+    return {"c_in": weight[-1], "c_out": weight[0] if len(weight) > 1 else 1}
+
+
+def _pool(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    n = next((int(c) for c in reversed(spelling.replace("_with_indices", "")) if c.isdigit()), None)
+    digits = [c for c in spelling if c.isdigit()]
+    n = int(digits[0]) if digits else 2
+    first = 2 if op.name == "lp_pool" else 1
+    kernel = _ints(_arg(args, kwargs, first, "kernel_size"), n)
+    stride = _arg(args, kwargs, first + 1, "stride")
+    stride = kernel if stride in (None, (), []) else _ints(stride, n)
+    dilation = _ints(_arg(args, kwargs, 4, "dilation", 1), n) if op.name == "max_pool" else (1,) * n
+    return {"window": kernel, "stride": stride, "dilation": dilation}
+
+
+def _adaptive(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    digits = [c for c in spelling if c.isdigit()]
+    return {"axes": int(digits[0]) if digits else 2}
+
+
+def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    rank = len(shape_of(_tensor(args, kwargs)))
+    place = 2 if op.name in ("norm", "quantile", "cosine_similarity", "pairwise_distance") else 1
+    names = ("dim", "axis", "dims")
+    dim = args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
+    if isinstance(dim, bool) or isinstance(dim, torch.fx.Node):
+        dim = None
+    if op.name == "cosine_similarity" and dim is None:
+        dim = 1
+    if isinstance(dim, int):
+        dim = (dim,)
+    keep = kwargs.get("keepdim", any(a is True for a in args[place + 1 :]))
+    dims = tuple(range(rank)) if not dim else tuple(sorted({int(d) % max(rank, 1) for d in dim}))
+    return {"dims": dims, "keepdim": bool(keep)}
+
+
+def _cat(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    tensors = _arg(args, kwargs, 0, "tensors") or ()
+    rank = max((len(shape_of(t)) for t in tensors), default=1)
+    fixed = {"hstack": 1 if rank > 1 else 0, "vstack": 0, "dstack": 2}
+    default = kwargs.get("axis", 0)
+    dim = fixed[op.name] if op.name in fixed else int(_arg(args, kwargs, 1, "dim", default))
+    return {"dim": dim % (rank + (op.name == "stack"))}
+
+
+def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    rank = len(shape_of(_tensor(args, kwargs)))
+    order = list(range(rank))
+    if spelling in ("T", "t", "H"):
+        order.reverse()
+    elif spelling in ("mT", "mH", "adjoint"):
+        order[-1], order[-2] = order[-2], order[-1]
+    elif op.name == "transpose":
+        a = int(_arg(args, kwargs, 1, "dim0", kwargs.get("axis0", 0))) % rank
+        b = int(_arg(args, kwargs, 2, "dim1", kwargs.get("axis1", 1))) % rank
+        order[a], order[b] = order[b], order[a]
+    elif spelling in ("movedim", "moveaxis"):
+        order = _moved(rank, _arg(args, kwargs, 1, "source"), _arg(args, kwargs, 2, "destination"))
+    else:
+        dims = _arg(args, kwargs, 1, "dims")
+        dims = dims if isinstance(dims, (tuple, list)) else args[1:]
+        order = [int(d) % rank for d in dims]
+    return {"order": tuple(order)}
+
+
+def _moved(rank: int, source: Any, destination: Any) -> list[int]:
+    sources = [int(s) % rank for s in (source if isinstance(source, (tuple, list)) else (source,))]
+    places = [
+        int(d) % rank for d in (destination if isinstance(destination, (tuple, list)) else (destination,))
+    ]
+    rest = iter(d for d in range(rank) if d not in sources)
+    at = dict(zip(places, sources, strict=True))
+    return [at[i] if i in at else next(rest) for i in range(rank)]
+
+
+def _slice(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """``dims``: for each result dimension, (source dimension or -1 for a new one, step)."""
+    x = _tensor(args, kwargs)
+    rank = len(shape_of(x))
+    whole = [(d, 1) for d in range(rank)]
+    if spelling == "__getitem__":
+        return {"dims": _indexed(rank, args[1], shape_of(x))}
+    if spelling == "index":
+        return {"dims": _indexed(rank, tuple(slice(None) if i is None else i for i in args[1]), shape_of(x))}
+    if spelling == "slice":
+        dim = int(_arg(args, kwargs, 1, "dim", 0)) % rank
+        whole[dim] = (dim, int(_arg(args, kwargs, 4, "step", 1)))
+    elif op.name in ("select", "unbind"):
+        dim = int(_arg(args, kwargs, 1, "dim", 0)) % max(rank, 1)
+        whole = [w for w in whole if w[0] != dim]
+    elif op.name in ("diagonal", "take", "masked_select", "roi"):
+        return {}
+    return {"dims": tuple(whole)}
+
+
+def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    items = list(index) if isinstance(index, (tuple, list)) else [index]
+    if isinstance(index, list) and all(isinstance(i, (int, bool)) for i in index):
+        items = [index]  # x[[0, 2, 1]] is one advanced index
+    consumed = sum(1 for i in items if i is not None and i is not Ellipsis and not isinstance(i, bool))
+    dims: list[tuple[int, int]] = []
+    source, advanced = 0, False
+    if Ellipsis not in [i for i in items if not isinstance(i, torch.fx.Node)]:
+        items.append(Ellipsis)
+    for item in items:
+        if item is None or isinstance(item, bool):
+            dims.append((-1, 1))
+        elif item is Ellipsis:
+            dims.extend((d, 1) for d in range(source, source + rank - consumed))
+            source += rank - consumed
+        elif isinstance(item, int):
+            source += 1
+        elif isinstance(item, slice):
+            dims.append((source, int(item.step) if isinstance(item.step, int) else 1))
+            source += 1
+        else:
+            index_rank = len(shape_of(item)) if isinstance(item, torch.fx.Node) else 1
+            if not advanced:
+                dims.extend([(source, 1)] + [(-1, 1)] * (index_rank - 1) if index_rank else [])
+            advanced = True
+            source += 1
+    return tuple(dims)
+
+
+def _pixel(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    for name in ("upscale_factor", "downscale_factor"):
+        if name in kwargs:
+            return {"factor": int(kwargs[name])}
+    return {"factor": int(args[1])}
+
+
+def _matmul(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    if op.name == "einsum":
+        equation = next(a for a in (*args, *kwargs.values()) if isinstance(a, str))
+        return {"equation": equation.replace(" ", "")}
+    if op.name == "tensordot":
+        dims = _arg(args, kwargs, 2, "dims", 2)
+        ranks = [len(shape_of(a)) for a in args[:2]]
+        if isinstance(dims, int):
+            a_dims, b_dims = list(range(ranks[0] - dims, ranks[0])), list(range(dims))
+        else:
+            a_dims, b_dims = ([d % r for d in ds] for ds, r in zip(dims, ranks, strict=True))
+        return {"equation": _dot_equation(ranks[0], ranks[1], a_dims, b_dims)}
+    return {"added": op.name in ("addmm", "baddbmm")}
+
+
+def _dot_equation(rank_a: int, rank_b: int, a_dims: list[int], b_dims: list[int]) -> str:
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    a = [next(letters) for _ in range(rank_a)]
+    b = [a[a_dims[b_dims.index(i)]] if i in b_dims else next(letters) for i in range(rank_b)]
+    shared = {a[i] for i in a_dims}
+    return f"{''.join(a)},{''.join(b)}->{''.join(c for c in a + b if c not in shared)}"
+
+
+def _multi_head(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    out_proj = next((a for a in (_arg(args, kwargs, 11, "out_proj_weight"),) if a is not None), None)
+    embed = shape_of(args[0])[-1]
+    return {
+        "embed": embed,
+        "heads": int(_arg(args, kwargs, 4, "num_heads", 1)),
+        "k_in": shape_of(_arg(args, kwargs, 1, "key"))[-1],
+        "v_in": shape_of(_arg(args, kwargs, 2, "value"))[-1],
+        "out": shape_of(out_proj)[0] if out_proj is not None else embed,
+    }
+
+
+def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    gates = {"lstm": 4, "gru": 3}.get(op.name.split("_")[0], 1)
+    if op.name.endswith("_cell"):
+        w_ih, w_hh = shape_of(args[2]), shape_of(args[3])
+        return {
+            "gates": gates,
+            "hidden": w_hh[1],
+            "layers": ((w_ih[1], w_hh[1]),),
+            "directions": 1,
+            "cell": True,
+        }
+    weights = [shape_of(w) for w in args[2]] if len(args) > 2 and isinstance(args[2], (tuple, list)) else []
+    flags = [a for a in args if isinstance(a, bool)]
+    matrices = [w for w in weights if len(w) == 2]
+    bidirectional = bool(flags[2]) if len(flags) > 2 else False
+    per = 2 if len(matrices) % 3 or not _projected(matrices) else 3
+    layers = tuple((matrices[i][1], matrices[i + 1][1]) for i in range(0, len(matrices) - 1, per))
+    hidden = matrices[0][0] // gates if matrices else 0
+    return {
+        "gates": gates,
+        "hidden": hidden,
+        "layers": layers,
+        "directions": 2 if bidirectional else 1,
+        "cell": False,
+    }
+
+
+def _projected(matrices: list[tuple[int, ...]]) -> bool:
+    """LSTM with projections: every third matrix maps hidden to a smaller output."""
+    return len(matrices) >= 3 and matrices[2][0] < matrices[0][0] and matrices[2][0] == matrices[1][1]
+
+
+def _embedding(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    return {"bag": op.name == "embedding_bag"}
+
+
+_READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attrs]] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "linear": _linear,
+    "pool": _pool,
+    "adaptive_pool": _adaptive,
+    "reduce": _reduce,
+    "cat": _cat,
+    "stack": _cat,
+    "permute": _permute,
+    "slice": _slice,
+    "pixel_shuffle": _pixel,
+    "pixel_unshuffle": _pixel,
+    "matmul": _matmul,
+    "multi_head_attention": _multi_head,
+    "recurrent": _recurrent,
+    "embedding": _embedding,
+}

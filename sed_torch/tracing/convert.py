@@ -1,0 +1,138 @@
+"""``torch.fx.Graph`` → :class:`~sed_torch.graph.Graph`: names become canonical, tensors become shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch.fx
+from torch import nn
+
+from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
+from sed_torch.ops import Op, canonical, lookup
+from sed_torch.tracing.calls import read_attrs
+
+__all__ = ["to_graph"]
+
+_ZEROED = ("mul", "div")
+
+
+def to_graph(
+    fx_graph: torch.fx.Graph,
+    model: nn.Module,
+    *,
+    batch: int,
+    frontend: str,
+    assumed: tuple[str, ...] = (),
+    calls: Mapping[str, int] | None = None,
+) -> Graph:
+    """The graph of ``model`` as recorded in ``fx_graph``.
+
+    Every fx node carries ``meta["shape"]``, ``meta["path"]``, ``meta["source"]`` and, for calls,
+    ``meta["spelling"]``.
+    """
+    nodes: list[Node] = []
+    outputs: tuple[str, ...] = ()
+    for fx_node in fx_graph.nodes:
+        if fx_node.op == "output":
+            outputs = tuple(dict.fromkeys(n.name for n in _nodes_in(fx_node.args)))
+        else:
+            nodes.append(_node(fx_node))
+    counts = _call_counts(nodes) if calls is None else calls
+    return Graph(
+        nodes=tuple(nodes),
+        outputs=outputs,
+        name=type(model).__name__,
+        parameters=tuple(
+            Parameter(n, tuple(p.shape), _dtype(p.dtype), p.requires_grad)
+            for n, p in model.named_parameters()
+        ),
+        modules=tuple(ModuleInfo(p, type(m).__name__, counts.get(p, 0)) for p, m in model.named_modules()),
+        batch=batch,
+        frontend=frontend,
+        assumed=assumed,
+    )
+
+
+def _call_counts(nodes: list[Node]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for path in {n.path for n in nodes if n.op not in ("parameter", "constant")}:
+        names = path.split(".") if path else []
+        for i in range(len(names) + 1):
+            counts.setdefault(".".join(names[:i]), 1)
+    return counts
+
+
+def _node(fx_node: torch.fx.Node) -> Node:
+    shape = fx_node.meta.get("shape")
+    value = fx_node.meta.get("val")
+    common: dict[str, Any] = {
+        "name": fx_node.name,
+        "shape": shape,
+        "dtype": _dtype(value.dtype) if value is not None else "",
+        "path": fx_node.meta.get("path", ""),
+        "source": fx_node.meta.get("source"),
+    }
+    if fx_node.op == "placeholder":
+        return Node(op="input", target=str(fx_node.target), **common)
+    if fx_node.op == "get_attr":
+        is_parameter = fx_node.meta.get("parameter") is not None
+        return Node(op="parameter" if is_parameter else "constant", target=str(fx_node.target), **common)
+    return _call(fx_node, common)
+
+
+def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
+    spelling: str = fx_node.meta["spelling"]
+    inputs = tuple(n.name for n in _nodes_in((fx_node.args, fx_node.kwargs)))
+    op = fx_node.meta.get("op") or lookup(spelling)
+    if op is None:
+        return Node(op="unknown", target=spelling, inputs=inputs, **common)
+    name = _refined(op, inputs, fx_node)
+    if op.rule == "zero":
+        return Node(op=name, target=spelling, inputs=(), attrs={"of": inputs} if inputs else {}, **common)
+    if name == "zero":
+        return Node(op="zero", target=spelling, inputs=(), attrs={"of": inputs}, **common)
+    if op.rule == "item":
+        return Node(
+            op="item", target=spelling, inputs=inputs, attrs={"index": int(fx_node.args[1])}, **common
+        )  # type: ignore[arg-type]
+    attrs = fx_node.meta.get("attrs")
+    if attrs is None:
+        attrs = read_attrs(op, canonical(spelling), fx_node.args, fx_node.kwargs)
+    if attrs.get("transposed"):
+        name = "conv_transpose"
+    return Node(op=name, target=spelling, inputs=inputs, attrs=attrs, **common)
+
+
+def _refined(op: Op, inputs: tuple[str, ...], fx_node: torch.fx.Node) -> str:
+    """Spellings whose meaning depends on the arguments."""
+    if op.name in ("max", "min") and len(inputs) == 2:
+        return "maximum" if op.name == "max" else "minimum"
+    if op.name in _ZEROED and len(fx_node.args) == 2:
+        factor = fx_node.args[1] if op.name == "mul" or isinstance(fx_node.args[0], torch.fx.Node) else None
+        if op.name == "mul" and _is_zero(factor):
+            return "zero"
+        if op.name == "mul" and _is_zero(fx_node.args[0]):
+            return "zero"
+    return op.name
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
+
+
+def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
+    if isinstance(value, torch.fx.Node):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for v in value:
+            yield from _nodes_in(v)
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from _nodes_in(v)
+    elif isinstance(value, slice):
+        yield from _nodes_in((value.start, value.stop, value.step))
+
+
+def _dtype(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,254 @@
+"""What the model is called with: shapes given, or inferred and said to be assumed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sed_torch.errors import InputError
+
+__all__ = ["Inputs", "resolve_inputs"]
+
+_DEFAULT_SIZE = {1: 16000, 2: 224, 3: 32}  # positions an axis: one second of audio, ImageNet, a small volume
+_DEFAULT_TOKENS = 128
+_FIRST = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.Linear,
+    nn.Embedding,
+    nn.LSTM,
+    nn.GRU,
+    nn.RNN,
+    nn.MultiheadAttention,
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments for the forward, as ``meta`` tensors inside their containers.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        assumed: what was not given, in words.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    assumed: tuple[str, ...] = ()
+
+
+def resolve_inputs(model: nn.Module, input_size: Any = None, input_data: Any = None) -> Inputs:
+    """Inputs from ``input_data``, else ``input_size``, else inferred from the model.
+
+    Args:
+        model: the module that will be called.
+        input_size: a size with batch dimension, such as ``(1, 3, 224, 224)``, or a sequence of sizes, one an
+            argument; a mapping gives keyword arguments.
+        input_data: a tensor, a tuple of arguments, or a dict of keyword arguments. Only shapes and dtypes count.
+
+    Raises:
+        InputError: if neither is usable and none can be inferred.
+    """
+    if input_data is not None:
+        if input_size is not None:
+            raise InputError("give input_size or input_data, not both")
+        return _from_data(input_data)
+    if input_size is not None:
+        return _from_size(model, input_size)
+    return _inferred(model)
+
+
+def _meta(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+def _from_data(data: Any) -> Inputs:
+    if isinstance(data, Tensor):
+        return Inputs((_stand_in(data),), {})
+    if isinstance(data, Mapping):
+        return Inputs((), {k: _stand_in(v) for k, v in data.items()})
+    if isinstance(data, (tuple, list)):
+        return Inputs(tuple(_stand_in(v) for v in data), {})
+    raise InputError(f"input_data must be a tensor, a tuple or a dict, found {type(data).__name__}")
+
+
+def _stand_in(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _meta(value.shape, value.dtype)
+    if hasattr(value, "__array_interface__"):  # numpy
+        array = torch.as_tensor(value)
+        return _meta(array.shape, array.dtype)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_stand_in(v) for v in value)
+    if isinstance(value, Mapping):
+        return {k: _stand_in(v) for k, v in value.items()}
+    return value
+
+
+def _from_size(model: nn.Module, size: Any) -> Inputs:
+    dtype = _float_dtype(model)
+    if isinstance(size, Mapping):
+        return Inputs((), {k: _meta(_checked(v), _dtype_for(model, v, dtype)) for k, v in size.items()})
+    if (
+        isinstance(size, (tuple, list, torch.Size))
+        and size
+        and all(isinstance(v, (tuple, list, torch.Size)) for v in size)
+    ):
+        return Inputs(tuple(_meta(_checked(v), _dtype_for(model, v, dtype)) for v in size), {})
+    shape = _checked(size)
+    _hint_missing_batch(model, shape)
+    return Inputs((_meta(shape, _dtype_for(model, shape, dtype)),), {})
+
+
+def _checked(size: Any) -> tuple[int, ...]:
+    if isinstance(size, int):
+        size = (size,)
+    if not isinstance(size, (tuple, list, torch.Size)) or not size:
+        raise InputError(
+            f"input_size must be a tuple of positive integers with batch dimension, found {size!r}"
+        )
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size):
+        raise InputError(f"input_size must hold positive integers only, found {tuple(size)!r}")
+    return tuple(size)
+
+
+def _hint_missing_batch(model: nn.Module, shape: tuple[int, ...]) -> None:
+    first = _first_layer(model)
+    rank = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}.get(type(first)) if first is not None else None
+    if rank is not None and isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        if len(shape) == rank - 1 and shape[0] == first.in_channels:
+            raise InputError(
+                f"input_size {shape} has no batch dimension: write {(1, *shape)} "
+                f"({type(first).__name__} reads {rank} dimensions)"
+            )
+
+
+def _dtype_for(model: nn.Module, shape: Any, dtype: torch.dtype) -> torch.dtype:
+    first = _first_layer(model)
+    return torch.int64 if isinstance(first, nn.Embedding) and len(tuple(shape)) <= 2 else dtype
+
+
+def _float_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype of the first floating-point parameter, so that half and double models get their own kind."""
+    for p in model.parameters():
+        if p.dtype.is_floating_point:
+            return p.dtype
+        if p.dtype.is_complex:
+            return {torch.complex128: torch.float64, torch.complex32: torch.float16}.get(
+                p.dtype, torch.float32
+            )
+    return torch.get_default_dtype()
+
+
+def _first_layer(model: nn.Module) -> nn.Module | None:
+    return next((m for m in model.modules() if isinstance(m, _FIRST)), None)
+
+
+def _inferred(model: nn.Module) -> Inputs:
+    dtype = _float_dtype(model)
+    found = _from_timm(model) or _from_hf(model)
+    if found is not None:
+        shape, why = found
+        if isinstance(shape, dict):
+            return Inputs((), {k: _meta(s, t) for k, (s, t) in shape.items()}, (why,))
+        return Inputs((_meta(shape, dtype),), {}, (why,))
+    _needs_one_input(model)
+    first = _first_layer(model)
+    if first is None:
+        raise InputError(
+            f"no input size for {type(model).__name__}: it has no layer to infer one from. "
+            "Give input_size with batch dimension, such as (1, 3, 224, 224), or input_data."
+        )
+    shape, dtype = _shape_for(model, first, dtype)
+    return Inputs(
+        (_meta(shape, dtype),), {}, (f"input {_text(shape)}, from the first {type(first).__name__}",)
+    )
+
+
+def _text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _from_timm(model: nn.Module) -> tuple[Any, str] | None:
+    for name in ("pretrained_cfg", "default_cfg"):
+        cfg = getattr(model, name, None)
+        size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
+        if size is not None:
+            shape = (1, *size)
+            first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+            embed = getattr(model, "patch_embed", None)
+            actual = getattr(embed, "img_size", None)
+            if isinstance(actual, (tuple, list)) and len(actual) == 2 and len(shape) == 4:
+                shape = (1, shape[1], *map(int, actual))
+            if first is not None and len(shape) == 4 and first is next(iter(_convs(model)), None):
+                shape = (1, first.in_channels, *shape[2:])
+            return shape, f"input {_text(shape)}, from timm's {name}"
+    return None
+
+
+def _convs(model: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+
+
+def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
+    """transformers: the config says what the main input looks like."""
+    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
+    if config is None or not isinstance(main, str):
+        return None
+    if main == "pixel_values":
+        size = getattr(config, "image_size", 224)
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        shape = (1, int(getattr(config, "num_channels", 3)), int(height), int(width))
+        return {main: (shape, _float_dtype(model))}, f"{main} {_text(shape)}, from the model's config"
+    if main == "input_ids":
+        shape = (
+            1,
+            min(_DEFAULT_TOKENS, int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_TOKENS)),
+        )
+        wanted = {main: (shape, torch.int64)}
+        if getattr(config, "is_encoder_decoder", False):
+            wanted["decoder_input_ids"] = (shape, torch.int64)
+        return wanted, f"{', '.join(wanted)} {_text(shape)}, from the model's config"
+    return None
+
+
+def _needs_one_input(model: nn.Module) -> None:
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return
+    required = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    if len(required) > 1:
+        raise InputError(
+            f"{type(model).__name__}.forward takes {len(required)} inputs ({', '.join(required)}): "
+            "give input_size as a sequence of sizes or a mapping by name, or input_data."
+        )
+
+
+def _shape_for(model: nn.Module, first: nn.Module, dtype: torch.dtype) -> tuple[tuple[int, ...], torch.dtype]:
+    if isinstance(first, nn.Embedding):
+        return (1, _DEFAULT_TOKENS), torch.int64
+    if isinstance(first, nn.Linear):
+        return (1, first.in_features), dtype
+    if isinstance(first, (nn.LSTM, nn.GRU, nn.RNN)):
+        shape = (1, _DEFAULT_TOKENS, first.input_size)
+        return shape if first.batch_first else (_DEFAULT_TOKENS, 1, first.input_size), dtype
+    if isinstance(first, nn.MultiheadAttention):
+        shape = (1, _DEFAULT_TOKENS, first.embed_dim)
+        return shape if first.batch_first else (_DEFAULT_TOKENS, 1, first.embed_dim), dtype
+    assert isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    n = len(first.kernel_size)
+    side = getattr(model, "image_size", None)
+    side = int(side) if isinstance(side, int) else _DEFAULT_SIZE[n]
+    return (1, first.in_channels, *(side,) * n), dtype

@@ -1,0 +1,437 @@
+"""Follow a forward on ``meta`` tensors and write it down as a ``torch.fx.Graph``.
+
+Values are real tensors on the ``meta`` device, so that Python control flow on shapes, ``isinstance`` checks,
+iteration and item assignment work as they do in a run, and nothing is computed. A thread-local
+``TorchFunctionMode`` sees every call to a torch function, whoever makes it, and records one fx node for it;
+no global table is patched. Parameters are represented by ``meta`` stand-ins and are never read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sed_torch.errors import DataDependentError, ShapeError, TraceError
+from sed_torch.tracing.fast_shapes import FAST_SHAPES
+from sed_torch.tracing.shadow import Shadow
+
+__all__ = ["LostValueError", "Recorder"]
+
+_CPU = torch.device("cpu")
+_CALL_CODE = nn.Module._wrapped_call_impl.__code__
+_TORCH_DIR = torch.__path__[0]
+
+# Asking these must not make a node.
+_SILENT = frozenset(
+    "size dim numel stride __len__ ndimension nelement element_size storage_offset get_device data_ptr __repr__ "
+    "__format__ __hash__ requires_grad_ __set__ is_floating_point is_complex is_contiguous is_same_size is_signed "
+    "is_inference is_pinned is_shared is_tensor is_storage _is_view is_set_to is_conj is_neg __dir__ __deepcopy__ "
+    "untyped_storage _version register_hook retain_grad has_names result_type can_cast promote_types".split()
+)
+_RANDOM = frozenset(
+    "rand randn randint randperm normal bernoulli multinomial poisson rand_like randn_like randint_like "
+    "uniform_ normal_ bernoulli_ exponential_ random_ log_normal_ cauchy_ geometric_".split()
+)
+_NEEDS_VALUES = frozenset(
+    "item tolist __bool__ __int__ __float__ __index__ __complex__ __contains__ numpy __array__ nonzero argwhere "
+    "masked_select unique _unique2 unique_consecutive equal allclose is_nonzero bincount".split()
+)
+_VIEWS = frozenset(
+    "__getitem__ view reshape view_as permute transpose t select narrow unsqueeze squeeze expand flatten unflatten "
+    "chunk split unbind T mT movedim swapaxes diagonal detach".split()
+)
+
+
+class LostValueError(Exception):
+    """A tensor appeared that no recorded call produced (a scripted function, a vmap, …)."""
+
+
+class Recorder(TorchFunctionMode):
+    """Records torch calls into :attr:`graph`.
+
+    Args:
+        shadow: the modules that will be called.
+    """
+
+    def __init__(self, shadow: Shadow) -> None:
+        super().__init__()
+        self.graph = torch.fx.Graph()
+        self.shadow = shadow
+        self.calls: dict[str, int] = {}
+        self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
+        self._node_of: dict[int, torch.fx.Node] = {}
+        self._alive: list[Tensor] = []
+        self._base_of: dict[int, Tensor] = {}
+        self._fresh: set[int] = set()
+        self._user_code: dict[CodeType, bool] = {}
+
+    # -- inputs and outputs ------------------------------------------------------------------------------
+
+    def placeholder(self, value: Tensor, name: str) -> Tensor:
+        """A ``meta`` tensor that stands for an input."""
+        meta = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+        node = self.graph.placeholder(name)
+        self._bind(meta, node, path="", source=None)
+        return meta
+
+    def output(self, values: Iterable[Tensor]) -> None:
+        """Close the graph with what the forward returned."""
+        self.graph.output(tuple(self._node(self._stand_in(v)) for v in values))
+
+    # -- the mode ----------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._attribute(func, args)
+        if name in _SILENT:
+            return func(*args, **kwargs)
+        if name == "__iter__":
+            return iter(self.__torch_function__(torch.unbind, types, args))
+        tensors = _tensors(args, kwargs)
+        if not self._depends(tensors):
+            return self._constant(func, name, args, kwargs)
+        if name in _NEEDS_VALUES:
+            raise self._data_dependent(name)
+        return self._record(func, name, args, kwargs)
+
+    def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        name = getattr(getattr(func, "__self__", None), "__name__", "")
+        tensor = args[0]
+        if name == "device":
+            return _CPU
+        if name in ("T", "mT", "H", "mH", "real", "imag", "data"):
+            if not self._depends([tensor]):
+                return func(tensor)
+            return self._record(func, name, args, {})
+        if name == "grad":
+            return None
+        return func(tensor)
+
+    def _depends(self, tensors: list[Tensor]) -> bool:
+        """True when a call must be recorded: it touches an input, a parameter or what came from one."""
+        return any(
+            t.device.type == "meta" or id(t) in self._stand_ins or id(t) in self.shadow.tensors or _opaque(t)
+            for t in tensors
+        )
+
+    def _made_here(self, result: Any) -> Any:
+        """Remember a ``meta`` constant that the forward made itself."""
+        if isinstance(result, Tensor) and result.device.type == "meta":
+            self._fresh.add(id(result))
+            self._alive.append(result)
+        return result
+
+    def _constant(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call on constants of the forward's own making runs for real, so that their values may be used."""
+        if name in _RANDOM:
+            return self._random(func, name, args, kwargs)
+        if "device" in kwargs and kwargs["device"] is not None:
+            kind = torch.device(kwargs["device"]).type
+            kwargs = {**kwargs, "device": "meta" if kind == "meta" else "cpu"}
+        if name in ("cuda", "xpu", "mps", "pin_memory", "share_memory_"):
+            return args[0]
+        if name == "to":
+            args = tuple(_CPU if _is_device(a) else a for a in args)
+        return self._made_here(func(*args, **kwargs))
+
+    def _random(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Random numbers have a shape but no value here: the generator is not drawn from."""
+        if name.endswith("_"):  # in place on a constant: from now on its values are unknown
+            self._node(self._stand_in(args[0]))
+            return args[0]
+        kwargs = {k: v for k, v in kwargs.items() if k != "generator"} | {"device": "meta"}
+        if name in ("bernoulli", "multinomial", "poisson"):
+            kwargs.pop("device")
+            args = tuple(a.to("meta") if isinstance(a, Tensor) else a for a in args)
+        return self._made_here(func(*args, **kwargs))
+
+    # -- recording ---------------------------------------------------------------------------------------
+
+    def _record(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        meta_args = self._to_meta(args)
+        meta_kwargs = self._to_meta(kwargs) if kwargs else kwargs
+        if "device" in meta_kwargs:
+            meta_kwargs = {k: v for k, v in meta_kwargs.items() if k != "device"}
+        if name == "to":
+            meta_args = (meta_args[0], *(a for a in meta_args[1:] if not _is_device(a)))
+            if len(meta_args) == 1 and not meta_kwargs:
+                return args[0]
+        elif name in ("cuda", "cpu", "xpu", "pin_memory"):
+            return args[0]
+        path, source = self._where()
+        try:
+            fast = FAST_SHAPES.get(name)
+            result = fast(*meta_args, **meta_kwargs) if fast is not None else NotImplemented
+            if result is NotImplemented:
+                result = func(*meta_args, **meta_kwargs)
+        except (LostValueError, TraceError):
+            raise
+        except Exception as error:
+            raise self._explain(error, name, meta_args, path, source) from error
+        if name == "__setitem__":
+            result = meta_args[0]
+        elif not _has_tensor(result):
+            return result
+        if isinstance(result, Tensor) and any(result is a for a in meta_args) and not _in_place(name):
+            return result  # contiguous(), to() and the like found nothing to do
+        written = self._write_down(name, meta_args, meta_kwargs, result, path, source)
+        if kwargs.get("inplace") and meta_args and isinstance(written, Tensor):
+            self._node_of[id(meta_args[0])] = self._node(written)
+            self._tell_bases(meta_args[0], self._node(written), path, source)
+        return None if name == "__setitem__" else written
+
+    def _write_down(
+        self, name: str, args: Any, kwargs: Any, result: Any, path: str, source: str | None
+    ) -> Any:
+        node_args = self._to_nodes(args)
+        node_kwargs = self._to_nodes(kwargs) if kwargs else {}
+        node = self.graph.create_node("call_function", _target(name), node_args, node_kwargs)
+        node.meta["spelling"] = name
+        if isinstance(result, Tensor):
+            self._bind(result, node, path, source)
+            if _in_place(name):
+                self._tell_bases(result, node, path, source)
+            elif name in _VIEWS and args:
+                self._base_of[id(result)] = args[0]
+            return result
+        node.meta.update(val=None, path=path, source=source)
+        return self._bind_items(result, node, path, source, args[0] if args else None, name)
+
+    def _bind_items(
+        self, result: Any, node: torch.fx.Node, path: str, source: str | None, base: Any, name: str
+    ) -> Any:
+        for i, part in enumerate(result):
+            if isinstance(part, Tensor):
+                item = self.graph.create_node("call_function", _target("item_of"), (node, i), {})
+                item.meta["spelling"] = "item"
+                self._bind(part, item, path, source)
+                if name in _VIEWS and isinstance(base, Tensor):
+                    self._base_of[id(part)] = base
+            elif isinstance(part, (tuple, list)):
+                self._bind_items(part, node, path, source, base, name)
+        return result
+
+    def _bind(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
+        node.meta.update(val=value, path=path, source=source)
+        # An in-place call returns the same tensor with new content: its shape is what it has now.
+        node.meta["shape"] = tuple(value.shape)
+        self._node_of[id(value)] = node
+        self._alive.append(value)
+
+    def _tell_bases(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
+        """Writing into a view also changes what it is a view of."""
+        base = self._base_of.get(id(value))
+        while base is not None:
+            written = self.graph.create_node(
+                "call_function", _target("setitem"), (self._node(base), None, node), {}
+            )
+            written.meta["spelling"] = "setitem"
+            self._bind(base, written, path, source)
+            node, base = written, self._base_of.get(id(base))
+
+    # -- tensors and nodes -------------------------------------------------------------------------------
+
+    def _to_meta(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self._stand_in(value)
+        kind = type(value)
+        if kind is tuple or kind is list:
+            return kind(self._to_meta(v) for v in value)
+        if kind is dict:
+            return {k: self._to_meta(v) for k, v in value.items()}
+        if kind is slice:
+            return slice(self._to_meta(value.start), self._to_meta(value.stop), self._to_meta(value.step))
+        return value
+
+    def _stand_in(self, tensor: Tensor) -> Tensor:
+        known = self._stand_ins.get(id(tensor))
+        if known is not None:
+            return known[1]
+        if id(tensor) in self._node_of:
+            return tensor
+        name = self.shadow.tensors.get(id(tensor))
+        if name is None and tensor.device.type == "meta" and not isinstance(tensor, nn.Parameter):
+            if not self._is_fresh(tensor):
+                raise LostValueError(
+                    f"a tensor of shape {tuple(tensor.shape)} appeared that no recorded call produced"
+                )
+        meta = _meta_like(tensor)
+        self._stand_ins[id(tensor)] = (tensor, meta)
+        node = self.graph.create_node("get_attr", name or "constant")
+        node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
+        self._bind(meta, node, path=_owner(name), source=None)
+        return meta
+
+    def _is_fresh(self, tensor: Tensor) -> bool:
+        """A ``meta`` tensor that a factory made, or that the model holds, is a constant like any other."""
+        return id(tensor) in self._fresh or id(tensor) in self.shadow.constants
+
+    def _node(self, tensor: Tensor) -> torch.fx.Node:
+        return self._node_of[id(tensor)]
+
+    def _to_nodes(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self._node(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(self._to_nodes(v) for v in value)
+        if type(value) is dict:
+            return {k: self._to_nodes(v) for k, v in value.items()}
+        if type(value) is slice:
+            return slice(self._to_nodes(value.start), self._to_nodes(value.stop), self._to_nodes(value.step))
+        return value
+
+    # -- where are we ------------------------------------------------------------------------------------
+
+    def _where(self) -> tuple[str, str | None]:
+        """Path of the innermost module being called, and ``file:line`` of the user's code."""
+        source: str | None = None
+        frame: FrameType | None = sys._getframe(3)
+        while frame is not None:
+            code = frame.f_code
+            if code is _CALL_CODE:
+                path = self.shadow.paths.get(id(frame.f_locals["self"]))
+                if path is not None:
+                    return path, source or self._user_line(frame)
+            elif source is None and self._is_user_code(code):
+                source = f"{code.co_filename}:{frame.f_lineno}"
+            frame = frame.f_back
+        return "", source
+
+    def _user_line(self, frame: FrameType | None) -> str | None:
+        while frame is not None:
+            if self._is_user_code(frame.f_code):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            frame = frame.f_back
+        return None
+
+    def _is_user_code(self, code: CodeType) -> bool:
+        known = self._user_code.get(code)
+        if known is None:
+            known = not code.co_filename.startswith((_TORCH_DIR, "<"))
+            self._user_code[code] = known
+        return known
+
+    # -- errors ------------------------------------------------------------------------------------------
+
+    def _data_dependent(self, name: str) -> DataDependentError:
+        path, source = self._where()
+        spelled = {"__bool__": "bool(tensor)", "__int__": "int(tensor)", "__float__": "float(tensor)"}.get(
+            name, f"tensor.{name}()"
+        )
+        return DataDependentError(
+            f"data-dependent code: {spelled} asks for the values of a tensor in {_place(path, source)}. "
+            "SED reads the graph without data, so control flow and shapes may depend on shapes only.",
+            module_path=path,
+            source=source,
+        )
+
+    def _explain(
+        self, error: Exception, name: str, args: tuple[Any, ...], path: str, source: str | None
+    ) -> TraceError:
+        text = str(error).strip().split("\n")[0]
+        where = _place(path, source)
+        if (
+            isinstance(error, NotImplementedError)
+            or "meta tensor" in text.lower()
+            or "data-dependent" in text
+        ):
+            return DataDependentError(
+                f"data-dependent code: {name} has no shape without data, in {where}: {text}",
+                module_path=path,
+                source=source,
+            )
+        shapes = ", ".join("×".join(map(str, t.shape)) or "scalar" for t in _tensors(args, {}))
+        return ShapeError(
+            f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source
+        )
+
+
+def _place(path: str, source: str | None) -> str:
+    return (f"module {path!r}" if path else "the root module") + (f", {source}" if source else "")
+
+
+def _owner(name: str | None) -> str:
+    return name.rpartition(".")[0] if name else ""
+
+
+def _opaque(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.Parameter)
+
+
+def _is_device(value: Any) -> bool:
+    if isinstance(value, str):
+        value = value.split(":")[0]
+        return value in ("cpu", "cuda", "mps", "meta", "xpu")
+    return isinstance(value, torch.device)
+
+
+def _in_place(name: str) -> bool:
+    return (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
+
+
+def _meta_like(tensor: Tensor) -> Tensor:
+    dtype = tensor.dtype
+    if tensor.is_quantized:
+        dtype = torch.float32
+    if tensor.layout is not torch.strided:
+        return torch.empty(tensor.size(), dtype=dtype, device="meta")
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="meta")
+
+
+def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    stack: list[Any] = [*reversed(list(kwargs.values())), *reversed(args)] if kwargs else [*reversed(args)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            stack.extend(reversed(value))
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif type(value) is slice:
+            stack.extend((value.start, value.stop, value.step))
+    return found
+
+
+def _has_tensor(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    return isinstance(value, (tuple, list)) and any(_has_tensor(v) for v in value)
+
+
+_TARGETS: dict[str, Callable[..., Any]] = {}
+
+
+def _target(name: str) -> Callable[..., Any]:
+    """A callable to stand as fx target: fx wants one with a name; the graph is read, not run."""
+    target = _TARGETS.get(name)
+    if target is None:
+
+        def target(*_: Any, **__: Any) -> None:
+            raise NotImplementedError("a recorded graph describes a model; it cannot be run")
+
+        target.__name__ = target.__qualname__ = name
+        _TARGETS[name] = target
+    return target
