@@ -22,6 +22,7 @@ from sed_torch.errors import DataDependentError, InputError, SedTorchError, Trac
 from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
+from sed_torch.tracing.leaves import install_leaves, tensors_in
 from sed_torch.tracing.recorder import LostValueError, Recorder
 from sed_torch.tracing.shadow import Shadow, unwrap
 
@@ -79,17 +80,16 @@ def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
             )
 
 
-def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), frontend: str = "fx") -> Graph:
-    from sed_torch.tracing.leaves import leaf_modules
-
+def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = ()) -> Graph:
     shadow = Shadow(model)
     recorder = Recorder(shadow)
+    install_leaves(recorder, leaves)
     args = _placeholders(recorder, inputs.args, "x")
     kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
     try:
-        with torch.no_grad(), leaf_modules(recorder, leaves), recorder:
+        with torch.no_grad(), recorder:
             result = shadow.root(*args, **kwargs)
-        recorder.output(_tensors_in(result))
+        recorder.output(tensors_in(result))
     except TraceError as error:
         raise _with_table(error, recorder, model) from error.__cause__
     except LostValueError as error:
@@ -102,15 +102,8 @@ def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), fronte
         ) from error
     except Exception as error:
         raise _with_table(_from_user_code(error, model), recorder, model) from error
-    ops = frontend if not recorder.opaque else "fx+leaf"
-    return to_graph(
-        recorder.graph,
-        model,
-        batch=_batch(inputs),
-        frontend=ops,
-        assumed=inputs.assumed,
-        calls=recorder.calls or None,
-    )
+    used = "fx+leaf" if recorder.opaque else "fx"
+    return to_graph(recorder.graph, model, batch=_batch(inputs), frontend=used, assumed=inputs.assumed)
 
 
 def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:
@@ -124,20 +117,8 @@ def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:
 
 
 def _batch(inputs: Inputs) -> int:
-    first = next(iter(_tensors_in((inputs.args, dict(inputs.kwargs)))), None)
+    first = next(iter(tensors_in((inputs.args, dict(inputs.kwargs)))), None)
     return int(first.shape[0]) if first is not None and first.dim() > 1 else 1
-
-
-def _tensors_in(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [t for v in value.values() for t in _tensors_in(v)]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in _tensors_in(v)]
-    if hasattr(value, "__dataclass_fields__"):
-        return [t for name in value.__dataclass_fields__ for t in _tensors_in(getattr(value, name))]
-    return []
 
 
 def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> TraceError:

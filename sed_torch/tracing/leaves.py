@@ -5,8 +5,7 @@ Only the shadow's own ``forward`` is replaced, on the instance: nothing global, 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +17,7 @@ from sed_torch.ops import OPS, Op
 if TYPE_CHECKING:
     from sed_torch.tracing.recorder import Recorder
 
-__all__ = ["MODULE_RULES", "leaf_modules"]
+__all__ = ["MODULE_RULES", "install_leaves", "tensors_in"]
 
 ModuleRule = tuple[Op, Callable[[nn.Module], Mapping[str, Any]] | None]
 
@@ -26,19 +25,15 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {}
 """Module classes with a rule of the user's own, see :func:`sed_torch.register_rule`."""
 
 
-@contextlib.contextmanager
-def leaf_modules(recorder: Recorder, opaque: Sequence[str]) -> Iterator[None]:
-    """While open, calls of the leaf modules in the recorder's shadow make one node each."""
-    modules = {
-        path: m for m, path in ((m, recorder.shadow.paths[id(m)]) for m in recorder.shadow.root.modules())
-    }
-    for path, module in modules.items():
+def install_leaves(recorder: Recorder, opaque: Sequence[str]) -> None:
+    """From now on, calls of the leaf modules in the recorder's shadow make one node each."""
+    for module in recorder.shadow.root.modules():
+        path = recorder.shadow.paths[id(module)]
         rule = MODULE_RULES.get(type(module))
         if path in opaque:
             module.__dict__["forward"] = _Leaf(recorder, module, path, OPS["opaque"], None)
         elif rule is not None:
             module.__dict__["forward"] = _Leaf(recorder, module, path, *rule)
-    yield
 
 
 class _Leaf:
@@ -54,29 +49,34 @@ class _Leaf:
     ) -> None:
         self.recorder, self.module, self.path, self.op = recorder, module, path, op
         self.attrs = attrs
-        self.forward = type(module).forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        mark = self.recorder.graph_mark()
+        inputs = tensors_in((args, kwargs))
+        mark = self.recorder.mark()
         try:
-            result = self.forward(self.module, *args, **kwargs)
+            result = type(self.module).forward(self.module, *args, **kwargs)
         except TraceError as error:
-            result = self._same_as_input(args, error)
+            result = self._same_as_input(inputs, error)
         self.recorder.rewind(mark)
-        return self.recorder.record_leaf(
-            self.op,
-            type(self.module).__name__,
-            self.path,
-            self.module,
-            args,
-            kwargs,
-            result,
-            dict(self.attrs(self.module)) if self.attrs is not None else {},
-        )
+        attrs = dict(self.attrs(self.module)) if self.attrs is not None else {}
+        self.recorder.record_leaf(self.op, self.module, self.path, inputs, tensors_in(result), attrs)
+        return result
 
-    def _same_as_input(self, args: tuple[Any, ...], error: TraceError) -> Tensor:
+    def _same_as_input(self, inputs: list[Tensor], error: TraceError) -> Tensor:
         """A module that cannot be followed at all is taken to keep its input's shape, if it has one input."""
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if len(tensors) != 1:
+        if len(inputs) != 1:
             raise error
-        return torch.empty_like(tensors[0], device="meta")
+        return torch.empty_strided(inputs[0].size(), inputs[0].stride(), dtype=inputs[0].dtype, device="meta")
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Tensors in tuples, lists, dicts and dataclasses (such as transformers' outputs), in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in tensors_in(v)]
+    if isinstance(value, (tuple, list)):
+        return [t for v in value for t in tensors_in(v)]
+    if hasattr(value, "__dataclass_fields__"):
+        return [t for name in value.__dataclass_fields__ for t in tensors_in(getattr(value, name))]
+    return []

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
+from sed_torch.ops import Op
 from sed_torch.tracing.fast_shapes import FAST_SHAPES
 from sed_torch.tracing.shadow import Shadow
 
@@ -30,22 +31,16 @@ _TORCH_DIR = torch.__path__[0]
 
 # Asking these must not make a node.
 _SILENT = frozenset(
-    "size dim numel stride __len__ ndimension nelement element_size storage_offset get_device data_ptr __repr__ "
-    "__format__ __hash__ requires_grad_ __set__ is_floating_point is_complex is_contiguous is_same_size is_signed "
-    "is_inference is_pinned is_shared is_tensor is_storage _is_view is_set_to is_conj is_neg __dir__ __deepcopy__ "
-    "untyped_storage _version register_hook retain_grad has_names result_type can_cast promote_types".split()
+    ["size", "dim", "numel", "stride", "__len__", "ndimension", "nelement", "element_size", "storage_offset", "get_device", "data_ptr", "__repr__", "__format__", "__hash__", "requires_grad_", "__set__", "is_floating_point", "is_complex", "is_contiguous", "is_same_size", "is_signed", "is_inference", "is_pinned", "is_shared", "is_tensor", "is_storage", "_is_view", "is_set_to", "is_conj", "is_neg", "__dir__", "__deepcopy__", "untyped_storage", "_version", "register_hook", "retain_grad", "has_names", "result_type", "can_cast", "promote_types"]
 )
 _RANDOM = frozenset(
-    "rand randn randint randperm normal bernoulli multinomial poisson rand_like randn_like randint_like "
-    "uniform_ normal_ bernoulli_ exponential_ random_ log_normal_ cauchy_ geometric_".split()
+    ["rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_"]
 )
 _NEEDS_VALUES = frozenset(
-    "item tolist __bool__ __int__ __float__ __index__ __complex__ __contains__ numpy __array__ nonzero argwhere "
-    "masked_select unique _unique2 unique_consecutive equal allclose is_nonzero bincount".split()
+    ["item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "numpy", "__array__", "nonzero", "argwhere", "masked_select", "unique", "_unique2", "unique_consecutive", "equal", "allclose", "is_nonzero", "bincount"]
 )
 _VIEWS = frozenset(
-    "__getitem__ view reshape view_as permute transpose t select narrow unsqueeze squeeze expand flatten unflatten "
-    "chunk split unbind T mT movedim swapaxes diagonal detach".split()
+    ["__getitem__", "view", "reshape", "view_as", "permute", "transpose", "t", "select", "narrow", "unsqueeze", "squeeze", "expand", "flatten", "unflatten", "chunk", "split", "unbind", "T", "mT", "movedim", "swapaxes", "diagonal", "detach"]
 )
 
 
@@ -64,7 +59,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.graph = torch.fx.Graph()
         self.shadow = shadow
-        self.calls: dict[str, int] = {}
+        self.opaque = 0
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
         self._node_of: dict[int, torch.fx.Node] = {}
         self._alive: list[Tensor] = []
@@ -249,6 +244,42 @@ class Recorder(TorchFunctionMode):
             written.meta["spelling"] = "setitem"
             self._bind(base, written, path, source)
             node, base = written, self._base_of.get(id(base))
+
+    # -- leaves ------------------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """How many nodes there are: :meth:`rewind` takes back the calls recorded since."""
+        return len(self.graph.nodes)
+
+    def rewind(self, mark: int) -> None:
+        """Forget the calls recorded since ``mark``; parameters and constants met since then stay known."""
+        for node in reversed(list(self.graph.nodes)[mark:]):
+            if node.op == "call_function":
+                self.graph.erase_node(node)
+
+    def record_leaf(
+        self,
+        op: Op,
+        module: nn.Module,
+        path: str,
+        inputs: list[Tensor],
+        results: list[Tensor],
+        attrs: dict[str, Any],
+    ) -> None:
+        """One node for a whole module, reading its inputs and owning its parameters."""
+        read = [self._node(self._stand_in(t)) for t in (*inputs, *module.parameters())]
+        self.opaque += op.rule == "opaque"
+        _, source = self._where()
+        name = type(module).__name__
+        node = self.graph.create_node("call_function", _target(name), tuple(read), {})
+        node.meta.update(spelling=name, op=op, attrs=attrs, val=None, path=path, source=source)
+        if len(results) == 1:
+            self._bind(results[0], node, path, source)
+            return
+        for i, part in enumerate(results):
+            item = self.graph.create_node("call_function", _target("item_of"), (node, i), {})
+            item.meta["spelling"] = "item"
+            self._bind(part, item, path, source)
 
     # -- tensors and nodes -------------------------------------------------------------------------------
 

@@ -1,0 +1,113 @@
+"""``torch.export(strict=False)`` on ``meta`` tensors, brought to the form that the recorder writes."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+from sed_torch.errors import DataDependentError, TraceError
+from sed_torch.ops import canonical
+from sed_torch.tracing.inputs import Inputs
+from sed_torch.tracing.shadow import Shadow
+
+__all__ = ["export_graph"]
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in')
+
+
+def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
+    """The graph that ``torch.export`` sees, with ``meta["shape" | "path" | "source" | "spelling"]``.
+
+    Raises:
+        TraceError: with the reason that ``torch.export`` gives.
+    """
+    shadow = Shadow(model)
+    root = shadow.root
+    _to_meta(root)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
+    except Exception as error:
+        text = str(error).strip().split("\n")[0]
+        kind = DataDependentError if "data-dependent" in str(error).lower() else TraceError
+        raise kind(
+            f"torch.export gave up on {type(model).__name__}: {type(error).__name__}: {text}"
+        ) from error
+    _annotate(program, shadow)
+    return program.graph
+
+
+def _to_meta(root: nn.Module) -> None:
+    """Parameters and buffers of the shadow become ``meta`` stand-ins; shared ones stay shared."""
+    known: dict[int, Any] = {}
+
+    def stand_in(t: Tensor | None) -> Any:
+        if t is None:
+            return None
+        if id(t) not in known:
+            dtype = torch.float32 if t.is_quantized else t.dtype
+            meta = torch.empty_strided(t.size(), t.stride(), dtype=dtype, device="meta")
+            grad = t.requires_grad and (dtype.is_floating_point or dtype.is_complex)
+            known[id(t)] = nn.Parameter(meta, requires_grad=grad) if isinstance(t, nn.Parameter) else meta
+        return known[id(t)]
+
+    for module in root.modules():
+        for table in (module._parameters, module._buffers):
+            for name, t in table.items():
+                table[name] = stand_in(t)
+        for name, value in list(module.__dict__.items()):
+            if isinstance(value, Tensor):
+                module.__dict__[name] = stand_in(value)
+
+
+def _annotate(program: Any, shadow: Shadow) -> None:
+    signature = program.graph_signature
+    parameters = signature.inputs_to_parameters
+    buffers = {**signature.inputs_to_buffers, **getattr(signature, "inputs_to_lifted_tensor_constants", {})}
+    user_outputs = set(signature.user_outputs)
+    for node in program.graph.nodes:
+        node.meta["shape"] = _shape(node.meta.get("val"))
+        node.meta["path"], node.meta["source"] = _path(node), _source(node)
+        if not isinstance(node.meta.get("val"), Tensor):
+            node.meta["val"] = None
+        if node.op == "placeholder" and node.name in {**parameters, **buffers}:
+            name = parameters.get(node.name) or buffers[node.name]
+            node.op, node.target = "get_attr", name
+            node.meta["parameter"] = name if node.name in parameters else None
+            node.meta["path"] = name.rpartition(".")[0]
+        elif node.op == "call_function":
+            node.meta["spelling"] = _spelling(node)
+        elif node.op == "output":
+            node.args = (tuple(a for a in node.args[0] if getattr(a, "name", None) in user_outputs),)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(int(n) for n in value.shape) if isinstance(value, Tensor) else None
+
+
+def _spelling(node: torch.fx.Node) -> str:
+    target: Any = node.target
+    schema = getattr(target, "_schema", None)
+    if schema is not None:
+        return canonical(schema.name)
+    name = getattr(target, "__name__", str(target))
+    return "item" if name == "getitem" and not isinstance(node.args[0], Tensor) else name
+
+
+def _path(node: torch.fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    last = list(stack.values())[-1] if stack else ("", None)
+    path = str(last[0]).replace("L['self'].", "").replace("L['self']", "")
+    return re.sub(r"@\d+$", "", path)
+
+
+def _source(node: torch.fx.Node) -> str | None:
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [f for f in frames if not f[0].startswith(torch.__path__[0])]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else None
