@@ -1,5 +1,33 @@
-"""Score any ``nn.Module`` before training, from its computational graph alone."""
+"""Score any ``nn.Module`` before training, from its computational graph alone.
+
+>>> import sed_torch, torchvision                                    # doctest: +SKIP
+>>> print(sed_torch.score(torchvision.models.resnet50()))            # doctest: +SKIP
+
+The score is SED (Suppression of local Entropy Decrease), in the form this project derived from the published
+claims of arXiv 2411.06236.
+"""
 
 from __future__ import annotations
 
+from sed_torch.api import register_rule, score, topology, unregister_rule
+from sed_torch.errors import SedTorchError
+from sed_torch.graph import Graph
+from sed_torch.results import Score
+from sed_torch.topology import Topology, TopologyBuilder
+from sed_torch.tracing import trace
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Graph",
+    "Score",
+    "SedTorchError",
+    "Topology",
+    "TopologyBuilder",
+    "__version__",
+    "register_rule",
+    "score",
+    "topology",
+    "trace",
+    "unregister_rule",
+]

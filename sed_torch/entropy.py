@@ -209,24 +209,31 @@ def _box_average(lags: Array, axis: int, p: int, gap: int) -> Array:
     return np.moveaxis(out, 0, axis)
 
 
-def add(fields: Sequence[Field]) -> Field:
-    """Γ₁ + Γ₂ + …: the sum of independent branches. A field without axes adds to the constant part."""
-    return _combine(tuple(fields), (1.0,) * len(fields))
+def add(fields: Sequence[Field], ndim: int | None = None) -> Field:
+    """Γ₁ + Γ₂ + …: the sum of independent branches.
+
+    A field with other than ``ndim`` axes (default: the most any has) adds to the constant part, as a
+    broadcast vector does.
+    """
+    return _combine(tuple(fields), (1.0,) * len(fields), _rank(fields, ndim))
 
 
-def mean(fields: Sequence[Field], weights: Sequence[float]) -> Field:
+def mean(fields: Sequence[Field], weights: Sequence[float], ndim: int | None = None) -> Field:
     """Weighted mean: channels of several maps side by side, weighted by their number."""
     total = float(sum(weights))
-    return _combine(tuple(fields), tuple(w / total for w in weights))
+    return _combine(tuple(fields), tuple(w / total for w in weights), _rank(fields, ndim))
+
+
+def _rank(fields: Sequence[Field], ndim: int | None) -> int:
+    return max(f.ndim for f in fields) if ndim is None else ndim
 
 
 @lru_cache(maxsize=_CACHE)
-def _combine(fields: tuple[Field, ...], weights: tuple[float, ...]) -> Field:
-    if len(fields) == 1 and weights[0] == 1.0:
+def _combine(fields: tuple[Field, ...], weights: tuple[float, ...], ndim: int) -> Field:
+    if len(fields) == 1 and weights[0] == 1.0 and fields[0].ndim == ndim:
         return fields[0]
-    ndim = max(f.ndim for f in fields)
     spatial = [(f, w) for f, w in zip(fields, weights, strict=True) if f.ndim == ndim]
-    shape = tuple(max(f.lags.shape[a] for f, _ in spatial) for a in range(ndim))
+    shape = tuple(max((f.lags.shape[a] for f, _ in spatial), default=1) for a in range(ndim))
     lags = np.zeros(shape)
     const = 0.0
     for f, w in zip(fields, weights, strict=True):

@@ -212,7 +212,7 @@ def _pool(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> Fie
 
 
 def _cat(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> Field:
-    return entropy.mean(inputs, [step.weights[p] for p in places])
+    return entropy.mean(inputs, [step.weights[p] for p in places], step.ndim)
 
 
 def _mul(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> Field:
@@ -231,7 +231,7 @@ RULES: Mapping[str, Rule] = {
     "mix": _mix,
     "norm": lambda step, inputs, *_: entropy.normalise(inputs[0]),
     "pool": _pool,
-    "add": lambda step, inputs, *_: entropy.add(inputs),
+    "add": lambda step, inputs, *_: entropy.add(inputs, step.ndim),
     "cat": _cat,
     "mul": _mul,
     "upsample": lambda step, inputs, *_: entropy.upsample(inputs[0], step.factor),

@@ -80,7 +80,25 @@ def _linear(x: Tensor, weight: Tensor, bias: Any = None) -> Any:
 
 FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(
-        ["relu", "relu6", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "leaky_relu", "elu", "sigmoid", "tanh", "dropout", "dropout1d", "dropout2d", "dropout3d", "softmax", "log_softmax"],
+        [
+            "relu",
+            "relu6",
+            "gelu",
+            "silu",
+            "mish",
+            "hardswish",
+            "hardsigmoid",
+            "leaky_relu",
+            "elu",
+            "sigmoid",
+            "tanh",
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "softmax",
+            "log_softmax",
+        ],
         _like_first,
     ),
     "batch_norm": _batch_norm,

@@ -31,16 +31,122 @@ _TORCH_DIR = torch.__path__[0]
 
 # Asking these must not make a node.
 _SILENT = frozenset(
-    ["size", "dim", "numel", "stride", "__len__", "ndimension", "nelement", "element_size", "storage_offset", "get_device", "data_ptr", "__repr__", "__format__", "__hash__", "requires_grad_", "__set__", "is_floating_point", "is_complex", "is_contiguous", "is_same_size", "is_signed", "is_inference", "is_pinned", "is_shared", "is_tensor", "is_storage", "_is_view", "is_set_to", "is_conj", "is_neg", "__dir__", "__deepcopy__", "untyped_storage", "_version", "register_hook", "retain_grad", "has_names", "result_type", "can_cast", "promote_types"]
+    [
+        "size",
+        "dim",
+        "numel",
+        "stride",
+        "__len__",
+        "ndimension",
+        "nelement",
+        "element_size",
+        "storage_offset",
+        "get_device",
+        "data_ptr",
+        "__repr__",
+        "__format__",
+        "__hash__",
+        "requires_grad_",
+        "__set__",
+        "is_floating_point",
+        "is_complex",
+        "is_contiguous",
+        "is_same_size",
+        "is_signed",
+        "is_inference",
+        "is_pinned",
+        "is_shared",
+        "is_tensor",
+        "is_storage",
+        "_is_view",
+        "is_set_to",
+        "is_conj",
+        "is_neg",
+        "__dir__",
+        "__deepcopy__",
+        "untyped_storage",
+        "_version",
+        "register_hook",
+        "retain_grad",
+        "has_names",
+        "result_type",
+        "can_cast",
+        "promote_types",
+    ]
 )
 _RANDOM = frozenset(
-    ["rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "log_normal_", "cauchy_", "geometric_"]
+    [
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "normal",
+        "bernoulli",
+        "multinomial",
+        "poisson",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "uniform_",
+        "normal_",
+        "bernoulli_",
+        "exponential_",
+        "random_",
+        "log_normal_",
+        "cauchy_",
+        "geometric_",
+    ]
 )
 _NEEDS_VALUES = frozenset(
-    ["item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "numpy", "__array__", "nonzero", "argwhere", "masked_select", "unique", "_unique2", "unique_consecutive", "equal", "allclose", "is_nonzero", "bincount"]
+    [
+        "item",
+        "tolist",
+        "__bool__",
+        "__int__",
+        "__float__",
+        "__index__",
+        "__complex__",
+        "__contains__",
+        "numpy",
+        "__array__",
+        "nonzero",
+        "argwhere",
+        "masked_select",
+        "unique",
+        "_unique2",
+        "unique_consecutive",
+        "equal",
+        "allclose",
+        "is_nonzero",
+        "bincount",
+    ]
 )
 _VIEWS = frozenset(
-    ["__getitem__", "view", "reshape", "view_as", "permute", "transpose", "t", "select", "narrow", "unsqueeze", "squeeze", "expand", "flatten", "unflatten", "chunk", "split", "unbind", "T", "mT", "movedim", "swapaxes", "diagonal", "detach"]
+    [
+        "__getitem__",
+        "view",
+        "reshape",
+        "view_as",
+        "permute",
+        "transpose",
+        "t",
+        "select",
+        "narrow",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "flatten",
+        "unflatten",
+        "chunk",
+        "split",
+        "unbind",
+        "T",
+        "mT",
+        "movedim",
+        "swapaxes",
+        "diagonal",
+        "detach",
+    ]
 )
 
 

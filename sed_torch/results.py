@@ -1,0 +1,471 @@
+"""What :func:`sed_torch.score` returns: the number, where it comes from, and how far to trust it."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from sed_torch import entropy, tables
+from sed_torch.scoring import DEFINITIONS, Evaluation, Term, log_sum
+from sed_torch.topology import Step, cut_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+__all__ = ["SCHEMA", "Block", "OpRow", "Scope", "Score", "Unknown"]
+
+SCHEMA = "sed_torch.score/1"
+
+Scope = Literal["convolutional", "extrapolated"]
+
+_SCOPE_NOTE = {
+    "convolutional": "a convolutional network, which the theory is about",
+    "extrapolated": "attention, MLP or recurrent parts: beyond what the theory was made for",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An operator without a rule.
+
+    Attributes:
+        target: as the model spells it.
+        count: calls.
+        params: parameters it reads.
+        path: module of the first call.
+        source: ``file:line`` of the first call, or None.
+    """
+
+    target: str
+    count: int
+    params: int
+    path: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The part of the score that a block (a module path) contributes.
+
+    Attributes:
+        path: dotted module path, ``""`` for the root's own operators.
+        share: share of the total amplitude; shares of all blocks add up to 1.
+        amplitude: Σ A·C_out·√(C_in/g·n_eff) of its operators; amplitudes add up to exp(total).
+        taps: Σ n.
+        effective_taps: Σ n_eff.
+        suppression: effective taps over taps, in (0, 1], higher is better; None without a live operator.
+        entropy_in: local entropy per tap of the map it reads, nats at unit variance (1.419 on a white map).
+        entropy_out: of the map it leaves.
+        conv, pool, skip: the parts of the score within the block, in nats, see :class:`Score`.
+        params: parameters.
+        macs: multiply-accumulates a sample.
+        live: whether anything of it is on a path from an input to an output.
+        operators: live mixing operators.
+    """
+
+    path: str
+    share: float
+    amplitude: float
+    taps: float
+    effective_taps: float
+    suppression: float | None
+    entropy_in: float | None
+    entropy_out: float | None
+    conv: float | None
+    pool: float | None
+    skip: float | None
+    params: int
+    macs: float
+    live: bool
+    operators: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpRow:
+    """The part of the score that an operator kind contributes; fields as in :class:`Block`."""
+
+    op: str
+    count: int
+    share: float
+    amplitude: float
+    taps: float
+    effective_taps: float
+    params: int
+    macs: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """The SED score of a model, higher is better, with per-block diagnostics.
+
+    SED = ln Σ A·C_out·√(C_in/g·n_eff) over live convolutions and linear layers, in nats. The form is this
+    project's, derived from the published claims of arXiv 2411.06236. Scores compare architectures at the same
+    task and input size; they say nothing of data, recipe or weights.
+
+    Attributes:
+        name: the model's name.
+        total: the score in nats; -inf without a live path, None where SED is not defined (see ``reason``).
+        reason: why ``total`` is -inf or None; else None.
+        conv: the score had no local entropy decreased.
+        pool: what pooling costs (≤ 0), in nats.
+        skip: what identity skips change; > 0 where they suppress a decrease, in nats.
+        suppression: Σ n_eff / Σ n in (0, 1], higher is better.
+        coverage: share of the parameters that the forward reads which are under a known rule, in [0, 1].
+        node_coverage: the same, of operators.
+        unknown: operators without a rule.
+        params: all parameters of the model.
+        unused_params: those that the forward never reads.
+        macs: multiply-accumulates a sample.
+        frontend: how the model was traced.
+        assumed: what was not given and had to be assumed.
+        inputs: input shapes.
+        definition: name of the score's form, such as ``"sed/1"``.
+        scope: ``"convolutional"``, or ``"extrapolated"`` for networks the theory was not made for.
+        versions: of the packages involved.
+        elapsed: seconds, tracing included.
+        depth: default depth of blocks.
+        evaluation: the calculus behind it.
+        fingerprint: digest of the traced graph.
+    """
+
+    name: str
+    total: float | None
+    reason: str | None
+    coverage: float
+    node_coverage: float
+    unknown: tuple[Unknown, ...]
+    params: int
+    unused_params: int
+    frontend: str
+    assumed: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    definition: str
+    scope: Scope
+    versions: dict[str, str]
+    elapsed: float
+    depth: int
+    fingerprint: str
+    evaluation: Evaluation = field(repr=False, compare=False)
+
+    def __float__(self) -> float:
+        """The total; NaN where it is undefined, as a float cannot be None."""
+        return math.nan if self.total is None else self.total
+
+    @property
+    def conv(self) -> float | None:
+        """The score had no local entropy decreased, in nats."""
+        return self.evaluation.conv
+
+    @property
+    def pool(self) -> float | None:
+        """What pooling costs, in nats; ≤ 0."""
+        return self.evaluation.pool
+
+    @property
+    def skip(self) -> float | None:
+        """What identity skips change, in nats; > 0 where they suppress a decrease of local entropy."""
+        return self.evaluation.skip
+
+    @property
+    def suppression(self) -> float | None:
+        """Σ n_eff / Σ n in (0, 1], higher is better."""
+        return self.evaluation.suppression
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates a sample."""
+        return self.evaluation.topology.macs
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Blocks at the default depth."""
+        return self.by_block()
+
+    def by_block(self, depth: int | None = None) -> tuple[Block, ...]:
+        """Blocks by module path cut to ``depth`` names, in order of execution.
+
+        Their amplitudes add up to ``exp(total)`` and their shares to 1.
+        """
+        depth = self.depth if depth is None else depth
+        if depth < 0:
+            raise ValueError(f"depth must be 0 or more, found {depth}")
+        terms: dict[str, list[Term]] = {}
+        for term in self.evaluation.terms:
+            terms.setdefault(cut_path(self._step(term).path, depth), []).append(term)
+        total = math.fsum(t.amplitude for t in self.evaluation.terms)
+        groups = self.evaluation.topology.blocks(depth)
+        return tuple(self._block(path, steps, terms.get(path, []), total) for path, steps in groups.items())
+
+    def by_op(self) -> tuple[OpRow, ...]:
+        """Contributions by operator kind, largest share first."""
+        total = math.fsum(t.amplitude for t in self.evaluation.terms)
+        found: dict[str, list[Term]] = {}
+        for term in self.evaluation.terms:
+            found.setdefault(self._step(term).op, []).append(term)
+        rows = [self._op_row(op, terms, total) for op, terms in found.items()]
+        return tuple(sorted(rows, key=lambda r: -r.share))
+
+    def _step(self, term: Term) -> Step:
+        return self.evaluation.topology.steps[term.step]
+
+    def _op_row(self, op: str, terms: list[Term], total: float) -> OpRow:
+        amplitude = math.fsum(t.amplitude for t in terms)
+        return OpRow(
+            op=op,
+            count=len(terms),
+            share=amplitude / total if total else 0.0,
+            amplitude=amplitude,
+            taps=math.fsum(t.taps for t in terms),
+            effective_taps=math.fsum(t.effective_taps for t in terms),
+            params=sum(self._step(t).params for t in terms),
+            macs=math.fsum(self._step(t).macs for t in terms),
+        )
+
+    def _block(self, path: str, steps: list[int], terms: list[Term], total: float) -> Block:
+        topology = self.evaluation.topology
+        live = [i for i in steps if i in topology.live]
+        amplitude = math.fsum(t.amplitude for t in terms)
+        taps = math.fsum(t.taps for t in terms)
+        effective = math.fsum(t.effective_taps for t in terms)
+        log = log_sum([amplitude])
+        return Block(
+            path=path,
+            share=amplitude / total if total else 0.0,
+            amplitude=amplitude,
+            taps=taps,
+            effective_taps=effective,
+            suppression=effective / taps if taps else None,
+            entropy_in=self._entropy(topology.steps[live[0]].inputs[:1]) if live else None,
+            entropy_out=self._entropy(live[-1:]),
+            conv=log_sum(t.conv for t in terms) if terms else None,
+            pool=log - log_sum(t.no_pool for t in terms) if terms else None,
+            skip=log - log_sum(t.no_skip for t in terms) if terms else None,
+            params=sum(topology.steps[i].params for i in steps),
+            macs=math.fsum(topology.steps[i].macs for i in steps),
+            live=bool(live),
+            operators=len(terms),
+        )
+
+    def _entropy(self, steps: Iterable[int]) -> float | None:
+        fields = [self.evaluation.fields[i] for i in steps]
+        found = next((f for f in fields if f is not None), None)
+        return entropy.local_entropy(found) if found is not None else None
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def to_dict(self, depth: int | None = None) -> dict[str, Any]:
+        """Plain data with a schema version. ``-inf`` is the string ``"-inf"``; what is missing is None."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "total": _finite(self.total),
+            "reason": self.reason,
+            "unit": "nats",
+            "higher_is_better": True,
+            "conv": self.conv,
+            "pool": self.pool,
+            "skip": self.skip,
+            "suppression": self.suppression,
+            "definition": self.definition,
+            "formula": DEFINITIONS[self.definition].formula,
+            "source": DEFINITIONS[self.definition].source,
+            "scope": self.scope,
+            "coverage": self.coverage,
+            "node_coverage": self.node_coverage,
+            "unknown": [asdict(u) for u in self.unknown],
+            "params": self.params,
+            "unused_params": self.unused_params,
+            "macs": self.macs,
+            "frontend": self.frontend,
+            "inputs": [list(s) for s in self.inputs],
+            "assumed": list(self.assumed),
+            "blocks": [asdict(b) for b in self.by_block(depth)],
+            "ops": [asdict(o) for o in self.by_op()],
+            "fingerprint": self.fingerprint,
+            "versions": dict(self.versions),
+            "elapsed": self.elapsed,
+        }
+
+    def to_json(self, *, depth: int | None = None, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON text."""
+        return json.dumps(self.to_dict(depth), indent=indent, allow_nan=False)
+
+    def to_dataframe(self, depth: int | None = None) -> pd.DataFrame:
+        """One row a block.
+
+        Raises:
+            MissingDependencyError: without pandas.
+        """
+        return dataframe([asdict(b) for b in self.by_block(depth)])
+
+    def to_csv(self, depth: int | None = None) -> str:
+        """One line a block."""
+        rows = [asdict(b) for b in self.by_block(depth)]
+        return tables.to_csv(rows, list(Block.__dataclass_fields__))
+
+    def to_markdown(self, depth: int | None = None) -> str:
+        """Headline and block table in Markdown."""
+        return (
+            f"**{self.headline()}**\n\n{tables.to_markdown(self._rows(depth), _COLUMNS)}\n\n{self._notes()}"
+        )
+
+    def headline(self) -> str:
+        """Name and score on one line."""
+        if self.total is None:
+            return f"{self.name}: SED undefined ({self.reason})"
+        if self.total == -math.inf:
+            return f"{self.name}: SED = -inf ({self.reason})"
+        return f"{self.name}: SED = {self.total:.4f} nats (higher is better)"
+
+    def _rows(self, depth: int | None) -> list[dict[str, Any]]:
+        return [_display(b) for b in _folded(self.by_block(depth))]
+
+    def _parts(self) -> str:
+        if self.total is None or self.conv is None:
+            return ""
+        return (
+            f"conv {self.conv:.4f}   pool {_signed(self.pool)}   skip {_signed(self.skip)}   "
+            f"suppression {cell3(self.suppression)}"
+        )
+
+    def _notes(self) -> str:
+        shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
+        lines = [
+            f"params {tables.quantity(self.params)}   MACs {tables.quantity(self.macs)}   input {shapes}",
+            f"coverage {self.coverage:.1%} of parameters, {self.node_coverage:.1%} of operators; "
+            f"front-end {self.frontend}; {self.definition}; {self.scope}: {_SCOPE_NOTE[self.scope]}",
+        ]
+        lines += [f"assumed: {a}" for a in self.assumed]
+        lines += [
+            f"unknown operator: {u.target} ×{u.count} in {u.path or 'the root'}" for u in self.unknown[:8]
+        ]
+        if self.unused_params:
+            lines.append(f"{tables.quantity(self.unused_params)} parameters are never read by the forward")
+        return "\n".join(lines)
+
+    def to_text(self, depth: int | None = None) -> str:
+        """The report as plain text, with blocks at ``depth``."""
+        table = tables.to_text(self._rows(depth), _COLUMNS)
+        return "\n".join(
+            p for p in (self.headline(), self._parts(), "", table, "", self._notes()) if p is not None
+        )
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        total = "undefined" if self.total is None else f"{self.total:.4f}"
+        return (
+            f"Score({self.name}: sed={total}, coverage={self.coverage:.0%}, definition={self.definition!r})"
+        )
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for column in _COLUMNS:
+            table.add_column(
+                column, justify="left" if column == "block" else "right", no_wrap=column == "block"
+            )
+        for row in self._rows(None):
+            table.add_row(
+                *(Text(tables.cell(row[c])) for c in _COLUMNS), style=None if row["live"] == "yes" else "dim"
+            )
+        return Group(
+            Text(self.headline(), style="bold"), Text(self._parts()), "", table, "", Text(self._notes())
+        )
+
+    def _repr_html_(self) -> str:
+        notes = html.escape(self._notes()).replace("\n", "<br>")
+        parts = html.escape(self._parts())
+        table = tables.to_html(self._rows(None), _COLUMNS)
+        return f"<div><p><b>{html.escape(self.headline())}</b><br>{parts}</p>{table}<p><small>{notes}</small></p></div>"
+
+
+_COLUMNS = (
+    "block",
+    "share",
+    "SED part",
+    "taps",
+    "effective",
+    "suppression",
+    "h in",
+    "h out",
+    "params",
+    "MACs",
+    "live",
+)
+
+
+def _display(block: Block) -> dict[str, Any]:
+    return {
+        "block": block.path or "(root)",
+        "share": f"{block.share:.1%}",
+        "SED part": log_sum([block.amplitude]) if block.amplitude else None,
+        "taps": tables.quantity(round(block.taps, 2)) if block.taps else None,
+        "effective": tables.quantity(round(block.effective_taps, 2)) if block.taps else None,
+        "suppression": block.suppression,
+        "h in": block.entropy_in,
+        "h out": block.entropy_out,
+        "params": tables.quantity(block.params),
+        "MACs": tables.quantity(block.macs),
+        "live": "yes" if block.live else "dead",
+    }
+
+
+def _folded(blocks: tuple[Block, ...]) -> list[Block]:
+    """Runs of blocks equal but for their path become one row, ``path … path ×n``, with their sums' common value."""
+    rows: list[Block] = []
+    run: list[Block] = []
+    for block in (*blocks, None):
+        if run and (block is None or _outline(block) != _outline(run[0])):
+            rows.append(run[0] if len(run) == 1 else _merged(run))
+            run = []
+        if block is not None:
+            run.append(block)
+    return rows
+
+
+def _outline(b: Block) -> tuple[Any, ...]:
+    return (b.operators, b.taps, round(b.effective_taps, 9), round(b.amplitude, 6), b.params, b.macs, b.live)
+
+
+def _merged(run: list[Block]) -> Block:
+    values = asdict(run[0])
+    values["path"] = f"{run[0].path} … {run[-1].path} ×{len(run)}"
+    values["entropy_out"] = run[-1].entropy_out
+    for name in ("share", "amplitude", "taps", "effective_taps", "params", "macs", "operators"):
+        values[name] = values[name] * len(run)
+    return Block(**values)
+
+
+def cell3(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return tables.cell(value)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _finite(value: float | None) -> float | str | None:
+    return "-inf" if value == -math.inf else value
+
+
+def dataframe(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a pandas DataFrame, or an error that says how to install it."""
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        from sed_torch.errors import MissingDependencyError
+
+        raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
+    return pd.DataFrame(rows)

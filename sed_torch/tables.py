@@ -1,0 +1,88 @@
+"""Rows of plain values → text, Markdown, CSV and HTML. Knows nothing of what the rows mean."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["cell", "quantity", "to_csv", "to_html", "to_markdown", "to_text"]
+
+Row = Mapping[str, Any]
+
+
+def quantity(value: float | None) -> str:
+    """4089184256 → ``4.09 G``; None → ``–``."""
+    if value is None:
+        return "–"
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.2f} {unit}"
+    return f"{value:g}"
+
+
+def cell(value: Any) -> str:
+    """A value as a person reads it: three decimals, ``–`` for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}" if math.isfinite(value) else ("-inf" if value < 0 else "inf")
+    return str(value)
+
+
+def _grid(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
+    return [[cell(r.get(c)) for c in columns] for r in rows]
+
+
+def _numeric(rows: Sequence[Row], column: str) -> bool:
+    values = [r.get(column) for r in rows]
+    return any(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+
+
+def to_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Aligned columns, numbers to the right."""
+    grid = _grid(rows, columns)
+    right = [
+        _numeric(rows, c) or all(g[i][:1].isdigit() or g[i] == "–" for g in grid)
+        for i, c in enumerate(columns)
+    ]
+    widths = [max([len(c), *(len(g[i]) for g in grid)]) for i, c in enumerate(columns)]
+
+    def line(values: Sequence[str]) -> str:
+        cells = (v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True))
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(list(columns)), line(["─" * w for w in widths]), *map(line, grid)])
+
+
+def to_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """A GitHub table; pipes in values are escaped."""
+    head = f"| {' | '.join(columns)} |"
+    rule = f"|{'|'.join('---:' if _numeric(rows, c) else '---' for c in columns)}|"
+    body = [f"| {' | '.join(v.replace('|', chr(92) + '|') for v in g)} |" for g in _grid(rows, columns)]
+    return "\n".join([head, rule, *body])
+
+
+def to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """CSV with full precision and empty cells for what is missing."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for r in rows:
+        writer.writerow(["" if r.get(c) is None else r.get(c) for c in columns])
+    return buffer.getvalue()
+
+
+def to_html(rows: Sequence[Row], columns: Sequence[str], caption: str = "") -> str:
+    """A small table; everything is escaped."""
+    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(v)}</td>' for v in g)}</tr>" for g in _grid(rows, columns)
+    )
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
