@@ -106,10 +106,12 @@ def grasp(trial: Trial) -> float:
 
 
 def fisher(trial: Trial) -> float:
-    """Σ over channels of ½·E[(Σ_positions a·∂L/∂a)²], a the layer's output. Higher is better.
+    """Σ over weights of the Fisher information of the channel they make. Higher is better.
 
+    A channel's information is ½·E[(Σ_positions a·∂L/∂a)²], a the layer's output before anything follows.
     Theis et al., *Faster gaze prediction with dense networks and Fisher pruning* (arXiv 1801.05787); on
-    channels: Turner et al., *BlockSwap*, ICLR 2020 (arXiv 1906.04113). One forward, one backward.
+    channels: Turner et al., *BlockSwap*, ICLR 2020 (arXiv 1906.04113). Counting a channel once a weight is
+    the convention of the public score tables. One forward, one backward.
     """
     net = trial.network()
     mixing_weights(net)
@@ -118,10 +120,13 @@ def fisher(trial: Trial) -> float:
     def watch(module: nn.Module, args: object, output: Tensor) -> None:
         if not output.requires_grad:
             return
+        channels = output.shape[-1] if isinstance(module, nn.Linear) else output.shape[1]
+        weights = module.weight.numel() / channels  # type: ignore[operator]
         kept = output.detach().clone()  # an in-place activation may follow
 
         def collect(gradient: Tensor) -> None:
-            parts.append(_fisher_information(kept * gradient, channels_last=isinstance(module, nn.Linear)))
+            a_channel = _fisher_information(kept * gradient, channels_last=isinstance(module, nn.Linear))
+            parts.append(a_channel * weights)
 
         output.register_hook(collect)  # type: ignore[no-untyped-call]
 
