@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sed_torch.proxies.trial import BATCH_NORMS, Batch, Trial, UndefinedError, forward, mixing_weights
+from sed_torch.proxies.trial import Batch, Trial, UndefinedError, forward, mixing_weights
 
 __all__ = ["jacov", "naswot", "zen"]
 
 _EPSILON = 1e-5  # the published constant of the Jacobian score
 _MIXUP = 1e-2  # the published perturbation of the Zen score
+_MOMENTUM = 0.1  # of the Zen score's running variances
 
 aten = torch.ops.aten
 _RELUS = {
@@ -83,26 +85,24 @@ def jacov(trial: Trial) -> float:
 def zen(trial: Trial) -> float:
     """ln E‖f(x) − f(x + 0.01·z)‖₁ + Σ ln √(mean σ²), f the features before global pooling. Higher is better.
 
-    Lin et al., *Zen-NAS: a zero-shot NAS for high-performance image recognition*,
-    ICCV 2021 (arXiv 2102.01063). Weights are drawn from N(0, 1) with biases 0, and σ² are the variances
-    that each batch normalisation divides by. Features are the input of the last adaptive or global pooling,
-    else of the last linear layer, else the output. Two forwards.
+    Lin et al., *Zen-NAS: a zero-shot NAS for high-performance image recognition*, ICCV 2021 (arXiv
+    2102.01063). Weights are drawn from N(0, 1) with biases 0. σ² are the running variances of every batch
+    normalisation after the two forwards, from 1 and with momentum 0.1: the convention of the public score
+    tables. Features are the input of the last adaptive or global pooling, else of the last linear layer, else
+    the output. Two forwards.
     """
-    net = trial.network()
-    _gaussian(net, trial.seed)
-    clean = trial.batch()
-    noise = trial.batch(stream=2)
+    net, clean = trial.network(), trial.batch()
     if not clean.floating():
         raise UndefinedError("the model takes no floating-point input to perturb")
-    scales = _BatchNormScales(net)
+    _gaussian(net, trial.seed)
+    norms = _fresh_statistics(net)
     with torch.no_grad():
-        features = _features(net, clean)
-        scale = scales.close()
-        moved = _features(net, _mixed(clean, noise))
-        distance = float((features - moved).abs().flatten(1).double().sum(1).mean())
+        moved = _features(net, clean) - _features(net, _mixed(clean, trial.batch(stream=2)))
+        distance = float(moved.abs().flatten(1).double().sum(1).mean())
+        scales = [float(m.running_var.mean()) for m in norms if m.running_var is not None]
     if distance == 0.0:
         raise UndefinedError("the features do not depend on the input: ln 0")
-    return math.log(distance) + scale
+    return math.log(distance) + math.fsum(math.log(v) / 2 for v in scales)
 
 
 class _Codes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -176,25 +176,16 @@ def _features(net: nn.Module, batch: Batch) -> Tensor:
     return read[0] if read else output
 
 
-class _BatchNormScales:
-    """Σ ln √(mean variance) over the batch normalisations that run until :meth:`close`."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self._logs: list[float] = []
-        self._handles = [
-            m.register_forward_pre_hook(self._measure) for m in net.modules() if isinstance(m, BATCH_NORMS)
-        ]
-
-    def _measure(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        x = args[0]
-        variance = float(x.transpose(0, 1).flatten(1).var(1).mean())
-        if variance > 0.0:  # a dead branch scales nothing
-            self._logs.append(math.log(variance) / 2)
-
-    def close(self) -> float:
-        for handle in self._handles:
-            handle.remove()
-        return math.fsum(self._logs)
+def _fresh_statistics(net: nn.Module) -> list[_BatchNorm]:
+    """Every batch normalisation, its running statistics on and as at construction."""
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
+    for m in norms:
+        reference = next(net.parameters())
+        m.track_running_stats, m.momentum = True, _MOMENTUM
+        m.running_mean = torch.zeros(m.num_features, device=reference.device)
+        m.running_var = torch.ones(m.num_features, device=reference.device)
+        m.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=reference.device)
+    return norms
 
 
 def _mixed(clean: Batch, noise: Batch) -> Batch:
@@ -215,5 +206,5 @@ def _gaussian(net: nn.Module, seed: int) -> None:
             bias = getattr(module, "bias", None)
             if isinstance(bias, nn.Parameter):
                 bias.zero_()
-            if isinstance(module, BATCH_NORMS) and isinstance(module.weight, nn.Parameter):
+            if isinstance(module, _BatchNorm) and isinstance(module.weight, nn.Parameter):
                 module.weight.fill_(1.0)

@@ -22,7 +22,6 @@ from sed_torch.errors import InputError, ModelError
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 
 __all__ = [
-    "BATCH_NORMS",
     "MIXING",
     "Batch",
     "Trial",
@@ -44,7 +43,6 @@ MIXING = (
     nn.ConvTranspose3d,
     nn.Linear,
 )
-BATCH_NORMS = (_BatchNorm,)
 
 
 class UndefinedError(Exception):
@@ -98,7 +96,7 @@ class Trial:
         _bake_weights(net)
         cast(net, dtype)
         for module in net.modules():
-            if isinstance(module, BATCH_NORMS):
+            if isinstance(module, _BatchNorm):
                 module.train()
             if isinstance(getattr(module, "inplace", None), bool):  # gradients need what it would overwrite
                 module.inplace = False  # type: ignore[assignment]
