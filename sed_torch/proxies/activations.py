@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -180,11 +181,11 @@ def _fresh_statistics(net: nn.Module) -> list[_BatchNorm]:
     """Every batch normalisation, its running statistics on and as at construction."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
     for m in norms:
-        reference = next(net.parameters())
+        device = next(chain(m.parameters(), m.buffers(), net.parameters())).device
         m.track_running_stats, m.momentum = True, _MOMENTUM
-        m.running_mean = torch.zeros(m.num_features, device=reference.device)
-        m.running_var = torch.ones(m.num_features, device=reference.device)
-        m.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=reference.device)
+        m.running_mean = torch.zeros(m.num_features, device=device)
+        m.running_var = torch.ones(m.num_features, device=device)
+        m.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=device)
     return norms
 
 

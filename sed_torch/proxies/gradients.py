@@ -12,12 +12,14 @@ import re
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _NormBase
 
 from sed_torch.proxies.trial import MIXING, Batch, Trial, UndefinedError, forward, mixing_weights
 
 __all__ = ["fisher", "grad_norm", "grasp", "l2_norm", "plain", "snip", "synflow"]
 
-_NORM = re.compile(r"(Batch|Layer|Group|Instance|RMS)Norm")
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORM_NAME = re.compile(r"(Batch|Layer|Group|Instance|RMS)Norm")  # those that libraries write themselves
 
 
 def synflow(trial: Trial) -> float:
@@ -30,9 +32,10 @@ def synflow(trial: Trial) -> float:
     """
     net = trial.network(torch.float64)
     for module in net.modules():
-        if _NORM.search(type(module).__name__):
+        if isinstance(module, _NORMS) or _NORM_NAME.search(type(module).__name__):
             act = getattr(module, "act", None)  # fused norm-activation layers keep the activation
-            module.forward = act if isinstance(act, nn.Module) else _pass_on
+            # Set past nn.Module, which would file a module under this name as a child and never call it.
+            vars(module)["forward"] = act.forward if isinstance(act, nn.Module) else _pass_on
     with torch.no_grad():
         for tensor in (*net.parameters(), *net.buffers()):
             if tensor.is_floating_point():
