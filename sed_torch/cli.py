@@ -1,0 +1,299 @@
+"""The command line: parse, call, print.
+
+Results go to stdout, everything else to stderr. Exit status: 0 all well; 1 findings (a score undefined or
+partial, rows that failed); 2 wrong usage, or a model that could not be read; 130 interrupted. Imports are
+inside the commands, so that ``sed-torch --help`` loads no more than the package itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from sed_torch.results import Score
+
+__all__ = ["cli", "main"]
+
+FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
+_FORMATS = ("text", "json", "csv", "md")
+_SUFFIXES = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit; what the user got wrong is told in words, never as a traceback."""
+    sys.exit(_run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
+    from sed_torch.errors import SedTorchError
+
+    try:
+        result = cli.main(
+            args=None if args is None else list(args), prog_name="sed-torch", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return FAILURE
+    except click.ClickException as error:
+        error.show()
+        return FAILURE
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return INTERRUPTED
+    except SedTorchError as error:
+        _say(f"error: {error}")
+        return FAILURE
+    except BrokenPipeError:
+        # The reader (head, less) has left. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        _say(f"error: {error}")
+        return FAILURE
+    return result if isinstance(result, int) else 0
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+# -- output ----------------------------------------------------------------------------------------------
+
+
+def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--format",
+        "form",
+        type=click.Choice(_FORMATS),
+        help="Default: by the suffix of --output, else text.",
+    )(command)
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False),
+        callback=_writable,
+        help="Write to a file, whole or not at all.",
+    )(command)
+
+
+def _writable(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Told before the work, not after it."""
+    folder = os.path.dirname(path or "") or "."
+    if path is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise click.BadParameter(f"{folder!r} is not a folder that can be written to")
+    return path
+
+
+def _emit(
+    views: Mapping[str, Callable[[], str]], form: str | None, output: str | None, rich: Any = None
+) -> None:
+    """One of the views to the file or stdout; colours only on a terminal, and for the text form."""
+    form = form or _SUFFIXES.get(os.path.splitext(output or "")[1].lower(), "text")
+    if output:
+        from sed_torch._files import write_text
+
+        write_text(output, views[form]().rstrip("\n") + "\n")
+        _say(f"wrote {output}")
+    elif form == "text" and rich is not None and sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(rich)  # honours NO_COLOR and TERM
+    else:
+        click.echo(views[form]().rstrip("\n"))
+
+
+def _row_views(rows: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Callable[[], str]]:
+    import json
+
+    from sed_torch import tables
+
+    return {
+        "text": lambda: tables.to_text(rows, columns),
+        "json": lambda: json.dumps(rows, indent=2),
+        "csv": lambda: tables.to_csv(rows, columns),
+        "md": lambda: tables.to_markdown(rows, columns),
+    }
+
+
+def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[int, ...]]:
+    """``1,3,224,224`` or ``1x3x224x224``: batch first, all positive."""
+    sizes = []
+    for value in values:
+        try:
+            size = tuple(int(part) for part in value.strip("() ").replace("x", ",").split(","))
+        except ValueError:
+            size = ()
+        if not size or min(size) < 1:
+            raise click.BadParameter(f"{value!r} is no size; expected positive integers such as 1,3,224,224")
+        sizes.append(size)
+    return sizes
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from sed_torch import __version__
+
+        click.echo(f"sed-torch {__version__}")
+        ctx.exit()
+
+
+# -- commands --------------------------------------------------------------------------------------------
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 all well, 1 findings, 2 wrong usage or unreadable model, 130 interrupted.",
+)
+@click.option(
+    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Print it."
+)
+def cli() -> None:
+    """Score PyTorch networks before training, from their computational graph alone."""
+
+
+@cli.command()
+@click.argument("ref")
+@click.option(
+    "--input-size",
+    callback=_sizes,
+    metavar="N,C,H,W",
+    multiple=True,
+    help="With batch dimension, such as 1,3,224,224; repeat for more inputs. Default: inferred, and said.",
+)
+@click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
+@click.option("--frontend", type=click.Choice(["auto", "fx", "export"]), default="auto", show_default=True)
+@click.option("--strict", is_flag=True, help="An operator without a rule is an error.")
+@_output_options
+def score(
+    ref: str,
+    input_size: list[tuple[int, ...]],
+    depth: int | None,
+    frontend: Any,
+    strict: bool,
+    form: str | None,
+    output: str | None,
+) -> int:
+    """Score one model, and show where the score comes from.
+
+    REF is timm:NAME, torchvision:NAME, package.module:factory, file.py:Class or "file.py:fn(width=32)".
+
+    \b
+    sed-torch score timm:resnet50
+    sed-torch score "nets.py:Net(width=32)" --input-size 1,3,32,32 --format json
+    """
+    import dataclasses
+
+    from sed_torch.api import score as compute
+    from sed_torch.zoo import load
+
+    loaded = load(ref)
+    size = input_size[0] if len(input_size) == 1 else input_size or None
+    result = compute(loaded.model, input_size=size, depth=depth, frontend=frontend, strict=strict, name=ref)
+    if loaded.reason:
+        result = dataclasses.replace(result, assumed=(*result.assumed, loaded.reason))
+    views = {
+        "text": lambda: result.to_text(depth),
+        "json": lambda: result.to_json(depth=depth),
+        "csv": lambda: result.to_csv(depth),
+        "md": lambda: result.to_markdown(depth),
+    }
+    _emit(views, form, output, result)
+    return _score_status(result)
+
+
+def _score_status(result: Score) -> int:
+    """1 when the score is missing, infinite, or of a part of the model only."""
+    import math
+
+    whole = result.total is not None and math.isfinite(result.total) and not result.unknown
+    return 0 if whole else FINDINGS
+
+
+@cli.command()
+@_output_options
+def ops(form: str | None, output: str | None) -> None:
+    """List the operators that have a rule, with their spellings."""
+    from sed_torch.ops import table
+
+    rows: list[dict[str, Any]] = [dict(r) for r in table()]
+    columns = ("op", "rule", "spellings")
+    short = [{**r, "spellings": _cut(r["spellings"], 60)} for r in rows]
+    _emit({**_row_views(rows, columns), "text": _row_views(short, columns)["text"]}, form, output)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: text.rfind(",", 0, width - 2) + 1] + " …"
+
+
+_PACKAGES = {
+    "torch": "required",
+    "numpy": "required",
+    "click": "required",
+    "rich": "required",
+    "timm": "references timm:NAME",
+    "torchvision": "references torchvision:NAME",
+    "joblib": "rank",
+    "platformdirs": "cache",
+    "psutil": "memory limit of rank",
+    "distributed": "rank on a Dask cluster",
+    "ray": "rank on a Ray cluster",
+    "scipy": "validate",
+    "pandas": "to_dataframe()",
+    "pyarrow": "to_parquet()",
+    "matplotlib": "plots",
+    "pooch": "downloading benchmark results",
+}
+
+
+@cli.command()
+@_output_options
+def doctor(form: str | None, output: str | None) -> int:
+    """Show the environment: versions, optional packages, devices; no paths, no names, no settings."""
+    rows = [*_environment(), *_package_rows(), *_device_rows()]
+    _emit(_row_views(rows, ("item", "found", "for")), form, output)
+    return FINDINGS if any(r["found"] is None and r["for"] == "required" for r in rows) else 0
+
+
+def _environment() -> list[dict[str, Any]]:
+    import platform
+
+    from sed_torch import __version__
+    from sed_torch.scoring import DEFAULT_DEFINITION
+
+    return [
+        {"item": "sed-torch", "found": __version__, "for": f"definition {DEFAULT_DEFINITION}"},
+        {"item": "python", "found": platform.python_version(), "for": platform.python_implementation()},
+        {"item": "platform", "found": platform.system(), "for": platform.machine()},
+    ]
+
+
+def _package_rows() -> list[dict[str, Any]]:
+    from importlib import metadata
+
+    def version(name: str) -> str | None:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return [{"item": name, "found": version(name), "for": use} for name, use in _PACKAGES.items()]
+
+
+def _device_rows() -> list[dict[str, Any]]:
+    import torch
+
+    rows: list[dict[str, Any]] = [{"item": "cpu", "found": f"{os.cpu_count()} cores", "for": "device"}]
+    if torch.cuda.is_available():
+        rows += [
+            {"item": f"cuda:{i}", "found": torch.cuda.get_device_name(i), "for": "device"}
+            for i in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        rows.append({"item": "mps", "found": "available", "for": "device"})
+    return rows

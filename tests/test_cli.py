@@ -1,0 +1,177 @@
+"""Commands print results on stdout and the rest on stderr, exit as they say, and never show a traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sed_torch import __version__
+from sed_torch.cli import main
+
+NETS = """
+import torch, time
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+    def forward(self, x):
+        return self.conv(x)
+
+class Wrong(Net):
+    def forward(self, x):
+        if x.sum() > 0:
+            return x
+        return self.conv(x)
+
+class Pool(nn.Module):
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 2)
+
+def slow():
+    print("building", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Path:
+    path = tmp_path / "nets.py"
+    path.write_text(NETS)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
+        main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return int(exit_.value.code or 0), out, err
+
+
+SIZE = ("--input-size", "1,3,32,32")
+
+
+class TestScore:
+    def test_formats_agree(self, nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, err = run(capsys, "score", f"{nets}:Net", *SIZE, "--format", "json")
+        data = json.loads(out)
+        assert (status, err) == (0, "")
+        # One 3×3 convolution of white noise on a 30×30 map: ln(900·8·√(3·9)).
+        assert data["total"] == pytest.approx(10.5297, abs=5e-4)
+        status, text, _ = run(capsys, "score", f"{nets}:Net", *SIZE)
+        assert f"{data['total']:.4f} nats" in text
+        assert "\x1b" not in text
+        _, md, _ = run(capsys, "score", f"{nets}:Net", *SIZE, "--format", "md")
+        assert "| conv |" in md
+        _, table, _ = run(capsys, "score", f"{nets}:Net", *SIZE, "--format", "csv", "--depth", "1")
+        assert [r["path"] for r in csv.DictReader(io.StringIO(table))] == ["", "conv"]
+
+    def test_arguments_of_the_reference(self, nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        _, out, _ = run(
+            capsys, "score", f"{nets}:Net(width=16)", "--input-size", "1x3x32x32", "--format", "json"
+        )
+        assert json.loads(out)["params"] == 16 * 28
+
+    def test_file_takes_the_format_of_its_suffix(
+        self, nets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        target = tmp_path / "out.json"
+        status, out, err = run(capsys, "score", f"{nets}:Net", *SIZE, "-o", target)
+        assert (status, out) == (0, "")
+        assert "wrote" in err
+        assert json.loads(target.read_text())["name"] == f"{nets}:Net"
+        assert {p.name for p in tmp_path.iterdir()} - {"__pycache__"} == {"nets.py", "out.json"}
+
+    def test_undefined_score_is_a_finding(self, nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, _ = run(capsys, "score", f"{nets}:Pool", *SIZE)
+        assert status == 1
+        assert "SED undefined" in out
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (("{nets}:None_", *SIZE), "error: .*has no 'None_'"),
+            (("nothing",), "error: cannot read the model reference"),
+            (("{nets}:Net", "--input-size", "1,5,32,32"), "error: shapes do not fit"),
+            (("{nets}:Wrong", *SIZE), "error: "),
+            (("{nets}:Net", "--input-size", "1,x"), "is no size"),
+            (("{nets}:Net", "--input-size", "1,0,2,2"), "is no size"),
+            (("{nets}:Net", *SIZE, "-o", "/no/such/folder/x.json"), "is not a folder"),
+            (("{nets}:Net", "--format", "xml"), "xml"),
+            ((), "Missing argument"),
+        ],
+    )
+    def test_bad_input(
+        self, nets: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], message: str
+    ) -> None:
+        import re
+
+        status, out, err = run(capsys, "score", *(a.format(nets=nets) for a in args))
+        assert (status, out) == (2, "")
+        assert re.search(message, err)
+
+
+class TestOthers:
+    def test_ops(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, _ = run(capsys, "ops", "--format", "json")
+        rows = {r["op"]: r for r in json.loads(out)}
+        assert status == 0
+        assert rows["relu"]["rule"] == "keep"
+        assert "conv2d" in rows["conv"]["spellings"]
+        _, text, _ = run(capsys, "ops")
+        assert max(map(len, text.splitlines())) < 130
+
+    def test_doctor_tells_nothing_sensitive(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        status, out, _ = run(capsys, "doctor", "--format", "json")
+        rows = {r["item"]: r for r in json.loads(out)}
+        assert status == 0
+        assert rows["sed-torch"]["found"] == __version__
+        assert rows["torch"]["found"]
+        for secret in ("hf_secret", os.path.expanduser("~"), os.getcwd()):
+            assert secret not in out
+
+    def test_help_and_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, _ = run(capsys, "--help")
+        assert (status, "score" in out) == (0, True)
+        status, out, _ = run(capsys, "--version")
+        assert (status, out) == (0, f"sed-torch {__version__}\n")
+        status, out, err = run(capsys)
+        assert (status, out) == (2, "")
+        assert "Usage" in err
+        assert run(capsys, "scor")[0] == 2
+
+
+class TestProcess:
+    """What only a process of its own can show."""
+
+    def test_interrupt_exits_130_with_a_word(self, nets: Path) -> None:
+        command = [sys.executable, "-m", "sed_torch", "score", f"{nets}:slow"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "building\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert err.strip() == "interrupted"
+
+    def test_reader_that_leaves(self) -> None:
+        command = f"{sys.executable} -m sed_torch ops --format json | head -c 10; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,250 @@
+"""References are parsed without evaluation, models are built on meta, globs select what they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sed_torch.errors import MissingDependencyError, ModelReferenceError
+from sed_torch.zoo import build, expand, load, parse_reference
+
+NETS = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from sibling import WIDTH
+
+@dataclass
+class Config:
+    width: int = WIDTH
+
+class Net(nn.Module):
+    def __init__(self, width=WIDTH, kernel=(3, 3)):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, kernel)
+    def forward(self, x):
+        return self.conv(x)
+
+class Scalar(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(int(torch.tensor(7).item()), 5)
+
+class Numpy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 5)
+        self.total = self.layer.weight.detach().numpy().sum()
+
+class Broken(nn.Module):
+    def __init__(self):
+        raise RuntimeError("no such backbone\\nsecond line")
+
+def text():
+    return "not a module"
+
+ready = Net(4)
+number = 3
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "sibling.py").write_text("WIDTH = 8\n")
+    path = tmp_path / "nets.py"
+    path.write_text(NETS)
+    yield path
+    sys.modules.pop("sibling", None)
+
+
+class TestParsing:
+    def test_literals(self) -> None:
+        ref = parse_reference("my/nets.py:Nets.small((1, 2), [-3], width=32, name='a:b,c', act=None)")
+        assert (ref.kind, ref.source, ref.name) == ("file", "my/nets.py", "Nets.small")
+        assert ref.args == ((1, 2), [-3])
+        assert dict(ref.kwargs) == {"width": 32, "name": "a:b,c", "act": None}
+
+    def test_kinds(self) -> None:
+        assert parse_reference("timm:resnet50.a1_in1k").name == "resnet50.a1_in1k"
+        assert parse_reference("torchvision:resnet50(num_classes=10)").kwargs == {"num_classes": 10}
+        assert parse_reference("pkg.mod:factory").kind == "module"
+        assert parse_reference("C:\\nets.py:Net").source == "C:\\nets.py"
+        assert not parse_reference("pkg.mod:factory").called
+        assert parse_reference("pkg.mod:factory()").called
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a.py:f(__import__('os').system('true'))",
+            "a.py:f(open)",
+            "a.py:f(1)(2)",
+            "a.py:f(1).g",
+            "a.py:f(1",
+            "a.py:f(**{'a': 1})",
+            "a.py:f(*[1])",
+            "a.py:f(" + "(" * 500 + ")" * 500 + ")",
+        ],
+    )
+    def test_nothing_is_evaluated(self, text: str) -> None:
+        with pytest.raises(ModelReferenceError, match="must be Python literals"):
+            parse_reference(text)
+
+    @pytest.mark.parametrize("text", ["", ":", "a.py:", "a b:c", "timm:", "timm:res net", "a.py:1x", "x:f;g"])
+    def test_malformed(self, text: str) -> None:
+        with pytest.raises(ModelReferenceError, match="expected timm:NAME"):
+            parse_reference(text)
+
+    def test_bare_name_gets_a_hint(self) -> None:
+        with pytest.raises(ModelReferenceError, match="Did you mean 'timm:resnet50'"):
+            parse_reference("resnet50")
+
+
+class TestFiles:
+    def test_class_and_call(self, nets: Path) -> None:
+        loaded = load(f"{nets}:Net(width=32, kernel=(5, 1))")
+        assert tuple(loaded.model.conv.weight.shape) == (32, 3, 5, 1)
+        assert (loaded.built_on, loaded.family, loaded.reason) == ("meta", "Net", None)
+        assert loaded.model.conv.weight.is_meta
+        assert load(f"{nets}:Net").model.conv.out_channels == 8  # the sibling's WIDTH
+        assert str(nets.parent) not in sys.path
+
+    def test_constants_on_the_cpu_when_meta_fails(self, nets: Path) -> None:
+        loaded = load(f"{nets}:Scalar")
+        assert loaded.built_on == "meta"
+        assert loaded.model.layer.weight.is_meta
+        assert loaded.model.layer.in_features == 7
+        assert "does not run on meta" in (loaded.reason or "")
+
+    def test_cpu_when_weights_are_read(self, nets: Path) -> None:
+        loaded = load(f"{nets}:Numpy")
+        assert loaded.built_on == "cpu"
+        assert "built on the CPU" in (loaded.reason or "")
+
+    def test_instance(self, nets: Path) -> None:
+        loaded = load(f"{nets}:ready")
+        assert loaded.built_on == "cpu"
+        assert loaded.model.conv.out_channels == 4
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            ("Broken", "could not be built: RuntimeError: no such backbone$"),
+            ("Nett", "has no 'Nett'; did you mean Net"),
+            ("text", "made a str, expected an nn.Module"),
+            ("number", "is a int: expected an nn.Module"),
+            ("Net(height=3)", "could not be built: TypeError"),
+        ],
+    )
+    def test_errors(self, nets: Path, call: str, message: str) -> None:
+        with pytest.raises(ModelReferenceError, match=message):
+            load(f"{nets}:{call}")
+
+    def test_missing_and_broken_files(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelReferenceError, match="there is no file"):
+            load(f"{tmp_path}/none.py:Net")
+        with pytest.raises(ModelReferenceError, match="there is no module 'no_such_package'"):
+            load("no_such_package:Net")
+        for body, what in (
+            ("def", "SyntaxError"),
+            ("raise SystemExit(3)", "SystemExit"),
+            ("import nope9", "nope9"),
+        ):
+            (tmp_path / "bad.py").write_text(body)
+            with pytest.raises(ModelReferenceError, match=f"importing .* failed: .*{what}"):
+                load(f"{tmp_path}/bad.py:Net")
+
+    def test_module_reference(self) -> None:
+        loaded = load("torch.nn:Linear(3, 5)")
+        assert loaded.model.weight.shape == (5, 3)
+        assert loaded.model.weight.is_meta
+
+    def test_rng_is_left_as_found(self, nets: Path) -> None:
+        before = torch.get_rng_state()
+        load(f"{nets}:Numpy")
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_build_takes_modules_and_factories(self) -> None:
+        model = nn.Linear(2, 2)
+        assert build(model, "mine").model is model
+        assert build(lambda: nn.Linear(2, 3), "mine").built_on == "meta"
+
+
+class TestZoos:
+    def test_timm(self) -> None:
+        pytest.importorskip("timm")
+        loaded = load("timm:resnet18(num_classes=7)")
+        assert (loaded.family, loaded.built_on) == ("resnet", "meta")
+        assert all(p.is_meta for p in loaded.model.parameters())
+        assert loaded.model.fc.out_features == 7
+        assert load("timm:resnet18.a1_in1k").family == "resnet"
+
+    def test_pretrained_is_never_true(self) -> None:
+        pytest.importorskip("timm")
+        assert load("timm:resnet18(pretrained=True)").model.fc.weight.is_meta
+
+    def test_torchvision_regnet_keeps_its_weights_on_meta(self) -> None:
+        pytest.importorskip("torchvision")
+        loaded = load("torchvision:regnet_x_400mf")
+        assert (loaded.family, loaded.built_on) == ("regnet", "meta")
+        assert "does not run on meta" in (loaded.reason or "")
+        assert sum(p.numel() for p in loaded.model.parameters()) == 5_495_976  # torchvision's own figure
+
+    def test_torchvision_backbone_is_not_downloaded(self) -> None:
+        pytest.importorskip("torchvision")
+        loaded = load("torchvision:fcn_resnet50")
+        assert loaded.family == "segmentation.fcn"
+        assert all(p.is_meta for p in loaded.model.parameters())
+
+    def test_unknown_names(self) -> None:
+        pytest.importorskip("timm")
+        pytest.importorskip("torchvision")
+        with pytest.raises(
+            ModelReferenceError, match=r"timm has no model 'resnet5o'; did you mean .*resnet50"
+        ):
+            load("timm:resnet5o")
+        with pytest.raises(ModelReferenceError, match=r"torchvision has no model 'resnet19'; did you mean"):
+            load("torchvision:resnet19")
+        with pytest.raises(ModelReferenceError, match="go by keyword"):
+            load("timm:resnet18(3)")
+
+    def test_missing_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(MissingDependencyError, match="pip install"):
+            load("timm:resnet18")
+
+
+class TestGlobs:
+    def test_exclusion_and_inherited_prefix(self) -> None:
+        timm = pytest.importorskip("timm")
+        refs = expand("timm:regnety_*,!*_tv,resnet18")
+        names = [n for n in timm.list_models("regnety_*") if not n.endswith("_tv")]
+        assert refs == [f"timm:{n}" for n in (*names, "resnet18")]
+        assert len(names) < len(timm.list_models("regnety_*"))
+
+    def test_arguments_keep_their_commas(self, nets: Path) -> None:
+        ref = f"{nets}:Net(width=32, kernel=(5, 1))"
+        assert expand([ref, f"{nets}:Net,{nets}:ready"]) == [ref, f"{nets}:Net", f"{nets}:ready"]
+
+    def test_each_once_in_order(self) -> None:
+        pytest.importorskip("torchvision")
+        assert expand(["torchvision:resnet18", "torchvision:resnet1?"]) == ["torchvision:resnet18"]
+
+    @pytest.mark.parametrize(
+        ("pattern", "message"),
+        [
+            ("timm:resnett*", "matches none of the .* models of timm"),
+            ("timm:resnet18,!*", "no model is left"),
+            ("timm:resnet18x", "timm has no model"),
+            ("nets/*.py:Net", "globs work on timm"),
+            ("", "no model is left"),
+        ],
+    )
+    def test_errors(self, pattern: str, message: str) -> None:
+        pytest.importorskip("timm")
+        with pytest.raises(ModelReferenceError, match=message):
+            expand(pattern)
