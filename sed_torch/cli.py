@@ -7,7 +7,9 @@ inside the commands, so that ``sed-torch --help`` loads no more than the package
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from sed_torch.ranking import Ranking
     from sed_torch.results import Score
 
 __all__ = ["cli", "main"]
@@ -135,6 +138,20 @@ def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list
     return sizes
 
 
+def _one_or_many(sizes: list[tuple[int, ...]]) -> Any:
+    return sizes[0] if len(sizes) == 1 else sizes or None
+
+
+def _bytes(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """``2G``, ``1.5GiB``, ``800M`` or plain bytes; units are powers of 1024, as for memory."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if not found or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is no amount of memory; expected one such as 2G or 800M")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from sed_torch import __version__
@@ -192,9 +209,13 @@ def score(
     from sed_torch.api import score as compute
     from sed_torch.zoo import load
 
-    loaded = load(ref)
-    size = input_size[0] if len(input_size) == 1 else input_size or None
-    result = compute(loaded.model, input_size=size, depth=depth, frontend=frontend, strict=strict, name=ref)
+    # What the model prints while it is made belongs to the logs, not into the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        loaded = load(ref)
+        size = _one_or_many(input_size)
+        result = compute(
+            loaded.model, input_size=size, depth=depth, frontend=frontend, strict=strict, name=ref
+        )
     if loaded.reason:
         result = dataclasses.replace(result, assumed=(*result.assumed, loaded.reason))
     views = {
@@ -213,6 +234,112 @@ def _score_status(result: Score) -> int:
 
     whole = result.total is not None and math.isfinite(result.total) and not result.unknown
     return 0 if whole else FINDINGS
+
+
+@cli.command()
+@click.argument("patterns", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(min=1), help="Print the first N; a file gets all.")
+@click.option(
+    "--sort",
+    type=click.Choice(
+        ["sed", "given-size", "params", "macs", "suppression", "coverage", "seconds", "name", "family"]
+    ),
+    default="sed",
+    show_default=True,
+)
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=-1), default=1, show_default=True, help="-1: one a core."
+)
+@click.option(
+    "--cache/--no-cache", default=True, show_default=True, help="Keep rows in the user's cache folder."
+)
+@click.option(
+    "--resume/--fresh",
+    default=True,
+    show_default=True,
+    help="Go on from the rows in the cache, or compute all anew.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    type=click.Choice(["params", "macs"]),
+    multiple=True,
+    default=["params", "macs"],
+    show_default=True,
+    help="What the size-controlled rank is free of; may be repeated.",
+)
+@click.option("--input-size", callback=_sizes, metavar="N,C,H,W", multiple=True, help="For all models.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds a model may take before it is stopped.",
+)
+@click.option("--memory-limit", callback=_bytes, metavar="SIZE", help="Memory a worker may take, such as 4G.")
+@click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), default="loky", show_default=True)
+@click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler, such as tcp://host:8786.")
+@_output_options
+def rank(
+    patterns: tuple[str, ...],
+    top: int | None,
+    sort: str,
+    jobs: int,
+    cache: bool,
+    resume: bool,
+    baselines: tuple[str, ...],
+    input_size: list[tuple[int, ...]],
+    time_limit: float,
+    memory_limit: int | None,
+    backend: Any,
+    scheduler: str | None,
+    form: str | None,
+    output: str | None,
+) -> int:
+    """Rank many models; one that fails is a row with its reason, and the exit status is 1.
+
+    PATTERN is a reference as for 'score', or a glob; '!' excludes.
+
+    \b
+    sed-torch rank 'timm:resnet*' --top 20 --jobs 2 -o rank.csv
+    sed-torch rank 'timm:regnety_*,!*_tv' torchvision:resnet50 --sort given-size
+    """
+    from sed_torch.ranking import rank as compute
+
+    if jobs == 0:
+        raise click.BadParameter("0 workers do nothing; expected 1 or more, or -1", param_hint="--jobs")
+    if (backend == "dask") != (scheduler is not None):
+        raise click.UsageError("--scheduler ADDRESS goes with --backend dask, and --backend dask with it")
+    result = compute(
+        list(patterns),
+        sort=sort.replace("-", "_"),
+        jobs=jobs,
+        cache=cache or None,
+        baselines=baselines,
+        input_size=_one_or_many(input_size),
+        backend=backend,
+        scheduler=scheduler,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        resume=resume,
+    )
+    if output:
+        _emit(_ranking_views(result), form, output)
+        if top:
+            _emit(_ranking_views(result.top(top)), "text", None, result.top(top))
+    else:
+        shown = result.top(top) if top else result
+        _emit(_ranking_views(shown), form, None, shown)
+    return FINDINGS if result.failures else 0
+
+
+def _ranking_views(result: Ranking) -> dict[str, Callable[[], str]]:
+    return {
+        "text": result.to_text,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+    }
 
 
 @cli.command()

@@ -1,0 +1,147 @@
+"""One model → one row, in whatever process this runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sed_torch.errors import ModelReferenceError, SedTorchError
+from sed_torch.ranking.cache import RowCache, key_of_graph, key_of_reference
+from sed_torch.ranking.packing import Packed
+from sed_torch.ranking.rows import RankRow
+from sed_torch.zoo import LoadedModel, build, load
+
+__all__ = ["Item", "Options", "score_item"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A model to rank.
+
+    Attributes:
+        name: for the row.
+        target: a reference, an ``nn.Module``, or a function that makes one; for another process, packed.
+    """
+
+    name: str
+    target: Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for every model of a run.
+
+    Attributes:
+        input_size: as in :func:`sed_torch.score`; inferred for each model when None.
+        cache: folder of the cache, for models that only their graph identifies.
+        time_limit: seconds a model may take.
+        memory_limit: resident bytes that the process of a model may have.
+        isolate: a process of its own also without limits.
+    """
+
+    input_size: Any = None
+    cache: str | None = None
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    isolate: bool = False
+
+    @property
+    def isolated(self) -> bool:
+        """Whether models run in a process that can be stopped."""
+        return self.isolate or self.time_limit is not None or self.memory_limit is not None
+
+    def key(self) -> dict[str, Any]:
+        """The part of a cache key that the options make."""
+        return {"input_size": _plain(self.input_size)}
+
+
+def _plain(size: Any) -> Any:
+    if isinstance(size, Mapping):
+        return {str(k): _plain(v) for k, v in size.items()}
+    return [_plain(v) for v in size] if isinstance(size, (tuple, list)) else size
+
+
+@dataclass
+class _Clock:
+    start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.start
+
+
+def score_item(item: Item, options: Options) -> RankRow:
+    """Build, trace and score; whatever goes wrong becomes the row's status and reason."""
+    clock = _Clock()
+    loaded = None
+    try:
+        loaded = _load(item)
+        row = _row(item, loaded, options)
+    except MemoryError as error:
+        row = _failed(item, loaded, "memory", error)
+    except Exception as error:  # a model's own code may raise anything
+        row = _failed(item, loaded, "failed", error)
+    return replace(row, seconds=clock.seconds)
+
+
+def _load(item: Item) -> LoadedModel:
+    if isinstance(item.target, str):
+        return load(item.target)
+    target = item.target.unpack() if isinstance(item.target, Packed) else item.target
+    return build(target, item.name)
+
+
+def _failed(item: Item, loaded: LoadedModel | None, status: Any, error: Exception) -> RankRow:
+    first = (str(error).strip().splitlines() or [""])[0]
+    kind = "" if isinstance(error, ModelReferenceError) else f"{type(error).__name__}: "
+    surprise = "" if isinstance(error, (SedTorchError, MemoryError)) else "unexpected "
+    return RankRow(
+        name=item.name,
+        family=loaded.family if loaded else None,
+        status=status,
+        reason=f"{surprise}{kind}{first}",
+        built_on=loaded.built_on if loaded else None,
+    )
+
+
+def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
+    by_name = isinstance(item.target, str) and key_of_reference(item.target, {}) is not None
+    if by_name or options.cache is None:
+        return _scored(item, loaded, options)
+    from sed_torch.tracing import trace
+
+    # No version pins down a module or a file, but its graph does; only the scoring can be saved then.
+    graph = trace(loaded.model, input_size=options.input_size)
+    cache, key = RowCache(options.cache), key_of_graph(graph.fingerprint, options.key())
+    row = cache.get(key)
+    if row is None:
+        row = _scored(item, loaded, options)
+        cache.put(key, row)
+    return replace(row, name=item.name, family=loaded.family, built_on=loaded.built_on)
+
+
+def _scored(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
+    from sed_torch.api import score
+
+    s = score(loaded.model, input_size=options.input_size, name=item.name)
+    return RankRow(
+        name=item.name,
+        family=loaded.family,
+        status="undefined" if s.total is None else "ok",
+        reason=s.reason,
+        sed=s.total,
+        conv=s.conv,
+        pool=s.pool,
+        skip=s.skip,
+        suppression=s.suppression,
+        params=s.params,
+        macs=s.macs,
+        coverage=s.coverage,
+        frontend=s.frontend,
+        scope=s.scope,
+        definition=s.definition,
+        built_on=loaded.built_on,
+        fingerprint=s.fingerprint,
+    )
