@@ -492,7 +492,8 @@ def tell(done, total, row):
 
 if __name__ == "__main__":
     import json
-    got = rank("torchvision:squeezenet*,shufflenet_v2*,mnasnet*,!mnasnet1_3", cache=sys.argv[1], progress=tell)
+    models = "torchvision:squeezenet*,shufflenet_v2*,mnasnet*,!mnasnet1_3"
+    got = rank(models, cache=sys.argv[1], progress=tell)
     print(json.dumps({"models": len(got), "cached": got.cached, "failed": len(got.failures)}))
 """
 

@@ -62,8 +62,8 @@ def rank(
         baselines: what the size-controlled rank is free of: ``"params"``, ``"macs"``; see :class:`RankRow`.
         on_error: ``"row"`` for a row with the reason; ``"raise"`` to stop at the first failure.
         input_size: for all models, with batch dimension; inferred for each when None.
-        backend: joblib's ``"loky"``, or ``"dask"`` or ``"ray"`` for a cluster; ``sed_torch`` must be installed
-            on its workers.
+        backend: joblib's ``"loky"``, or ``"dask"`` or ``"ray"`` for a cluster, whose workers must have
+            ``sed_torch`` installed.
         scheduler: address of the Dask scheduler, or a ``distributed.Client``; the current client when None.
         time_limit: seconds a model may take. With a limit, models run in child processes of the workers.
         memory_limit: bytes of resident memory that a model's process may reach, the imports (some 400 MB)
