@@ -288,6 +288,14 @@ class TestRank:
         with pytest.raises(SedTorchError, match="a: failed: ShapeError"):
             rank({"a": net(4)}, input_size=(1, 5, 32, 32), on_error="raise")
 
+    @pytest.mark.parametrize("limit", [None, 60])
+    def test_raise_stops_the_workers(self, nets: str, limit: float | None) -> None:
+        refs = [f"{nets}:{f}" for f in ("boom", *(f"slow({w})" for w in range(2, 12)))]
+        with pytest.raises(SedTorchError, match="no such backbone"):
+            rank(refs, input_size=SIZE, jobs=2, on_error="raise", time_limit=limit)
+        built = Path(nets).with_name("built")
+        assert not built.exists() or len(built.read_text().splitlines()) < 10
+
     def test_typos_are_told_at_once(self) -> None:
         pytest.importorskip("timm")
         with pytest.raises(ModelReferenceError, match="did you mean"):

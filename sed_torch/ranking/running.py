@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -90,8 +90,9 @@ def rank(
     rows = _known(items, keys, store) if resume else {}
     cached = len(rows)
     missing = [(i, item) for i, item in enumerate(items) if i not in rows]
-    with reporting(progress, len(items), cached) as advance:
-        for i, row in _run(missing, options, jobs, backend, scheduler):
+    work = contextlib.closing(_run(missing, options, jobs, backend, scheduler))
+    with reporting(progress, len(items), cached) as advance, work as stream:
+        for i, row in stream:
             if on_error == "raise" and row.status not in ("ok", "undefined"):
                 raise SedTorchError(f"{row.name}: {row.status}: {row.reason}")
             rows[i] = row
@@ -220,15 +221,16 @@ def _versions(items: Iterable[Item]) -> dict[str, str]:
 
 def _run(
     items: list[tuple[int, Item]], options: Options, jobs: int, backend: str, scheduler: Any
-) -> Iterator[_Numbered]:
+) -> Generator[_Numbered, None, None]:
     """Rows as they come. Should a worker die, what was not done runs again, each model in its own process."""
     if not items:
         return
     done: set[int] = set()
     try:
-        for i, row in _once(items, options, jobs, backend, scheduler):
-            done.add(i)
-            yield i, row
+        with contextlib.closing(_once(items, options, jobs, backend, scheduler)) as stream:
+            for i, row in stream:
+                done.add(i)
+                yield i, row
     except Exception as error:
         if not _worker_died(error) or options.isolated:
             raise
@@ -240,7 +242,7 @@ def _run(
 
 def _once(
     items: list[tuple[int, Item]], options: Options, jobs: int, backend: str, scheduler: Any
-) -> Iterator[_Numbered]:
+) -> Generator[_Numbered, None, None]:
     if backend in ("dask", "ray"):
         yield from _on_cluster(items, options, backend, scheduler)
     elif options.isolated:
@@ -345,7 +347,13 @@ def _parallel(
         parallel = Parallel(batch_size=1, pre_dispatch="2*n_jobs")
         if _streams(parallel):
             parallel = Parallel(batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
-            yield from parallel(delayed(_numbered)(work, i, _packed(item), options) for i, item in items)
+            rows = parallel(delayed(_numbered)(work, i, _packed(item), options) for i, item in items)
+            try:
+                yield from _one_by_one(rows)
+            finally:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # who stops early knows that work is lost
+                    rows.close()
             return
         size = 8 * max(parallel._effective_n_jobs(), 1)
         for at in range(0, len(items), size):
@@ -356,6 +364,12 @@ def _parallel(
 def _packed(item: Item) -> Item:
     """One at a time, as workers become free: modules that hold weights are large."""
     return item if isinstance(item.target, str) else Item(item.name, Packed.of(item.target))
+
+
+def _one_by_one(rows: Iterable[_Numbered]) -> Iterator[_Numbered]:
+    """Unlike ``yield from``, leaves the closing of ``rows`` to the caller."""
+    for row in rows:  # noqa: UP028
+        yield row
 
 
 def _streams(parallel: Any) -> bool:
