@@ -120,10 +120,11 @@ class TestRows:
             RankRow("a", "small", sed=1.0),
             RankRow("b", "small", sed=2.0),
             RankRow("c", "large", sed=0.0),
+            RankRow("e", "large", sed=-2.0),
             RankRow("d", "large", status="failed", reason="why"),
         ]
         got = Ranking.of(rows)
-        assert {r.name: r.family_rank for r in got} == {"a": 2, "b": 1, "c": 1, "d": None}
+        assert {r.name: r.family_rank for r in got} == {"a": 2, "b": 1, "c": 1, "e": 2, "d": None}
         assert [r.name for r in got.within("small")] == ["b", "a"]
         small, large = got.families
         assert (small.family, small.models, small.failed, small.best, small.median_sed) == (
@@ -463,6 +464,7 @@ class TestCache:
         cache, seen = RowCache(tmp_path), 0
         while any(p.is_alive() for p in processes):
             row = cache.get("cd" * 32)
+            assert row is not None or not seen  # once there, a reader never meets a file half written
             if row is not None:
                 seen += 1
                 assert row.reason == row.name * 2000  # whole, never half of one and half of another
