@@ -219,12 +219,27 @@ class TestViews:
         assert "3 models, 2 scored, 1 not ok" in str(ranking)
         assert len(ranking.top(1)) == 1
 
-    def test_rich(self, ranking: Ranking) -> None:
+    @pytest.mark.parametrize("width", [80, 200])
+    def test_rich_cuts_no_digits(self, width: int) -> None:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=200)
-        console.print(ranking)
-        assert "<b>a|b</b>" in console.file.getvalue()
+        rows = [
+            RankRow(
+                f"timm:[b]some_long_model_name_{i}",
+                "a_long_family_name",
+                sed=20.125,
+                params=12_340_000,
+                macs=2.5e9,
+            )
+            for i in range(12)
+        ]
+        console = Console(file=io.StringIO(), width=width)
+        console.print(Ranking.of(rows))
+        out = console.file.getvalue()
+        assert max(map(len, out.splitlines())) <= width
+        assert "[b]some" in out  # no markup is read out of a name
+        assert out.count("20.125") == out.count("12.34 M") == out.count("2.50 G") == 12
+        assert ("coverage" in out) == (width > 100)
 
     def test_dataframe(self, ranking: Ranking) -> None:
         pytest.importorskip("pandas")

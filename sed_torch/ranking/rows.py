@@ -21,7 +21,7 @@ from sed_torch.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 __all__ = ["SCHEMA", "SORTS", "FamilyRow", "RankRow", "Ranking", "Status", "read_ranking"]
 
@@ -327,19 +327,30 @@ class Ranking:
     def __repr__(self) -> str:
         return f"Ranking({len(self.rows)} models, {len(self.failures)} not ok, sort={self.sort!r})"
 
-    def __rich__(self) -> RenderableType:
-        from rich.console import Group
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False)
-        for column in _SHOWN:
+        # Better a column less than digits cut off.
+        columns = [c for c in _SHOWN if options.max_width >= _WIDE or c not in _SPARED]
+        table = Table(box=None, pad_edge=False, padding=(0, 1))
+        shown = self._shown()
+        for column in columns:
             left = column in ("model", "family", "status")
-            table.add_column(column, justify="left" if left else "right", no_wrap=column == "model")
-        for row, shown in zip(self.rows, self._shown(), strict=True):
-            cells = (Text(tables.cell(shown[c])) for c in _SHOWN)
-            table.add_row(*cells, style=None if row.status == "ok" else "dim")
-        return Group(table, Text(""), Text(self._notes()))
+            width = None if left else max((len(tables.cell(r[column])) for r in shown), default=0)
+            table.add_column(
+                column,
+                justify="left" if left else "right",
+                min_width=width,
+                overflow="fold",
+                no_wrap=not left,
+            )
+        for row, cells in zip(self.rows, shown, strict=True):
+            style = None if row.status == "ok" else "dim"
+            table.add_row(*(Text(tables.cell(cells[c])) for c in columns), style=style)
+        yield table
+        yield Text("")
+        yield Text(self._notes())
 
     def _repr_html_(self) -> str:
         notes = html.escape(self._notes()).replace("\n", "<br>")
@@ -361,6 +372,9 @@ _SHOWN = (
     "coverage",
     "status",
 )
+
+_WIDE = 110
+_SPARED = ("in family", "suppression", "coverage")
 
 
 def _display(r: RankRow) -> dict[str, Any]:
