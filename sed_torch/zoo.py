@@ -33,7 +33,7 @@ from torch.overrides import TorchFunctionMode
 
 from sed_torch.errors import MissingDependencyError, ModelReferenceError
 
-__all__ = ["LoadedModel", "Reference", "build", "expand", "load", "parse_reference"]
+__all__ = ["LoadedModel", "Reference", "build", "expand", "family_of", "load", "parse_reference"]
 
 ZOOS = ("timm", "torchvision")
 
@@ -157,6 +157,15 @@ def load(ref: str) -> LoadedModel:
         return LoadedModel(ref, model, built_on, zoo.family(reference.name), reason)
     with _importing(reference), torch.random.fork_rng(devices=[]):
         return build(_resolve(reference), ref, reference.args, reference.kwargs, called=reference.called)
+
+
+def family_of(ref: str) -> str | None:
+    """The family of a timm or torchvision reference, without building it; None for other or unknown ones."""
+    zoo, _, rest = ref.partition(":")
+    if zoo not in ZOOS:
+        return None
+    known, name = _ZOOS[zoo](), rest.partition("(")[0]
+    return known.family(name) if known.known(name) else None
 
 
 def build(

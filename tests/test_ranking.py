@@ -373,6 +373,11 @@ class TestLimits:
         assert "limit 1.17 GiB" in (status["eat"].reason or "")
         assert "exit status 3" in (status["die"].reason or "")
 
+    def test_stopped_model_keeps_its_family(self) -> None:
+        pytest.importorskip("torchvision")
+        got = rank("torchvision:squeezenet1_0", memory_limit=2**20).rows[0]
+        assert (got.status, got.family) == ("memory", "squeezenet")
+
     def test_a_dead_worker_costs_no_other_row(self, nets: str) -> None:
         refs = [f"{nets}:{f}" for f in ("net", "die", "net(4)", "net(5)")]
         got = rank(refs, input_size=SIZE, jobs=2)

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
@@ -19,7 +20,7 @@ from sed_torch.ranking.progress import Report, reporting
 from sed_torch.ranking.rows import BASELINES, Ranking, RankRow, check_baselines, check_sort
 from sed_torch.ranking.supervise import ChildPool, isolated
 from sed_torch.ranking.worker import Item, Options, score_item
-from sed_torch.zoo import expand
+from sed_torch.zoo import expand, family_of
 
 __all__ = ["Backend", "Models", "rank"]
 
@@ -95,6 +96,7 @@ def rank(
         for i, row in stream:
             if on_error == "raise" and row.status not in ("ok", "undefined"):
                 raise SedTorchError(f"{row.name}: {row.status}: {row.reason}")
+            row = _with_family(row, items[i])
             rows[i] = row
             key = keys[i]
             if store and key:
@@ -193,14 +195,19 @@ def _key(item: Item, options: Options) -> str | None:
 
 
 def _known(items: list[Item], keys: list[str | None], store: RowCache | None) -> dict[int, RankRow]:
-    from dataclasses import replace
-
     found: dict[int, RankRow] = {}
     for i, key in enumerate(keys):
         row = store.get(key) if store and key else None
         if row is not None:
             found[i] = replace(row, name=items[i].name)
     return found
+
+
+def _with_family(row: RankRow, item: Item) -> RankRow:
+    """A model that was stopped could not tell its family; a zoo can."""
+    if row.family is None and isinstance(item.target, str):
+        return replace(row, family=family_of(item.target))
+    return row
 
 
 def _versions(items: Iterable[Item]) -> dict[str, str]:
@@ -234,8 +241,6 @@ def _run(
     except Exception as error:
         if not _worker_died(error) or options.isolated:
             raise
-        from dataclasses import replace
-
         rest = [(i, item) for i, item in items if i not in done]
         yield from _once(rest, replace(options, isolate=True), jobs, backend, scheduler)
 
