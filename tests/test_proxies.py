@@ -20,7 +20,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from sed_torch.errors import InputError, ModelError
 from sed_torch.proxies import PROXIES, ProxyResult, compute
@@ -106,6 +106,22 @@ def test_counts_need_no_weights_and_the_rest_say_so() -> None:
     assert result["depth"] == 18
     assert set(result.reasons) == set(PROXIES) - {"params", "macs", "depth"}
     assert "meta device" in result.reasons["synflow"]
+
+
+def test_attention_costs_the_same_on_every_device() -> None:
+    # Head size 2, 3 tokens: in 3·16·3, QKᵀ 2·9·2, AV the same, out 16·3.
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.out = nn.Linear(4, 12), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).view(len(x), 3, 3, 2, 2).permute(2, 0, 3, 1, 4)
+            y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            return self.out(y)  # type: ignore[no-any-return]
+
+    for device in ("cpu", "meta"):
+        assert value(Attention().to(device), "macs", 3, 4) == 144 + 36 + 36 + 48
 
 
 # -- weights and gradients -------------------------------------------------------------------------------
@@ -279,12 +295,35 @@ def test_zen_reads_the_features_before_global_pooling() -> None:
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
         nn.Sequential(Functional(nn.Identity(), lambda t: t.mean((2, 3))), nn.Linear(4, 2)),
         nn.Sequential(Functional(nn.Identity(), lambda t: F.adaptive_max_pool2d(t, 1)), nn.Flatten()),
+        nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(4, 2)),
+        nn.Sequential(nn.MaxPool2d(4), nn.Flatten()),
         nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
     ]
     for head in heads:
         assert value(nn.Sequential(body, head), "zen", 3, 8, 8) == pytest.approx(expected, rel=1e-6)
     squeeze = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1))  # moves the features
     assert value(squeeze, "zen", 3, 8, 8) == pytest.approx(expected, rel=1e-6)
+
+
+def test_zen_takes_neither_a_gate_nor_a_normalisation_for_global_pooling() -> None:
+    def gate(x: Tensor) -> Tensor:
+        return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+    body = nn.Sequential(Functional(nn.Conv2d(3, 4, 3), gate), nn.Conv2d(4, 4, 3))
+    flat = value(nn.Sequential(body, nn.Flatten(), nn.Linear(64, 2)), "zen", 3, 8, 8)
+    assert flat == pytest.approx(value(nn.Sequential(body, nn.AdaptiveAvgPool2d(1)), "zen", 3, 8, 8))
+
+    def rms(x: Tensor) -> Tensor:
+        return x * x.square().mean(-1, keepdim=True).rsqrt()
+
+    def pool(x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x.transpose(1, 2).unsqueeze(-1), 1).flatten(1)
+
+    for norm in (nn.RMSNorm(8, eps=0.0, elementwise_affine=False), Functional(nn.Identity(), rms)):
+        tokens = nn.Sequential(nn.Linear(4, 8), norm)
+        found = value(nn.Sequential(tokens, nn.Linear(8, 3)), "zen", 5, 4)
+        pooled = value(nn.Sequential(tokens, Functional(nn.Identity(), pool)), "zen", 5, 4)
+        assert found == pytest.approx(pooled)
 
 
 @pytest.mark.parametrize(
@@ -361,13 +400,27 @@ def test_frozen_models_score_like_trainable_ones() -> None:
     assert before.values == after.values
 
 
-@pytest.mark.parametrize("spelling", ["parametrization", "hook"])
-def test_weight_normalisation_counts_as_the_weight_it_makes(spelling: str) -> None:
+def pruned(layer: nn.Module) -> nn.Module:
+    return prune.l1_unstructured(layer, "weight", 0.5)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.spectral_norm,
+        pruned,
+    ],
+    ids=["weight", "spectral", "weight hook", "spectral hook", "pruned"],
+)
+def test_a_weight_that_is_made_of_others_counts_as_what_it_is(norm: Callable[[nn.Module], Any]) -> None:
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the older spelling is deprecated, and in use
-        norm = parametrizations.weight_norm if spelling == "parametrization" else torch.nn.utils.weight_norm
-        normed = norm(nn.Linear(6, 3))
+        warnings.simplefilter("ignore", FutureWarning)  # the older spellings are deprecated, and in use
+        normed = norm(nn.Linear(6, 3)).eval()
+        normed(torch.zeros(1, 6))
     flat = nn.Linear(6, 3)
     flat.weight.data, flat.bias.data = normed.weight.detach().clone(), normed.bias.detach().clone()
     names = ["snip", "l2_norm", "synflow"]

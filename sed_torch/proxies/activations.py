@@ -35,6 +35,12 @@ _POOLS = {
     aten.adaptive_max_pool2d,
     aten.adaptive_max_pool3d,
 }
+_WINDOWS = {
+    aten.avg_pool2d,
+    aten.avg_pool3d,
+    aten.max_pool2d_with_indices,
+    aten.max_pool3d_with_indices,
+}
 _REDUCTIONS = {aten.mean, aten.amax}
 
 
@@ -135,7 +141,10 @@ def _is_relu(func: Any, args: Sequence[Any]) -> bool:
 
 
 class _Pools(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the input of the last adaptive or global pooling that runs."""
+    """Keeps the input of the last adaptive or global pooling that no convolution over positions follows.
+
+    What such a convolution follows is no head: it is a gate, such as squeeze-and-excitation, inside the body.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -144,18 +153,38 @@ class _Pools(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        output = func(*args, **(kwargs or {}))
         packet = getattr(func, "overloadpacket", None)
-        if packet in _POOLS or (
-            packet in _REDUCTIONS and len(args) > 1 and _over_positions(args[0], args[1])
-        ):
+        if packet is aten.convolution and _positions(args[0]) > 1:
+            self.last = None
+        elif _pools(packet, args, output):
             self.last = args[0]
-        return func(*args, **(kwargs or {}))
+        return output
 
 
-def _over_positions(x: Tensor, dims: Any) -> bool:
+def _pools(packet: Any, args: Sequence[Any], output: Any) -> bool:
+    if packet in _WINDOWS:
+        return _is_global(args[0], output)
+    if packet in _REDUCTIONS:
+        return len(args) > 1 and _over_positions(*args[:3])
+    return packet in _POOLS
+
+
+def _positions(x: Tensor) -> int:
+    return math.prod(x.shape[2:])
+
+
+def _is_global(x: Tensor, output: Any) -> bool:
+    pooled = output if isinstance(output, Tensor) else output[0]
+    return _positions(pooled) == 1 < _positions(x)
+
+
+def _over_positions(x: Tensor, dims: Any, keepdim: bool = False) -> bool:
     """Whether ``dims`` are all positions of a map, channels first or last."""
     if not isinstance(dims, (list, tuple)) or x.dim() < 3:
         return False
+    if x.dim() == 3 and keepdim:
+        return False  # the mean of a layer or RMS normalisation of tokens
     reduced = {d % x.dim() for d in dims}
     return reduced in ({*range(2, x.dim())}, {*range(1, x.dim() - 1)})
 

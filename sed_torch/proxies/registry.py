@@ -145,6 +145,10 @@ def compute(
 
     Each proxy gets a fresh deep copy, so the model stays as it is: weights, buffers, gradients, modes, hooks,
     attributes; so do the global random generators. A proxy that fails on this model gives None and a reason.
+    The copy runs the hooks of the model: what one of them writes outside the model is not undone.
+
+    Inputs are white noise. The published scores of naswot, jacov, grasp and fisher are of real images, and
+    depend on them: expect another order of networks, for naswot and jacov also at another batch size.
 
     Args:
         model: any ``nn.Module`` that can be deep-copied.

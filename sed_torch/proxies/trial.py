@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from sed_torch.errors import InputError, ModelError
@@ -286,12 +288,12 @@ def _cached(value: Any) -> Iterator[Tensor]:
 
 
 def _bake_weights(net: nn.Module) -> None:
-    """Weight normalisation and other parametrisations become plain weights: a score asks for the weight."""
+    """Parametrised, normalised and pruned weights become plain ones: a score asks for the weight itself."""
     for module in list(net.modules()):
         if parametrize.is_parametrized(module):
             _unparametrize(module)
         for key, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, WeightNorm):
+            if isinstance(hook, (WeightNorm, SpectralNorm, BasePruningMethod)):
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
 
