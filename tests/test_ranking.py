@@ -29,6 +29,8 @@ from sed_torch.errors import DataError, ModelReferenceError, SedTorchError
 from sed_torch.ranking import Ranking, RankRow, RowCache, rank, read_ranking
 from sed_torch.ranking.cache import key_of_graph, key_of_reference
 from sed_torch.ranking.rows import average_ranks
+from sed_torch.ranking.supervise import ChildPool
+from sed_torch.ranking.worker import Item, Options
 
 SIZE = (1, 3, 32, 32)
 
@@ -356,6 +358,7 @@ class TestRank:
 
 
 class TestLimits:
+    @pytest.mark.slow
     def test_what_hangs_eats_or_dies_is_a_row(self, nets: str) -> None:
         refs = [f"{nets}:{f}" for f in ("hang", "net", "eat", "die", "net(4)")]
         start = time.monotonic()
@@ -377,6 +380,19 @@ class TestLimits:
         pytest.importorskip("torchvision")
         got = rank("torchvision:squeezenet1_0", memory_limit=2**20).rows[0]
         assert (got.status, got.family) == ("memory", "squeezenet")
+
+    def test_idle_child_leaves_and_is_replaced(self, nets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SED_TORCH_CHILD_IDLE_S", "0")
+        pool, options = ChildPool(), Options(input_size=SIZE, time_limit=60)
+        try:
+            first = pool(Item("a", f"{nets}:net"), options)
+            child = next(iter(pool._children.values()))
+            _wait_for(lambda: not child.alive)
+            second = pool(Item("a", f"{nets}:net"), options)
+        finally:
+            pool.close()
+        assert first.status == "ok"
+        assert result(first) == result(second)
 
     def test_a_dead_worker_costs_no_other_row(self, nets: str) -> None:
         refs = [f"{nets}:{f}" for f in ("net", "die", "net(4)", "net(5)")]
@@ -492,6 +508,7 @@ class TestCache:
         assert seen
         assert not list(cache.folder.rglob("*.tmp"))
 
+    @pytest.mark.slow
     def test_kill_loses_only_what_was_in_flight(self, nets: str, tmp_path: Path) -> None:
         """Nine rows, told one by one; killed at the fifth; the next run does the rest."""
         pytest.importorskip("torchvision")

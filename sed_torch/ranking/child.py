@@ -15,10 +15,20 @@ import os
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import IO, Any
 
 from sed_torch.ranking.packing import Packed
 from sed_torch.ranking.worker import Item, Options, score_item
+
+_PATIENCE = float(os.environ.get("SED_TORCH_CHILD_IDLE_S", "60"))
+
+
+@dataclass
+class _Idle:
+    """Since when there is nothing to do, on the monotonic clock; None while there is."""
+
+    since: float | None = None
 
 
 def main() -> None:
@@ -27,13 +37,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     faulthandler.enable()
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    idle = _Idle()
+    threading.Thread(target=_watch, args=(os.getppid(), idle), daemon=True).start()
     for line in sys.stdin:
+        idle.since = None
         request = json.loads(line)
         item, options = _item(request), Options(input_size=request["input_size"], cache=request["cache"])
         _warm_up(item)
         _answer(answers, {"started": True})
         _answer(answers, {"row": score_item(item, options).to_dict()})
+        idle.since = time.monotonic()
 
 
 def _item(request: dict[str, Any]) -> Item:
@@ -60,9 +73,13 @@ def _answer(answers: IO[str], data: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _leave_with_parent(parent: int) -> None:
+def _watch(parent: int, idle: _Idle) -> None:
+    """Leave when the parent is gone, and when a parent that lives on (a cluster's worker) asks no more."""
     while os.getppid() == parent:
         time.sleep(0.5)
+        since = idle.since
+        if since is not None and time.monotonic() - since > _PATIENCE:
+            os._exit(0)
     os._exit(1)
 
 

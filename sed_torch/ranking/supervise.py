@@ -34,6 +34,10 @@ class _Stopped(Exception):  # noqa: N818 - not an error: an answer that did not 
         self.reason = reason
 
 
+class _GoneError(Exception):
+    """The child had left for want of work before it was asked."""
+
+
 class _Child:
     """A process that scores models one after the other."""
 
@@ -56,6 +60,10 @@ class _Child:
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def _read(self, pipe: IO[str]) -> None:
         with pipe, contextlib.suppress(ValueError, OSError):
             for line in pipe:
@@ -69,7 +77,7 @@ class _Child:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except OSError:
-            raise self._crash() from None
+            raise _GoneError from None
         memory = _Memory(self._process.pid, options.memory_limit)
         deadline, started = time.monotonic() + _START_LIMIT, False
         while True:
@@ -81,6 +89,8 @@ class _Child:
                     raise _Stopped("timeout", _too_long(options, started)) from None
                 continue
             if answer is None:
+                if not started and self._process.wait() == 0:
+                    raise _GoneError
                 raise self._crash()
             data = json.loads(answer)
             if "row" in data:
@@ -154,8 +164,16 @@ class ChildPool:
     def __call__(self, item: Item, options: Options) -> RankRow:
         """As :func:`~sed_torch.ranking.worker.score_item`, within the limits."""
         start = time.perf_counter()
+        request = _request(item, options)
         try:
-            return self._child().ask(_request(item, options), options)
+            try:
+                return self._child().ask(request, options)
+            except _GoneError:
+                self._drop()
+                return self._child().ask(request, options)
+        except _GoneError:
+            self._drop()
+            return RankRow(name=item.name, status="crashed", reason="its process died before it was asked")
         except _Stopped as stop:
             self._drop()
             return RankRow(
@@ -170,9 +188,13 @@ class ChildPool:
         with self._lock:
             if self._closed:
                 raise _Stopped("crashed", "the run was stopped")
-            if me not in self._children:
-                self._children[me] = _Child()
-            return self._children[me]
+            child = self._children.get(me)
+            if child is not None and not child.alive:
+                self._children.pop(me).close()
+                child = None
+            if child is None:
+                child = self._children[me] = _Child()
+            return child
 
     def _drop(self) -> None:
         with self._lock:
