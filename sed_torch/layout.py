@@ -28,6 +28,7 @@ __all__ = [
     "read_axes",
     "reshaped",
     "resized",
+    "within",
     "without_axes",
 ]
 
@@ -184,6 +185,16 @@ def without_axes(layout: Layout, axes: frozenset[int]) -> Layout:
         )
         for dim in layout
     )
+
+
+def within(layout: Layout, ndim: int) -> Layout:
+    """The same layout with axes that a field of ``ndim`` axes lacks as independent entries."""
+
+    def atom(a: Atom) -> Atom:
+        axis = CHANNEL if a.axis >= ndim else a.axis
+        return Atom(axis, a.size, a.step, tuple(atom(p) for p in a.parts))
+
+    return tuple(tuple(atom(a) for a in dim) for dim in layout)
 
 
 def read_axes(layout: Layout, dims: Sequence[int]) -> tuple[AxisRead, ...]:

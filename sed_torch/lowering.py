@@ -26,12 +26,15 @@ from sed_torch.layout import (
     read_axes,
     reshaped,
     resized,
+    within,
     without_axes,
 )
 from sed_torch.ops import OPS
 from sed_torch.topology import Kind, Step, Topology, clip_window
 
 __all__ = ["lower"]
+
+_ALL_AXES = frozenset(range(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class _Value:
     ndim: int
     layout: Layout
     gate: bool = False
+
+    def __post_init__(self) -> None:
+        # dimensions taken from another operand have axes that this field lacks: independent entries here
+        if any(a.axis >= self.ndim for dim in self.layout for a in dim):
+            object.__setattr__(self, "layout", within(self.layout, self.ndim))
 
 
 def lower(graph: Graph) -> Topology:
@@ -759,7 +767,7 @@ def _attend(
         "attend",
         (source.step, *(v.step for v in values[:-1])),
         source.ndim,
-        without_axes(layout, frozenset(range(source.ndim))),
+        without_axes(layout, _ALL_AXES),
         counts=counts,
         macs=macs,
     )
@@ -776,7 +784,7 @@ def _attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.graph.batch if shape else 0.0
     axes = axes_in(v.layout[-2]) if len(v.layout) > 1 else frozenset()
     counts = tuple(_positions(v.layout[-2], a) if a in axes else 0 for a in range(v.ndim))
-    layout = without_axes(broadcast([q.layout], shape), frozenset(range(q.ndim)))
+    layout = without_axes(broadcast([q.layout], shape), _ALL_AXES)
     layout = (
         (*layout[:-1], ((Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ())) if layout else layout
     )
@@ -823,7 +831,7 @@ def _multi_head_attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _
         "attend",
         (source.step, steps[0].step, steps[1].step),
         source.ndim,
-        without_axes(q.layout, frozenset(range(q.ndim))),
+        without_axes(q.layout, _ALL_AXES),
         suffix=":attend",
         counts=counts,
         macs=2.0 * tokens[0] * lengths[1] * embed,
@@ -892,7 +900,7 @@ def _embedding(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     channel = (Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ()
     if node.attrs.get("bag"):
         return low.emit(
-            node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), frozenset(range(x.ndim)))
+            node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), _ALL_AXES)
         )
     return low.emit(node, "same", (x.step,), x.ndim, (*x.layout, channel))
 

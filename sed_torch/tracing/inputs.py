@@ -182,19 +182,24 @@ def _from_timm(model: nn.Module) -> tuple[Any, str] | None:
         size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
         if size is not None:
             shape = (1, *size)
-            first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
             embed = getattr(model, "patch_embed", None)
             actual = getattr(embed, "img_size", None)
             if isinstance(actual, (tuple, list)) and len(actual) == 2 and len(shape) == 4:
                 shape = (1, shape[1], *map(int, actual))
-            if first is not None and len(shape) == 4 and first is next(iter(_convs(model)), None):
-                shape = (1, first.in_channels, *shape[2:])
+            channels = _channels_of(model, cfg.get("first_conv"))
+            # create_model(..., in_chans=1) leaves the cfg at 3; a multiple of it is a space-to-depth stem
+            if channels is not None and len(shape) == 4 and channels % shape[1]:
+                shape = (1, channels, *shape[2:])
             return shape, f"input {_text(shape)}, from timm's {name}"
     return None
 
 
-def _convs(model: nn.Module) -> list[nn.Conv2d]:
-    return [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+def _channels_of(model: nn.Module, path: Any) -> int | None:
+    """Input channels of the convolution that timm names as the first."""
+    if isinstance(path, (tuple, list)):
+        path = path[0] if len(path) == 1 else None
+    layer = dict(model.named_modules()).get(path) if isinstance(path, str) else None
+    return layer.in_channels if isinstance(layer, nn.Conv2d) else None
 
 
 def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
