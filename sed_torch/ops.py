@@ -61,32 +61,32 @@ _TEXT: dict[str, str] = {
         sign=sgn round floor ceil trunc=fix frac erf erfc erfinv reciprocal logit deg2rad rad2deg
         masked_fill where cumsum cumprod logcumsumexp sort topk to=_to_copy type type_as
         float half bfloat16 double int long bool cpu cuda contiguous clone=lift_fresh_copy,lift_fresh,lift
-        detach=alias,data,positive,__pos__ identity=Identity requires_grad nan_to_num triu tril flip=fliplr,flipud,rot90
-        roll normal_fill=uniform,normal,bernoulli,exponential fft=fft_fft,fft_fft2,fft_fftn,fft_rfft,fft_rfft2,fft_rfftn
+        detach=alias,data,positive,__pos__ requires_grad nan_to_num triu tril flip=fliplr,flipud,rot90
+        roll uniform=normal,bernoulli,exponential fft=fft_fft,fft_fft2,fft_fftn,fft_rfft,fft_rfft2,fft_rfftn
         ifft=fft_ifft,fft_ifft2,fft_ifftn,fft_irfft,fft_irfft2,fft_irfftn,fft_hfft fftshift=fft_fftshift,fft_ifftshift
         real imag conj=_conj,conj_physical,resolve_conj,resolve_neg complex polar angle view_as_real view_as_complex
-        channel_shuffle=native_channel_shuffle gumbel_softmax hardsigmoid_linear=relu_backward
-        fake_quantize=fake_quantize_per_tensor_affine,fake_quantize_per_channel_affine,fused_moving_avg_obs_fake_quant
-        quantize_per_tensor dequantize compare=eq,ne,lt,le,gt,ge,__eq__,__ne__,__lt__,__le__,__gt__,__ge__,isnan,isinf,isfinite
-        logical_not=bitwise_not,__invert__ numpy_t bucketize=searchsorted one_hot renorm cross diff constrain_range
-        grid_sampler=grid_sample affine_grid_sample clone_view=view_copy assert_metadata=_assert_tensor_metadata
+        channel_shuffle=native_channel_shuffle gumbel_softmax
+        fake_quantize_per_tensor_affine=fake_quantize_per_channel_affine,fused_moving_avg_obs_fake_quant
+        quantize_per_tensor dequantize eq=ne,lt,le,gt,ge,__eq__,__ne__,__lt__,__le__,__gt__,__ge__,isnan,isinf,isfinite
+        logical_not=bitwise_not,__invert__ bucketize=searchsorted one_hot renorm cross diff
+        grid_sampler=grid_sample _assert_tensor_metadata
         remainder=fmod,__mod__,floor_divide,__floordiv__ stft istft histc to_sparse to_dense=to_dense as_subclass refine_names=rename
-        align pin_memory share_memory retain_grad sparsemax arange_like=arange swiglu
+        pin_memory share_memory retain_grad
     """,
     "gate": """
-        sigmoid=_sigmoid hardsigmoid softmax=_softmax,_safe_softmax log_softmax=_log_softmax softmin
+        sigmoid hardsigmoid softmax=_softmax,_safe_softmax log_softmax=_log_softmax softmin
     """,
     "norm": """
-        batch_norm=_batch_norm_legit,_native_batch_norm_legit,_native_batch_norm_legit_no_training,native_batch_norm,_batch_norm_with_update,_batch_norm_no_update,cudnn_batch_norm,_batch_norm_impl_index
+        batch_norm=_native_batch_norm_legit,_native_batch_norm_legit_no_training,native_batch_norm,_batch_norm_with_update,_batch_norm_no_update,cudnn_batch_norm,_batch_norm_impl_index
         layer_norm=native_layer_norm group_norm=native_group_norm instance_norm rms_norm=_fused_rms_norm
         normalize local_response_norm weight_norm=_weight_norm,_weight_norm_interface
     """,
     "conv": """
-        conv=conv1d,conv2d,conv3d,convolution,_convolution,_conv_forward,thnn_conv2d,mkldnn_convolution,cudnn_convolution
+        conv=conv1d,conv2d,conv3d,convolution,_convolution,thnn_conv2d,mkldnn_convolution,cudnn_convolution
         deform_conv=deform_conv2d
     """,
     "conv_transpose": "conv_transpose=conv_transpose1d,conv_transpose2d,conv_transpose3d",
-    "linear": "linear=_linear,mkldnn_linear bilinear",
+    "linear": "linear=mkldnn_linear bilinear",
     "pool": """
         max_pool=max_pool1d,max_pool2d,max_pool3d,max_pool1d_with_indices,max_pool2d_with_indices,max_pool3d_with_indices
         avg_pool=avg_pool1d,avg_pool2d,avg_pool3d
@@ -103,9 +103,8 @@ _TEXT: dict[str, str] = {
         pairwise_distance cdist=_cdist_forward,_euclidean_dist quantile=nanquantile
     """,
     "add": """
-        add=__add__,__radd__,__iadd__,add_relu,_add_relu sub=__sub__,__rsub__,__isub__,rsub,subtract lerp maximum minimum=fmin,fmax
-        logical=logical_or,logical_xor,bitwise_or,bitwise_xor,__or__,__xor__,__ior__ logaddexp=logaddexp2 addn
-        complex_add
+        add=__add__,__radd__,__iadd__,_add_relu sub=__sub__,__rsub__,__isub__,rsub,subtract lerp maximum minimum=fmin,fmax
+        logical_or=logical_xor,bitwise_or,bitwise_xor,__or__,__xor__,__ior__ logaddexp=logaddexp2
     """,
     "mul": """
         mul=__mul__,__rmul__,__imul__,multiply div=__div__,__rdiv__,__idiv__,__truediv__,__rtruediv__,__itruediv__,divide,true_divide
@@ -114,17 +113,17 @@ _TEXT: dict[str, str] = {
     "cat": "cat=concat,concatenate hstack=column_stack vstack dstack",
     "stack": "stack",
     "reshape": """
-        reshape=view,_unsafe_view,reshape_as,view_as,_reshape_alias flatten ravel=flatten_all unflatten
-        squeeze unsqueeze atleast=atleast_1d,atleast_2d,atleast_3d as_strided fold=col2im
+        reshape=view,view_copy,_unsafe_view,reshape_as,view_as,_reshape_alias flatten ravel unflatten
+        squeeze unsqueeze atleast_1d=atleast_2d,atleast_3d as_strided fold=col2im
     """,
     "permute": "permute=movedim,moveaxis transpose=swapaxes,swapdims,t,T,mT,H,mH,adjoint",
     "slice": """
         getitem=__getitem__,slice,index select narrow=narrow_copy index_select gather take take_along_dim split=split_with_sizes,tensor_split,hsplit,vsplit,dsplit,unsafe_split,unsafe_split_with_sizes
-        chunk=unsafe_chunk unbind diagonal=diag,diag_embed masked_select tensor_unfold
+        chunk=unsafe_chunk unbind diagonal=diag,diag_embed masked_select
         roi=roi_align,roi_pool,ps_roi_align,ps_roi_pool
     """,
     "expand": "expand=expand_as,broadcast_to,expand_copy repeat=tile,repeat_interleave meshgrid=broadcast_tensors",
-    "pad": "pad=constant_pad_nd,reflection_pad1d,reflection_pad2d,reflection_pad3d,replication_pad1d,replication_pad2d,replication_pad3d,circular_pad,_pad_circular",
+    "pad": "pad=constant_pad_nd,reflection_pad1d,reflection_pad2d,reflection_pad3d,replication_pad1d,replication_pad2d,replication_pad3d,_pad_circular",
     "interpolate": """
         interpolate=upsample,upsample_nearest,upsample_bilinear,upsample_nearest1d,upsample_nearest2d,upsample_nearest3d,upsample_linear1d,upsample_bilinear2d,upsample_bicubic2d,upsample_trilinear3d,_upsample_nearest_exact1d,_upsample_nearest_exact2d,_upsample_nearest_exact3d,_upsample_bilinear2d_aa,_upsample_bicubic2d_aa
         max_unpool=max_unpool1d,max_unpool2d,max_unpool3d
@@ -146,7 +145,7 @@ _TEXT: dict[str, str] = {
     """,
     "zero": """
         zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty new_tensor fill zero
-        zeros ones full empty new_empty_strided empty_strided bincount
+        zeros ones full empty arange new_empty_strided empty_strided bincount
     """,
     "item": "item",
     "opaque": "opaque",
