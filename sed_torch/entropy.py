@@ -326,44 +326,46 @@ def reindex(field: Field, axes: tuple[AxisRead, ...]) -> Field:
     positions between. Axis -1 stands for a dimension whose entries are independent (channels), axis -2
     for one along which the map repeats itself. Old axes that are not read are held at lag 0.
     """
-    reach = []
-    for axis, step, dilation in axes:
-        n = field.lags.shape[axis] if axis >= 0 else 1
-        reach.append(min(MAX_LAG, ((n - 1) // step) * dilation) if axis >= 0 else 0)
-    if any(a == -2 for a, _, _ in axes) or field.ndim == 0:
+    if any(a == -2 for a, _, _ in axes):
         return _reindex_with_equal(field, axes)
-    grid = np.indices([r + 1 for r in reach]) if axes else np.zeros((0,), dtype=int)
-    shape = tuple(r + 1 for r in reach)
+    independent = any(a == -1 or d > 1 for a, _, d in axes)
+    # the constant is constant within a channel only: across independent entries it decorrelates
+    spread = independent and field.const != 0.0
+    shape = tuple(_reach(field, a, spread) + 1 for a in axes)
+    grid = np.indices(shape)
     where = [np.zeros(shape, dtype=int) for _ in range(field.ndim)]
-    alive = np.ones(shape, dtype=bool)
+    same_entry = np.ones(shape, dtype=bool)
     for i, (axis, step, dilation) in enumerate(axes):
         if axis < 0:
-            alive &= grid[i] == 0
+            same_entry &= grid[i] == 0
             continue
-        alive &= grid[i] % dilation == 0
+        same_entry &= grid[i] % dilation == 0
         where[axis] = where[axis] + (grid[i] // dilation) * step
-    for axis, w in enumerate(where):
-        alive &= w < field.lags.shape[axis]
+    inside = same_entry.copy()
+    for w, n in zip(where, field.lags.shape, strict=True):
+        inside &= w < n
     clipped = tuple(np.minimum(w, n - 1) for w, n in zip(where, field.lags.shape, strict=True))
-    independent = any(a == -1 for a, _, _ in axes) or any(d > 1 for _, _, d in axes)
-    lags = np.where(alive, field.lags[clipped], 0.0)
-    if independent and field.const:
-        # the constant is constant within a channel only: across independent entries it decorrelates
-        lags = lags + np.where(alive, field.const, 0.0)
-        return Field(lags, 0.0)
+    lags = np.where(inside, field.lags[clipped], 0.0)
+    if spread:
+        return Field(lags + np.where(same_entry, field.const, 0.0))
     return Field(lags, field.const)
 
 
+def _reach(field: Field, axis_read: AxisRead, spread: bool) -> int:
+    """Furthest lag along a new axis at which anything is left."""
+    axis, step, dilation = axis_read
+    if axis < 0:
+        return 0
+    return MAX_LAG if spread else min(MAX_LAG, ((field.lags.shape[axis] - 1) // step) * dilation)
+
+
 def _reindex_with_equal(field: Field, axes: tuple[AxisRead, ...]) -> Field:
-    """Along a repeated axis Γ does not fall: held as constant when every axis repeats or is unread."""
+    """Along a repeated axis Γ does not fall; when every axis repeats, all of it is constant."""
     rest = tuple(a for a in axes if a[0] != -2)
-    inner = reindex(field, rest) if rest and field.ndim else None
-    if inner is None or inner.lags.size == 1:
-        variance = field.variance if inner is None else inner.variance
-        independent = any(a[0] == -1 for a in axes)
-        shape = (1,) * len(axes)
-        return Field(np.full(shape, variance)) if independent else Field(np.zeros(shape), variance)
-    lags = inner.lags
+    if not rest:
+        return Field(np.zeros((1,) * len(axes)), field.variance)
+    inner = reindex(field, rest)
+    lags: Array = np.asarray(inner.lags)
     for i, a in enumerate(axes):
         if a[0] == -2:
             lags = np.repeat(np.expand_dims(lags, i), MAX_LAG + 1, axis=i)
