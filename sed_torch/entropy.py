@@ -182,8 +182,8 @@ def pool(field: Field, window: tuple[int, ...], stride: tuple[int, ...], dilatio
     """(Γ ⋆ triangle_p)(s·d), the mean over a window of p positions taken every s positions.
 
     triangle_p(d) = Π max(0, p - |dᵢ|)/p² is the autocorrelation of a box of width p, exact for average
-    pooling. Max pooling is given the same correlation: on white noise its measured correlation differs by
-    at most 0.06 at any lag (``tests/test_second_opinion.py``), and it has no closed form.
+    pooling. Max pooling is given the same correlation, for it has no closed form: on white noise, windows of
+    2 to 5, its measured correlation is lower by at most 0.07 at any lag (``tests/test_second_opinion.py``).
     """
     lags: Array = np.asarray(field.lags)
     for axis, (p, gap) in enumerate(zip(window, dilation, strict=True)):
