@@ -7,7 +7,7 @@ old and new. Values are compared to eight digits: they depend on a determinant's
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ REFERENCES = [
 VALUES = ("total", "conv", "pool", "skip", "suppression", "params", "macs", "coverage")
 
 
-@lru_cache(maxsize=None)
+@cache
 def scored(reference: str) -> Score:
     size = (1, 3, 224, 224) if reference.startswith("torchvision") else None
     return sed_torch.score(load(reference).model, input_size=size, name=reference)
