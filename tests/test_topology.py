@@ -1,0 +1,268 @@
+"""Topologies: invariants, the live part, which inputs of a merge are identity skips, and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sed_torch import Topology, TopologyBuilder
+from sed_torch.errors import GraphError
+from sed_torch.topology import SCHEMA, Step, Value, clip_window, cut_path
+
+INPUT = Step("x", "input")
+
+
+def mix(name: str, source: int, **numbers: Any) -> Step:
+    numbers = {"positions": 4.0, "c_in": 2, "c_out": 2, **numbers}
+    return Step(name, "mix", (source,), window=(3, 3), stride=(1, 1), dilation=(1, 1), **numbers)
+
+
+# -- invariants ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "outputs", "message"),
+    [
+        ((INPUT, INPUT), (0,), "topology 'net': two steps are named 'x'"),
+        ((INPUT, mix("a", 1)), (1,), r"step 1 \('a'\) reads \(1,\): a step may read earlier ones only"),
+        ((INPUT, mix("a", -1)), (1,), "a step may read earlier ones only"),
+        ((INPUT,), (1,), r"topology 'net': outputs \(1,\) name no step"),
+        ((INPUT, mix("a", 0, c_in=0)), (1,), "step 'a': a mix needs positions, c_in and c_out of at least 1"),
+        ((INPUT, mix("a", 0, positions=0.0)), (1,), "a mix needs positions"),
+        ((INPUT, replace(mix("a", 0), stride=(1,))), (1,), "window, stride and dilation need one number"),
+        ((INPUT, replace(mix("a", 0), stride=(0, 1))), (1,), "step 'a': window and stride must be positive"),
+        (
+            (INPUT, Step("p", "pool", (0,), window=(2, 2))),
+            (1,),
+            "window, stride and dilation need one number",
+        ),
+        (
+            (INPUT, Step("c", "cat", (0, 0), weights=(1.0,))),
+            (1,),
+            "step 'c': a cat needs one weight an input",
+        ),
+    ],
+)
+def test_broken_topologies_are_refused(
+    steps: tuple[Step, ...], outputs: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(GraphError, match=message):
+        Topology(steps, outputs, "net")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda b, x: b.add(x, b.conv(x, 4, 3)), "add at '': shapes differ"),
+        (lambda b, x: b.add(x, b.conv(x, 4, 1)), "add at '': shapes differ"),
+        (lambda b, x: b.cat(x, b.pool(x, 2), path="mix5"), "cat at 'mix5': sizes differ"),
+        (lambda b, x: b.conv(x, 4, 9), r"a window of \(9, 9\).* does not fit a map of \(8, 8\)"),
+        (lambda b, x: b.pool(x, 9), r"a window of \(9, 9\).* does not fit"),
+        (lambda b, x: b.conv(x, 4, (3, 3, 3)), r"expected one number or 2, one an axis, found \(3, 3, 3\)"),
+    ],
+)
+def test_the_builder_refuses_what_pytorch_would(build: Any, message: str) -> None:
+    b = TopologyBuilder()
+    with pytest.raises(GraphError, match=message):
+        build(b, b.input(3, (8, 8)))
+
+
+# -- the builder ---------------------------------------------------------------------------------------------
+
+
+def test_shapes_parameters_and_macs_are_pytorchs() -> None:
+    b = TopologyBuilder("net")
+    x = b.input(3, (32, 30))
+    x = b.conv(x, 16, 3, stride=2, padding=1, bias=True, path="stem")
+    assert (x.channels, x.size) == (16, (16, 15))
+    x = b.conv(x, 32, (1, 5), padding=(0, 2), groups=4)
+    assert (x.channels, x.size) == (32, (16, 15))
+    x = b.norm(x)
+    x = b.pool(x, 3, stride=2, padding=1)
+    assert x.size == (8, 8)
+    t = b.finish(b.linear(b.global_pool(x), 10))
+    assert t.params == (16 * 3 * 9 + 16) + 32 * 4 * 5 + 2 * 32 + (32 * 10 + 10)
+    assert t.macs == 240 * 16 * 27 + 240 * 32 * 20 + 32 * 10
+    assert t.depth == 3
+    assert len(t) == 7
+    assert [s.name for s in t.steps][1] == "stem"
+
+
+def test_one_branch_is_no_merge() -> None:
+    b = TopologyBuilder()
+    x = b.input(3, (8, 8))
+    assert b.add(x) is x
+    assert b.cat(x) is x
+    y = b.cat(x, b.conv(x, 5, 1))
+    assert (y.channels, y.size) == (8, (8, 8))
+    assert b.finish(y).steps[-1].weights == (3.0, 5.0)
+
+
+def test_windows_are_clipped_to_the_taps_that_fall_on_the_map() -> None:
+    assert clip_window((7, 3), (3, 8), (1, 1)) == (3, 3)
+    # taps two apart on five positions: 0, 2, 4
+    assert clip_window((7,), (5,), (2,)) == (3,)
+
+
+def test_printed_topology_marks_dead_steps() -> None:
+    b = TopologyBuilder("net")
+    x = b.input(3, (8, 8))
+    b.conv(x, 4, 3, path="unused")
+    text = str(b.finish(b.pool(b.conv(x, 6, 3, groups=3, path="used"), 2)))
+    assert "Topology net: 4 steps, 3 live" in text
+    assert "·   1  mix      unused" in text
+    assert "used 3→6 taps=3×3 A=36 groups=3" in text
+    assert "window=2×2 stride=2×2" in text
+
+
+def test_paths_are_cut_into_blocks() -> None:
+    assert cut_path("layer1.0.conv1", 2) == "layer1.0"
+    assert cut_path("layer1", 5) == "layer1"
+    assert cut_path("layer1.0", 0) == cut_path("", 3) == ""
+    b = TopologyBuilder()
+    x = b.input(3, (8, 8))
+    for path in ("a.0", "a.1", "b.0"):
+        x = b.conv(x, 3, 1, path=path)
+    t = b.finish(x)
+    assert t.blocks(1) == {"": [0], "a": [1, 2], "b": [3]}
+    assert t.blocks(0) == {"": [0, 1, 2, 3]}
+
+
+# -- the live part -------------------------------------------------------------------------------------------
+
+
+def test_live_steps_lie_on_a_path_from_an_input_to_an_output() -> None:
+    b = TopologyBuilder()
+    x = b.input(3, (8, 8))
+    dead_end = b.conv(x, 3, 1)
+    y = b.conv(x, 3, 1)
+    t = b.finish(y)
+    assert t.live == {x.index, y.index}
+    assert dead_end.index not in t.live
+    # a constant feeds an output, but nothing of the input reaches it
+    source = Topology((INPUT, Step("c", "same"), mix("a", 1)), (2,))
+    assert source.live == frozenset()
+    assert b.finish().live == frozenset()
+
+
+# -- identity skips ------------------------------------------------------------------------------------------
+
+
+def skips(b: TopologyBuilder, *outputs: Value) -> dict[int, frozenset[int]]:
+    return dict(b.finish(*outputs).skips)
+
+
+def test_the_skip_of_a_residual_block() -> None:
+    b = TopologyBuilder()
+    x = b.norm(b.conv(b.input(3, (8, 8)), 4, 3, padding=1))
+    f = b.norm(b.conv(b.norm(b.conv(x, 4, 3, padding=1)), 4, 3, padding=1))
+    total = b.add(f, x)
+    assert skips(b, total) == {total.index: frozenset({1})}
+
+
+def test_the_skip_of_a_pre_activation_block() -> None:
+    """x + conv(norm(x)): the stream itself is the skip, although the branch begins with a norm."""
+    b = TopologyBuilder()
+    x = b.conv(b.input(3, (8, 8)), 4, 3, padding=1)
+    total = b.add(x, b.conv(b.norm(x), 4, 3, padding=1))
+    assert skips(b, total) == {total.index: frozenset({0})}
+
+
+def test_a_projection_is_no_identity_skip() -> None:
+    b = TopologyBuilder()
+    x = b.input(3, (8, 8))
+    total = b.add(b.conv(x, 4, 1), b.conv(x, 4, 3, padding=1))
+    assert skips(b, total) == {}
+
+
+def test_a_pooled_skip_is_no_identity_skip() -> None:
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    total = b.add(b.pool(x, 3, stride=1, padding=1), b.conv(b.conv(x, 4, 3, padding=1), 4, 1))
+    assert skips(b, total) == {}
+
+
+def test_every_earlier_map_of_a_dense_block_is_a_skip() -> None:
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    f1 = b.conv(x, 2, 3, padding=1)
+    first = b.cat(x, f1)
+    f2 = b.conv(b.norm(first), 2, 3, padding=1)
+    second = b.cat(x, f1, f2)
+    assert skips(b, second) == {first.index: frozenset({0}), second.index: frozenset({0, 1})}
+
+
+def test_the_skips_of_a_nas_bench_201_cell() -> None:
+    """Node 3 = skip(node 0) + pool(node 1) + conv(node 2), node 2 = conv(node 0) + skip(node 1)."""
+    b = TopologyBuilder()
+    n0 = b.input(4, (8, 8))
+    n1 = b.conv(n0, 4, 3, padding=1)
+    n2 = b.add(b.conv(n0, 4, 1), n1)
+    n3 = b.add(n0, b.pool(n1, 3, stride=1, padding=1), b.conv(n2, 4, 3, padding=1))
+    # n1 is not computed from conv(node 0)'s result nor the other way round: no skip at node 2
+    assert skips(b, n3) == {n3.index: frozenset({0})}
+
+
+def test_two_equal_inputs_are_not_skips_of_each_other() -> None:
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    total = b.add(x, b.norm(x))
+    assert skips(b, b.conv(total, 4, 1)) == {}
+
+
+def test_skips_of_dead_merges_are_not_listed() -> None:
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    y = b.conv(x, 4, 3, padding=1)
+    b.add(x, y)
+    assert skips(b, y) == {}
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------
+
+
+def small() -> Topology:
+    b = TopologyBuilder("small")
+    x = b.input(3, (8, 8))
+    y = b.cat(x, b.pool(x, 3, stride=1, padding=1, path="cell.pool"))
+    return b.finish(b.linear(b.global_pool(b.conv(y, 4, 3, dilation=2, path="cell.conv")), 10))
+
+
+def test_json_round_trip() -> None:
+    t = small()
+    text = t.to_json(indent=1)
+    assert json.loads(text)["schema"] == SCHEMA == "sed_torch.topology/1"
+    assert Topology.from_dict(json.loads(text)) == t
+    # fields at their default are left out, so that files stay small
+    assert json.loads(text)["steps"][0] == {"name": "input", "kind": "input"}
+
+
+def test_phases_of_a_transposed_convolution_survive_json() -> None:
+    step = replace(mix("up", 0), patches=((0.5, (1, 2)), (0.5, (2, 2))), axes=((0, 2, 1),))
+    t = Topology((INPUT, step), (1,))
+    assert Topology.from_dict(json.loads(t.to_json())) == t
+    assert step.taps == 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"schema": "sed_torch.topology/0"},
+            "expected schema 'sed_torch.topology/1', found 'sed_torch.topology/0'",
+        ),
+        ({"schema": None}, "expected schema"),
+        ({"steps": [{"name": "x"}]}, "malformed topology: TypeError"),
+        ({"steps": [{"name": "x", "kind": "input", "colour": 1}]}, "malformed topology: TypeError.*colour"),
+        ({"outputs": ["last"]}, "malformed topology: ValueError"),
+        ({"outputs": [99]}, "name no step"),
+    ],
+)
+def test_alien_data_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        Topology.from_dict({**small().to_dict(), **change})
+    with pytest.raises(GraphError, match="malformed topology: KeyError: 'steps'"):
+        Topology.from_dict({"schema": SCHEMA})
