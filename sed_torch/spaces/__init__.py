@@ -1,0 +1,27 @@
+"""Search spaces as topologies: each encodes, decodes, samples, builds and scores without running a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sed_torch.errors import SpaceError
+from sed_torch.spaces.base import Scores, Space, SpaceBuilder
+from sed_torch.spaces.batch import score_many
+from sed_torch.spaces.nasbench201 import Cell201, NASBench201
+
+__all__ = ["SPACES", "Cell201", "NASBench201", "Scores", "Space", "SpaceBuilder", "get_space", "score_many"]
+
+SPACES: Mapping[str, Space[Any]] = {space.name: space for space in (NASBench201(),)}
+"""The spaces by name."""
+
+
+def get_space(name: str) -> Space[Any]:
+    """The space of a name.
+
+    Raises:
+        SpaceError: if there is none.
+    """
+    if name not in SPACES:
+        raise SpaceError(f"unknown search space {name!r}: expected one of {', '.join(SPACES)}")
+    return SPACES[name]

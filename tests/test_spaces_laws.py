@@ -1,0 +1,163 @@
+"""What holds for every search space, and what the tests of single spaces share."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sed_torch
+from sed_torch.errors import SpaceError
+from sed_torch.scoring import sed
+from sed_torch.spaces import SPACES, Space, get_space, score_many
+from sed_torch.spaces.batch import score_each
+from sed_torch.topology import Topology
+
+DATA = Path(os.environ.get("SED_TORCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+
+
+def published(file: str, *columns: str) -> list[tuple[str, ...]]:
+    """Rows of a public benchmark table in which none of the columns is empty."""
+    path = DATA / file
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set SED_TORCH_DATA to the folder of public benchmark tables")
+    with gzip.open(path, "rt", newline="") as stream:
+        rows = [tuple(row[c] for c in columns) for row in csv.DictReader(stream)]
+    return [row for row in rows if all(row)]
+
+
+def to_digits(value: float) -> float:
+    """To the six significant digits that the tables print."""
+    return float(f"{value:.6g}")
+
+
+def samples(space: Space[Any], seed: int, count: int) -> list[Hashable]:
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(count)]
+
+
+def check_scores(space: Space[Any], archs: Sequence[Any], **sizes: int) -> None:
+    """``score_many`` is the calculus over each topology."""
+    expected = [sed(space.topology(a, **sizes)) for a in archs]
+    np.testing.assert_allclose(space.score_many(archs, **sizes), expected, rtol=0, atol=1e-9)
+
+
+def check_traced(space: Space[Any], archs: Sequence[Any]) -> None:
+    """The topology written by hand is the one traced from the module: score, parameters, paths."""
+    for arch in archs:
+        module, hand = space.build(arch), space.topology(arch)
+        score = sed_torch.score(module, input_size=space.input_size)
+        assert score.total == pytest.approx(sed(hand), abs=1e-9), space.format(arch)
+        params = sum(p.numel() for p in module.parameters())
+        assert space.params(arch) == params == space.topology(arch, keep_dead=True).params
+        assert operators(score.evaluation.topology) == operators(hand), space.format(arch)
+
+
+def operators(topology: Topology) -> list[tuple[str, str]]:
+    """Kind and path of the live operators that mix or pool."""
+    steps = [topology.steps[i] for i in topology.live]
+    return sorted((s.kind, s.path) for s in steps if s.kind in ("mix", "pool"))
+
+
+@every_space
+def test_strings_and_back(space: Space[Any]) -> None:
+    for arch in samples(space, 0, 50):
+        text = space.format(arch)
+        assert space.parse(text) == arch
+        assert space.format(space.parse(text)) == text
+        assert text in space
+        assert arch in space
+
+
+@every_space
+def test_not_of_the_space(space: Space[Any]) -> None:
+    for text in ("", "x", "|none~0|", "64-9-basic", "1:2", "(((0, 1)", "[]", "8:16:24:32:"):
+        assert text not in space
+        with pytest.raises(SpaceError, match=space.name):
+            space.parse(text)
+    with pytest.raises(SpaceError, match=f"{space.name}: expected a string or"):
+        space.topology(7)
+    assert 7 not in space
+
+
+@every_space
+def test_mutations_are_neighbours(space: Space[Any]) -> None:
+    rng = np.random.default_rng(1)
+    arch: Any = space.sample(rng)
+    seen = set()
+    for _ in range(100):
+        child = space.mutate(arch, rng)
+        assert child != arch
+        assert child in space
+        assert space.parse(space.format(child)) == child
+        seen.add(child)
+        arch = child
+    assert len(seen) > 50
+
+
+@every_space
+def test_seeds_decide(space: Space[Any]) -> None:
+    assert samples(space, 5, 4) == samples(space, 5, 4) != samples(space, 6, 4)
+
+
+@every_space
+def test_iteration(space: Space[Any]) -> None:
+    if not space.enumerable:
+        with pytest.raises(SpaceError, match="cannot be enumerated"):
+            iter(space)
+        return
+    archs = list(space)
+    assert len(archs) == len(set(archs)) == space.size
+    assert archs[:: space.size // 20] == [space.parse(space.format(a)) for a in archs[:: space.size // 20]]
+
+
+@every_space
+def test_scores_are_the_calculus(space: Space[Any]) -> None:
+    archs = samples(space, 2, 12)
+    check_scores(space, archs)
+    check_scores(space, archs[:3], num_classes=120, image_size=2 * space.image_size)
+    texts = [space.format(a) for a in archs]
+    np.testing.assert_array_equal(score_many(space.name, texts), space.score_many(archs))
+    np.testing.assert_allclose(score_each(space, texts[:3] * 2)[3:], space.score_many(texts[:3]), atol=1e-9)
+    assert space.score_many([]).shape == (0,)
+
+
+@every_space
+def test_traced(space: Space[Any]) -> None:
+    check_traced(space, samples(space, 3, 3))
+
+
+@pytest.mark.slow
+@every_space
+def test_traced_many(space: Space[Any]) -> None:
+    check_traced(space, samples(space, 4, 200))
+
+
+@every_space
+def test_networks_run(space: Space[Any]) -> None:
+    arch = space.sample(np.random.default_rng(7))
+    edge = min(space.image_size, 64)
+    out = space.build(arch, num_classes=5).eval()(torch.zeros(2, 3, edge, edge))
+    assert out.shape == (2, 5)
+    assert torch.isfinite(out).all()
+
+
+@every_space
+def test_macs(space: Space[Any]) -> None:
+    arch = space.sample(np.random.default_rng(8))
+    half = space.topology(arch, image_size=space.image_size * 2, keep_dead=True)
+    assert space.macs(arch, image_size=space.image_size * 2) == half.macs > 3 * space.macs(arch)
+
+
+def test_unknown_space() -> None:
+    with pytest.raises(SpaceError, match="unknown search space 'nasbench202': expected one of nasbench201"):
+        get_space("nasbench202")
