@@ -9,8 +9,9 @@ Conventions, the same for every function here:
   group (nDCG), and count at their worst (regret).
 - Fewer than 3 rows, or a constant column, leave a statistic undefined: None, with a reason.
 - Intervals are percentile bootstrap intervals over rows, seeded. Each resample is held as row counts, so that
-  Spearman's ρ is exact (ranks are taken anew in each resample) and vectorised. The other statistics cost more:
-  above 2,000 rows they use ``max(100, 1,000,000 // n)`` resamples at most; each interval says how many it had.
+  Spearman's ρ is exact (ranks are taken anew in each resample) and vectorised, and so is τ-b up to 2,000 rows.
+  The other statistics cost more: they use ``max(100, 1,000,000 // n)`` resamples at most, weighted τ
+  ``max(100, 200,000 // n)``. Each interval says how many it had.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ _MATRIX_ROWS = 2000
 _CHUNK_CELLS = 4_000_000
 _SLOW_CELLS = 1_000_000
 _SLOW_LEAST = 100
+_WEIGHTED_TAU_CELLS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +294,18 @@ def correlate(
     if reason is not None:
         return Correlation(y.size, dropped, None, None, None, None, None, k, reason, top=top)
     k = min(k, y.size)
-    values = [_defined(_STATISTICS[name](x, y, k)) for name in get_args(Statistic)]
-    intervals = _intervals(x, y, k, n_bootstrap, seed)
-    return Correlation(y.size, dropped, *values, k=k, intervals=MappingProxyType(intervals), top=top)
+    return Correlation(
+        n=y.size,
+        dropped=dropped,
+        spearman=_defined(_spearman(x, y, k)),
+        kendall=_defined(_kendall(x, y, k)),
+        weighted_tau=_defined(_weighted_tau(x, y, k)),
+        ndcg=_defined(_ndcg(x, y, k)),
+        regret=_defined(_regret(x, y, k)),
+        k=k,
+        intervals=MappingProxyType(_intervals(x, y, k, n_bootstrap, seed)),
+        top=top,
+    )
 
 
 def paired_difference(
@@ -531,8 +542,8 @@ def _percentiles(draws: FloatArray) -> Interval | None:
     return Interval(float(low), float(high), int(defined.size))
 
 
-def _slow_resamples(n: int, n_bootstrap: int) -> int:
-    return n_bootstrap if n <= _MATRIX_ROWS else min(n_bootstrap, max(_SLOW_LEAST, _SLOW_CELLS // n))
+def _slow_resamples(n: int, n_bootstrap: int, cells: int = _SLOW_CELLS) -> int:
+    return min(n_bootstrap, max(_SLOW_LEAST, cells // n))
 
 
 def _resampled(
@@ -544,7 +555,8 @@ def _resampled(
         return _by_counts([_SpearmanDraws(x, y) for x in xs], n, n_bootstrap, seed)
     if name == "kendall" and n <= _MATRIX_ROWS:
         return _by_counts([_KendallDraws(x, y) for x in xs], n, n_bootstrap, seed)
-    draws = list(_row_draws(n, _slow_resamples(n, n_bootstrap), seed))
+    cells = _WEIGHTED_TAU_CELLS if name == "weighted_tau" else _SLOW_CELLS
+    draws = list(_row_draws(n, _slow_resamples(n, n_bootstrap, cells), seed))
     return np.array([[_one_draw(name, x[rows], y[rows], k) for rows in draws] for x in xs])
 
 

@@ -233,4 +233,5 @@ def test_large_n_uses_fewer_resamples_for_the_slow_ones_and_says_so() -> None:
     y = rng.normal(size=2500)
     found = c.correlate(y + rng.normal(size=2500), y, n_bootstrap=500, top_fraction=None)
     assert found.intervals["spearman"].resamples == 500
+    assert found.intervals["weighted_tau"].resamples == 100
     assert found.intervals["kendall"].resamples == 400  # 1,000,000 // 2,500
