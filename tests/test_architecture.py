@@ -1,0 +1,220 @@
+"""The shape of the package: which file may import which, what is public, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import sed_torch
+from sed_torch import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "sed_torch"
+
+ROAD = [
+    *("errors", "_files", "tables"),
+    *("graph", "entropy", "ops", "tracing"),
+    *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
+    *("diagnostics", "spaces", "proxies", "zoo", "ranking", "search"),
+    *("accuracies", "validation", "report", "integrations"),
+    *("cli", "__main__", "__init__"),
+]
+"""A file imports from files before it only; a package is one place, its files among themselves are free."""
+
+NEEDS_NO_TORCH = [
+    *("errors", "tables", "graph", "entropy", "ops", "topology", "layout", "lowering", "scoring"),
+    *("results", "spaces"),
+]
+
+SOLE_IMPORTERS = {
+    "torch.fx": {"tracing"},
+    "timm": {"zoo"},
+    # models, and the accuracies that torchvision publishes with its weights
+    "torchvision": {"zoo", "accuracies"},
+}
+
+PUBLIC = [
+    "Graph",
+    "Score",
+    "SedTorchError",
+    "Topology",
+    "TopologyBuilder",
+    "__version__",
+    "register_rule",
+    "score",
+    "topology",
+    "trace",
+    "unregister_rule",
+]
+
+OPTIONAL = ["timm", "torchvision", "pandas", "scipy", "rich", "click", "matplotlib", "joblib"]
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(p): p for p in FILES}
+
+
+def _place(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """What runs on import: everything but functions and blocks for type checkers."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or _is_for_types(node):
+            continue
+        yield node
+        for inner in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, inner, []))
+        for handler in getattr(node, "handlers", []):
+            yield from _statements(handler.body)
+
+
+def _at_import(path: Path) -> set[str]:
+    return {name for node in _statements(_tree(path).body) for name in _imported(node)}
+
+
+def _anywhere(path: Path) -> set[str]:
+    skipped = {n for block in ast.walk(_tree(path)) if _is_for_types(block) for n in ast.walk(block)}  # type: ignore[arg-type]
+    return {name for node in ast.walk(_tree(path)) if node not in skipped for name in _imported(node)}
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Dotted names; ``from sed_torch import tables`` is ``sed_torch.tables``."""
+    if isinstance(node, ast.Import):
+        yield from (a.name for a in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [f"{node.module}.{a.name}" for a in node.names]
+        own = [n for n in names if n in MODULES]
+        # a version is no dependency; everything else from the root would be a step back
+        rest = [n for n in names if n not in MODULES and n != "sed_torch.__version__"]
+        yield from own
+        if rest:
+            yield node.module
+
+
+# -- the road ------------------------------------------------------------------------------------------------
+
+
+def test_every_file_has_its_place_on_the_road() -> None:
+    missing = {_place(m) for m in MODULES} - set(ROAD)
+    assert not missing, f"give these a place in ROAD: {sorted(missing)}"
+    assert len(ROAD) == len(set(ROAD))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_one_way(module: str) -> None:
+    here = _place(module)
+    back = [
+        name
+        for name in _anywhere(MODULES[module])
+        if name.split(".")[0] == "sed_torch"
+        and _place(name) != here
+        and ROAD.index(_place(name)) >= ROAD.index(here)
+    ]
+    assert back == [], f"{module} imports what comes after it"
+
+
+def test_no_files_import_each_other() -> None:
+    graph = {m: {n for n in _at_import(p) if n in MODULES} - {m} for m, p in MODULES.items()}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
+
+
+@pytest.mark.parametrize("place", NEEDS_NO_TORCH)
+def test_the_core_imports_no_torch(place: str) -> None:
+    """Neither by itself nor through what it imports."""
+    start = f"sed_torch.{place}"
+    if start not in MODULES:
+        pytest.skip(f"{place} is not written yet")
+    seen, todo = set(), [start]
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        names = _at_import(MODULES[module])
+        assert not [n for n in names if n.split(".")[0] == "torch"], f"{start} → {module} imports torch"
+        todo += [n for n in names if n in MODULES and n not in seen]
+
+
+@pytest.mark.parametrize("package", SOLE_IMPORTERS)
+def test_some_packages_have_one_importer(package: str) -> None:
+    importers = {
+        _place(m)
+        for m, path in MODULES.items()
+        if any(n == package or n.startswith(f"{package}.") for n in _anywhere(path))
+    }
+    assert importers <= SOLE_IMPORTERS[package]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_file_says_what_it_is_for(module: str) -> None:
+    tree = _tree(MODULES[module])
+    assert ast.get_docstring(tree)
+    typed = any(isinstance(n, (ast.FunctionDef, ast.AnnAssign)) for n in ast.walk(tree))
+    assert not typed or "__future__" in _at_import(MODULES[module])
+
+
+# -- what is public ------------------------------------------------------------------------------------------
+
+
+def test_public_names() -> None:
+    assert sorted(PUBLIC) == PUBLIC
+    assert list(sed_torch.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert name == "__version__" or getattr(sed_torch, name).__doc__, f"{name} has no docstring"
+
+
+def test_the_changelog_is_up_to_date() -> None:
+    changelog = ROOT / "CHANGELOG.md"
+    if not changelog.exists():
+        pytest.skip("no CHANGELOG.md yet")
+    versions = re.findall(r"^##\s+\[?v?(\d+\.\d+\.\d+[^\s\]]*)", changelog.read_text(encoding="utf-8"), re.M)
+    assert versions[0] == sed_torch.__version__
+
+
+def test_the_error_tree_is_drawn_in_full() -> None:
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    drawn = re.findall(r"\b([A-Z]\w+Error)\b", str(errors.__doc__).split("Every message")[0])
+    assert set(drawn) == set(errors.__all__) == classes
+    assert len(drawn) == len(set(drawn))
+    assert all(issubclass(getattr(errors, name), errors.SedTorchError) for name in classes)
+
+
+def test_importing_loads_torch_and_numpy_only() -> None:
+    code = (
+        "import sys, torch, numpy; before = set(sys.modules); import sed_torch;"
+        "new = {m.split('.')[0] for m in set(sys.modules) - before};"
+        f"print(sorted(new & set({OPTIONAL!r})), sorted(m for m in new if m == 'sed_torch'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[] ['sed_torch']"
