@@ -46,28 +46,24 @@ FloatArray = npt.NDArray[np.float64]
 MAX_BYTES = 1 << 30
 """Largest size of a file once decompressed, in bytes (1 GiB)."""
 
-_EXTRA_DATA = [
-    "in12k",
-    "in21k",
-    "in22k",
-    "jft",
-    "ig1b",
-    "yfcc100m",
-    "laion2b",
-    "laiona",
-    "openai",
-    "clip",
-    "webli",
-    "m30m",
-    "m38m",
-    "seer",
-    "swag",
-    "swsl",
-    "ssl",
-    "wsl",
-    "6m",
-]
-_DISTILLATION = ["dist", "distilled", "ssld", "teacher", "usi"]
+_EXTRA_DATA = (
+    *(
+        "in12k",
+        "in21k",
+        "in22k",
+        "jft",
+        "ig1b",
+        "yfcc100m",
+        "laion2b",
+        "laiona",
+        "webli",
+        "m30m",
+        "m38m",
+        "6m",
+    ),
+    *("openai", "clip", "seer", "swag", "swsl", "ssl", "wsl"),  # methods that imply such data
+)
+_DISTILLATION = ("dist", "distilled", "ssld", "teacher", "usi")
 
 TIMM_LEFT_OUT = frozenset([*_EXTRA_DATA, *_DISTILLATION])
 """Words of a timm tag (split at ``_``) that name more data than ImageNet-1k, or a teacher.

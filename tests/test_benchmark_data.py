@@ -1,0 +1,286 @@
+"""Benchmark files: where they are found, what is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sed_torch import benchmark_data as b
+from sed_torch.errors import DataError
+
+DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+needs_data = pytest.mark.skipif(
+    not (DATA / "nb201.csv.gz").exists(), reason="no benchmark data in SED_TORCH_DATA or ../shared/data"
+)
+ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+# --- finding ---
+
+
+def test_the_argument_then_the_variable_then_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = tmp_path / "shared" / "data"
+    repo, named = tmp_path / "repo", tmp_path / "named"
+    for folder in (default, repo, named):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(repo)
+    monkeypatch.delenv("SED_TORCH_DATA", raising=False)
+    assert b.find_data().resolve() == default
+    monkeypatch.setenv("SED_TORCH_DATA", str(named))
+    assert b.find_data() == named
+    assert b.find_data(tmp_path) == tmp_path
+    monkeypatch.setenv("SED_TORCH_DATA", str(tmp_path / "absent"))
+    with pytest.raises(DataError, match=r"SED_TORCH_DATA='.*absent' does not exist.*NASLib publishes"):
+        b.find_data()
+    with pytest.raises(DataError, match=r"data='nowhere' does not exist.*data=\.\.\."):
+        b.find_data("nowhere")
+    monkeypatch.delenv("SED_TORCH_DATA")
+    monkeypatch.chdir(tmp_path / "named")
+    default.rmdir()
+    with pytest.raises(DataError, match=r"\.\./shared/data, the default, does not exist"):
+        b.find_data()
+
+
+def test_unknown_names_and_absent_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no benchmark 'nb999': expected one of nasbench201"):
+        b.load("nb999", data=tmp_path)
+    with pytest.raises(
+        DataError, match="nasbench201 has no dataset 'mnist': expected one of cifar10, cifar100"
+    ):
+        b.load("nb201", "mnist", data=tmp_path)
+    with pytest.raises(DataError, match=r"no file of nasbench301; looked for nb301_naslib\.csv\.gz"):
+        b.load("darts", data=tmp_path)
+    write(tmp_path / "NATS-tss.pickle.pbz2", b"BZh")
+    with pytest.raises(
+        DataError, match=r"It has NATS-tss\.pickle\.pbz2, which is a pickle and is never loaded"
+    ):
+        b.load("nb201", data=tmp_path)
+    with pytest.raises(DataError, match="a pickle runs code"):
+        b.load("nb201", data=tmp_path / "NATS-tss.pickle.pbz2")
+    with pytest.raises(DataError, match="a pickle runs code"):
+        b.load("nb201", data=write(tmp_path / "nb201.csv", pickle.dumps([1])))
+    assert b.datasets("transnas_macro")[0] == "class_scene"
+
+
+# --- CSV ---
+
+NB201 = f"""arch,cifar10_test,cifar10_nwot,cifar10_zen,params_M,cifar10_flops_M,cifar10_test_seed0,cifar10_test_seed1
+{ARCH},93.5,-inf,1,0.8,116,93,
+x,90,,2,0.1,18,90,91
+y,,3,3,0.1,18,,
+"""
+
+
+def test_nasbench201_csv(tmp_path: Path) -> None:
+    found = b.load("nb201", data=write(tmp_path / "any.csv.gz", gzip.compress(NB201.encode())))
+    assert found.archs == (ARCH, "x")
+    assert found.accuracy.tolist() == [93.5, 90]
+    assert found.rivals["nwot"][0] == -math.inf
+    assert math.isnan(found.rivals["nwot"][1])
+    assert found.params is not None
+    assert found.params.tolist() == [800_000, 100_000]
+    assert found.macs is not None
+    assert found.macs.tolist() == [116e6, 18e6]
+    assert list(found.seeds) == ["seed0", "seed1"]
+    assert "2 of the benchmark's 15,625 architectures" in found.notes
+    with pytest.raises(ValueError, match="read-only"):
+        found.accuracy[0] = 0
+    one = found.take(found.accuracy > 92)
+    assert (one.archs, one.rivals["zen"].tolist(), one.seeds["seed0"].tolist()) == ((ARCH,), [1], [93])
+    assert found.take([1]).archs == ("x",)
+    data = found.to_dict()
+    assert data["rivals"]["nwot"] == ["-inf", None]
+    json.dumps(data, allow_nan=False)
+    assert found.to_dataframe()["rival_zen"].tolist() == [1, 2]
+    assert "nasbench201 cifar10: 2 architectures" in str(found)
+    assert "n=2" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            NB201.replace("93.5", "nan"),
+            "line 2, column 'cifar10_test': expected a finite number, found 'nan'",
+        ),
+        (
+            NB201.replace(",18,90", ",what,90"),
+            "line 3, column 'cifar10_flops_M': expected a number, found 'what'",
+        ),
+        (NB201 + "x,91,,,,,,\n", r"line 5: 'x' is on line 3 already"),
+        (NB201 + ",91,,,,,,\n", "line 5, column 'arch': expected an architecture"),
+        (NB201[:-6], "line 4: expected 8 cells as in the header, found"),
+        ("a,b\n1,2\n", "expected the columns arch, cifar10_test; found a, b"),
+        ("arch,cifar10_test\nx,\n", "no row of nasbench201 has a cifar10_test"),
+    ],
+)
+def test_csv_that_is_wrong(tmp_path: Path, text: str, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        b.load("nb201", data=write(tmp_path / "nb201.csv", text))
+
+
+def test_limits_and_truncation(tmp_path: Path) -> None:
+    whole = gzip.compress(NB201.encode())
+    with pytest.raises(DataError, match="ends too early"):
+        b.load("nb201", data=write(tmp_path / "a.csv.gz", whole[:-10]))
+    with pytest.raises(DataError, match="more than 100 bytes once decompressed"):
+        b.load("nb201", data=write(tmp_path / "b.csv.gz", whole), max_bytes=100)
+
+
+def test_nasbench101_bits_and_ops_are_text(tmp_path: Path) -> None:
+    head = "n_vertices,adj_upper,ops,params,mlfe_params,val_108ep_one_run,test_108ep\n"
+    path = write(tmp_path / "nb101.csv", head + "2,1,,8000,,0.5,\n4,000111,13,9000,7,0.25,0.75\n")
+    found = b.load("nb101", data=tmp_path)
+    assert found.archs == ("1:", "000111:13")
+    assert found.accuracy.tolist() == [50, 25]
+    test = b.load("nb101", "test_108ep", data=path)
+    assert test.accuracy.tolist() == [75]
+    assert test.params is not None
+    assert test.params.tolist() == [7]
+    for row in (
+        "4,0111,13,1,1,1,1",
+        "4,000111,1,1,1,1,1",
+        "4,000111,1x,1,1,1,1",
+        "x,1,,1,1,1,1",
+        "3,012,1,1,1,1,1",
+    ):
+        with pytest.raises(DataError, match=r"line 2: expected n_vertices n, n·\(n−1\)/2 bits"):
+            b.load("nb101", data=write(tmp_path / "bad.csv", head + row + "\n"))
+
+
+def test_html_is_escaped(tmp_path: Path) -> None:
+    path = write(tmp_path / "<b>.csv", "model,top1,timm_arch\nm,1,x\n")
+    table = b.BenchmarkTable("<b>", "d", ("x",), np.ones(1), "%", str(path))
+    assert "<b>" not in table._repr_html_()
+    with pytest.raises(DataError, match=r"values for 1 architectures"):
+        b.BenchmarkTable("b", "d", ("x",), np.ones(2), "%", "here")
+
+
+# --- NASLib JSON ---
+
+
+def naslib(**extra: object) -> dict[str, object]:
+    return {"nwot": {"score": 1.5, "time": 0.1}, "id": 3, "val_accuracy": 91.5, **extra}
+
+
+def test_naslib_json(tmp_path: Path) -> None:
+    content = {
+        "cifar10": {
+            # edges 0→1, 0→2, 0→3, 1→2, 1→3, 2→3; operations skip, none, 3×3, 1×1, pool
+            "(2, 2, 0, 4, 2, 1)": naslib(params={"score": 0.5}),
+            "(3, 0, 0, 0, 0, 0)": naslib(synflow={"score": None, "time": 1}, nwot={"score": -math.inf}),
+        },
+        "ImageNet16-120": {ARCH: {"val_accuracy": 40}},
+    }
+    path = write(tmp_path / "zc_nasbench201.json", json.dumps(content))
+    found = b.load("nb201", data=tmp_path)
+    assert found.archs[0] == ARCH
+    assert found.archs[1].startswith("|nor_conv_1x1~0|+|skip_connect~0|skip_connect~1|+|")
+    assert found.accuracy.tolist() == [91.5, 91.5]
+    assert found.rivals["nwot"].tolist() == [1.5, -math.inf]
+    assert found.rivals["params"][0] == 0.5
+    assert np.isnan(found.rivals["params"][1])
+    assert np.isnan(found.rivals["synflow"]).all()
+    assert found.params is not None
+    assert found.params[0] == 500_000
+    other = b.read_naslib_json(path, dataset="imagenet16")
+    assert (other.dataset, other.archs, dict(other.rivals)) == ("imagenet16", (ARCH,), {})
+    with pytest.raises(DataError, match="no dataset 'cifar100'; it has cifar10, ImageNet16-120"):
+        b.load("nb201", "cifar100", data=path)
+
+
+def test_naslib_json_of_other_spaces(tmp_path: Path) -> None:
+    path = write(tmp_path / "zc.json.gz", gzip.compress(json.dumps({"cifar10": {"key": naslib()}}).encode()))
+    assert b.load("nb301", data=path).notes[1].startswith("val_accuracy is a surrogate's prediction")
+    assert b.load("nb101", data=path).archs == ("key",)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{"cifar10":\n{"a": ', r"bad\.json, line 2: not sound JSON.*truncated"),
+        ("[1]", r"expected \{dataset: \{arch: \.\.\.\}\}, found \[1\]"),
+        ("{}", "expected {dataset"),
+        ('{"cifar10": 3}', "cifar10: expected {arch: ...}, found 3"),
+        ('{"cifar10": {"(0,0,0,0,0,0)": 3}}', r"cifar10 > \(0,0,0,0,0,0\): expected an object with val_accuracy"),
+        ('{"cifar10": {"(0,0,0)": {"val_accuracy": 1}}}', "expected six op indices"),
+        ('{"cifar10": {"(0,0,0,0,0,-1)": {"val_accuracy": 1}}}', "expected six op indices from 0 to 4, found"),
+        ('{"cifar10": {"__import__": {"val_accuracy": 1}}}', "expected six op indices"),
+        ('{"cifar10": {"%s": {"val_accuracy": 1}}}' % ("(" * 9999), "expected six op indices"),
+        ('{"cifar10": {"(0,0,0,0,0,5)": {"val_accuracy": 1}}}', "expected six op indices"),
+        ('{"cifar10": {"|a": {"val_accuracy": NaN}}}', "val_accuracy: expected a finite number, found nan"),
+        ('{"cifar10": {"|a": {"val_accuracy": "91"}}}', "expected a finite number, found '91'"),
+        ('{"cifar10": {"|a": {"val_accuracy": true}}}', "expected a finite number, found True"),
+        ('{"cifar10": {"|a": {"val_accuracy": 1, "p": {"time": 1}}}}', "p: expected an object with a score"),
+        ('{"cifar10": {"|a": {"val_accuracy": 1, "p": {"score": []}}}}', r"p > score: expected a number, found \[\]"),
+        ('{"cifar10": {"|a": {"val_accuracy": 1%s}}}' % ("0" * 400), "expected a finite number"),
+        ('{"cifar10": {"(0,0,0,0,0,0)": {"val_accuracy": 1}, "(0, 0,0,0,0,0)": {"val_accuracy": 1}}}', "there twice"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"cifar10": {"|a": {"val_accuracy": 1%s}}}' % ("0" * 5000), "not sound JSON|finite number"),
+    ],
+)  # fmt: skip
+def test_json_that_is_wrong(tmp_path: Path, text: str, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        b.load("nb201", data=write(tmp_path / "bad.json", text))
+
+
+# --- the published files ---
+
+
+@needs_data
+def test_nasbench201_published() -> None:
+    found = b.load("nasbench201", data=DATA)
+    assert len(found) == len(set(found.archs)) == 15_625
+    assert found.accuracy.max() == pytest.approx(94.373, abs=1e-3)
+    covered = {name: int((~np.isnan(v)).sum()) for name, v in found.rivals.items()}
+    assert covered["zen"] == 15_625
+    assert covered["synflow"] == covered["nwot"] == 9_445
+    assert found.params is not None
+    assert found.macs is not None
+    # all six edges 3×3: 1.53 M parameters and about 220 M multiply-accumulates
+    largest = found.archs[int(np.argmax(found.params))]
+    assert largest.count("nor_conv_3x3") == 6
+    assert found.params.max() == pytest.approx(1.53e6, rel=0.01)
+    assert found.macs.max() == pytest.approx(220e6, rel=0.02)
+    assert not any("of the benchmark's" in n for n in found.notes)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("benchmark", "dataset", "rows", "best"),
+    [
+        ("nasbench101", None, 30_001, 94.9119),
+        ("nasbench101", "test_108ep", 846, 94.0605),
+        ("nasbench101", "naslib_val_accuracy", 292, 94.7115),
+        ("darts", None, 1_218, 94.4889),
+        ("transnas_micro", "room_layout", 4_096, -0.6009988),
+        ("transnas_macro", "class_scene", 3_256, 57.41441),
+        ("timm", None, 729, 87.414),
+        ("pycls", None, 35, 80.934),
+    ],
+)
+def test_published_files(benchmark: str, dataset: str | None, rows: int, best: float) -> None:
+    found = b.load(benchmark, dataset, data=DATA)
+    assert len(found) == len(set(found.archs)) == rows
+    assert found.accuracy.max() == pytest.approx(best, abs=1e-3)
+    assert np.isfinite(found.accuracy).all()
+    if benchmark == "darts":
+        assert any("surrogate" in note for note in found.notes)
+    if dataset == "naslib_val_accuracy":
+        assert {int((~np.isnan(found.rivals[p])).sum()) for p in ("snip", "synflow", "jacov")} == {292}
+    if benchmark == "nasbench101" and dataset is None:
+        assert "1:" in found.archs
