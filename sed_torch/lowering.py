@@ -553,9 +553,9 @@ def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
 
 
 def _expand(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    x = _main(inputs)
     if node.shape is None:
-        return x
+        return _main(inputs)
+    x = inputs[0]  # expand_as reads a second operand for its shape alone
     shape = _shape(node)
     padded: Layout = (
         ((),) * (len(shape) - len(x.layout)) + x.layout if len(shape) >= len(x.layout) else x.layout
