@@ -1,0 +1,268 @@
+"""Reports: the same rows for score and rival, who was left out, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sed_torch import validation as v
+from sed_torch.accuracies import Accuracies, AccuracyRow
+from sed_torch.correlation import spearman
+from sed_torch.errors import DataError
+
+DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+needs_data = pytest.mark.skipif(
+    not (DATA / "nb201.csv.gz").exists(), reason="no benchmark data in SED_TORCH_DATA or ../shared/data"
+)
+NAN = math.nan
+
+
+def example(n: int = 120) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    size, skill = rng.normal(size=n), rng.normal(size=n)
+    y = size + skill
+    rival = size + rng.normal(size=n)
+    rival[: n // 2] = NAN
+    return {"x": y + 0.3 * rng.normal(size=n), "y": y, "rival": rival, "params": np.exp(size)}
+
+
+def report(**changes: object) -> v.ValidationReport:
+    e = example()
+    options: dict[str, object] = {
+        "rivals": {"synflow": e["rival"]}, "params": e["params"], "macs": e["params"] ** 2,
+        "groups": ["a"] * 60 + ["b"] * 52 + ["small"] * 7 + [None], "n_bootstrap": 100,
+        "seeds": {"seed0": e["y"], "seed1": e["y"] + 0.1 * e["x"]}, "unit": "%",
+    }  # fmt: skip
+    return v.validate(e["x"], e["y"], **{**options, **changes})  # type: ignore[arg-type]
+
+
+def test_rivals_are_compared_on_the_same_rows() -> None:
+    e, found = example(), report()
+    rival = next(c for c in found.rivals if c.rival == "synflow")
+    half = slice(60, None)
+    assert (found.n, rival.n) == (120, 60)
+    assert found.overall.spearman == pytest.approx(spearman(e["x"], e["y"]))
+    assert rival.score_correlation.spearman == pytest.approx(spearman(e["x"][half], e["y"][half]))
+    assert rival.rival_correlation.spearman == pytest.approx(spearman(e["rival"][half], e["y"][half]))
+    assert rival.difference.value == pytest.approx(
+        spearman(e["x"][half], e["y"][half]) - spearman(e["rival"][half], e["y"][half])  # type: ignore[operator]
+    )
+    assert rival.difference.significant
+    assert rival.top_difference.n == 6
+    assert {c.rival for c in found.rivals} == {"synflow", "params", "macs"}
+    values = [c.rival_correlation.spearman for c in found.rivals]
+    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+
+
+def test_partial_given_size() -> None:
+    found = report()
+    assert [p.covariates for p in found.partial] == [
+        ("log-params",), ("log-MACs",), ("log-params", "log-MACs"),
+    ]  # fmt: skip
+    # params and MACs have the same ranks here, so both together hold fixed what one does
+    first, second, both = (p.value for p in found.partial)
+    assert first == pytest.approx(second)
+    assert both == pytest.approx(first)
+    assert first is not None
+    assert first > 0.5
+    by_size = v.validate(example()["params"], example()["y"], params=example()["params"], n_bootstrap=0)
+    assert by_size.partial[0].value is None
+    assert by_size.partial[0].reason is not None
+    assert "determine" in by_size.partial[0].reason
+    assert by_size.rivals[0].difference.value == 0
+
+
+def test_within_groups() -> None:
+    e, found = example(), report().within
+    assert found is not None
+    assert [(r.group, r.n) for r in found.rows] == [("a", 60), ("b", 52)]
+    assert (found.groups, found.small) == (2, 1)
+    by_hand = [spearman(e["x"][s], e["y"][s]) for s in (slice(0, 60), slice(60, 112))]
+    assert found.mean["SED"] == pytest.approx(sum(by_hand) / 2)  # type: ignore[arg-type]
+    assert set(found.mean) == {"SED", "params", "macs"}
+    constant = v.validate([1.0] * 8 + [2.0], range(9), groups=["a"] * 8 + ["b"], n_bootstrap=0).within
+    assert constant is not None
+    assert constant.mean["SED"] is None
+    assert constant.rows[0].reason == "the score is the same on every row"
+
+
+def test_ceiling_is_between_the_runs_on_the_score_s_rows() -> None:
+    e = example()
+    x = e["x"].copy()
+    x[:20] = NAN
+    ceiling = v.validate(
+        x, e["y"], seeds={"a": e["y"], "b": -e["y"], "c": e["y"] ** 3}, n_bootstrap=0
+    ).ceiling
+    assert {k: c.spearman for k, c in ceiling.items()} == pytest.approx({"a/b": -1, "a/c": 1, "b/c": -1})
+    assert ceiling["a/b"].n == 100
+
+
+def test_left_out_and_minus_infinity() -> None:
+    found = v.validate(
+        [-math.inf, 1, 2, NAN, 4, NAN], [0, 1, 2, 3, NAN, NAN], names=list("abcdef"), n_bootstrap=0
+    )
+    assert (found.n, found.overall.dropped, found.overall.spearman) == (3, 3, pytest.approx(1))
+    assert found.left_out == (("d", "no score"), ("e", "no accuracy"), ("f", "no score and no accuracy"))
+    assert "3 left out: 1 × no score" in str(found)
+    assert v.validate([NAN, 1, 2, 3], [1, 2, 3, 4], n_bootstrap=0).left_out == (("row 0", "no score"),)
+
+
+def test_undefined_says_why() -> None:
+    found = v.validate([1, 1, 1, 1], [1, 2, 3, 4], rivals={"r": [NAN] * 4}, params=[NAN] * 4)
+    assert found.overall.spearman is None
+    assert found.rivals[0].difference.value is None
+    assert "all rows: undefined, the score is the same on every row" in str(found)
+    assert "r: undefined, 0 complete rows" in str(found)
+    assert found.partial[0].reason is not None
+    json.loads(found.to_json())
+
+
+def test_views() -> None:
+    found = report(
+        title="<b>SED|x</b>", notes=["val_accuracy is a surrogate's prediction"], source="here <file>"
+    )
+    text, markdown, page = str(found), found.to_markdown(), found._repr_html_()
+    for view in (text, markdown, page.replace("&#x27;", "'")):
+        assert "val_accuracy is a surrogate's prediction" in view
+        assert "synflow" in view
+        assert "log-params and log-MACs" in view
+        assert "seed0/seed1" in view
+    assert "<b>" not in page
+    assert "<file>" not in page
+    assert "<b>" not in markdown
+    assert "SED\\|x" in markdown
+    tables = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(tables) > 12
+    data = json.loads(found.to_json())
+    assert data["schema"] == v.SCHEMA
+    assert data["rivals"][0]["difference"]["interval"]["low"] is not None
+    frame = found.to_dataframe()
+    assert frame["predictor"].tolist()[0] == "SED"
+    assert len(frame) == 4
+    assert frame["difference_low"].notna().sum() == 3
+    assert report().to_json() == report().to_json()
+
+
+def test_lengths_are_checked() -> None:
+    x = [1.0, 2.0, 3.0]
+    for wrong, match in (
+        ({"rivals": {"r": [1, 2]}}, "rival 'r': 2 values for 3 accuracies"),
+        ({"params": [1]}, "params: 1 values for 3"),
+        ({"names": ["a"]}, "names: 1 for 3"),
+        ({"groups": ["a"]}, "groups: 1 for 3"),
+        ({"seeds": {"s": [1]}}, "seed 's': 1 values"),
+        ({"macs": ["x", "y", "z"]}, "macs: expected an array of numbers"),
+        ({"macs": [[1, 2, 3]]}, "macs: expected a one-dimensional array"),
+    ):
+        with pytest.raises(DataError, match=match):
+            v.validate(x, x, **wrong, n_bootstrap=0)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="scores: 2 values for 3 accuracies"):
+        v.validate([1, 2], x)
+
+
+# --- joining ---
+
+RANKING = """name,family,status,reason,sed,params,macs
+timm:a,f1,ok,,3,30,300
+torchvision:b,f1,ok,,2,20,
+c,,undefined,no mixing operator,,10,100
+d,f2,ok,,-inf,5,50
+nowhere,f2,ok,,1,5,50
+"""
+
+
+def test_join_by_hand(tmp_path: Path) -> None:
+    ranking, trained = tmp_path / "r.csv", tmp_path / "t.csv"
+    ranking.write_text(RANKING)
+    trained.write_text("model,top1\na,80\nb,70\nc,60\nd,10\nother,50\n")
+    found = v.join(ranking, trained)
+    assert found.names == ("a", "b", "d")
+    assert found.scores.tolist() == [3, 2, -math.inf]
+    assert found.accuracy.tolist() == [80, 70, 10]
+    assert found.groups == ("f1", "f1", "f2")
+    assert found.params is not None
+    assert found.params.tolist() == [30, 20, 5]
+    assert found.macs is not None
+    assert math.isnan(found.macs[1])
+    assert found.left_out == (
+        ("c", "no score: no mixing operator"),
+        ("nowhere", "no accuracy"),
+        ("other", "not in the ranking"),
+    )
+    checked = found.validate(n_bootstrap=0)
+    assert (checked.n, checked.overall.spearman, len(checked.left_out)) == (3, pytest.approx(1), 3)
+    assert checked.title == "SED against top1"
+
+
+def test_join_refuses_what_is_ambiguous_or_alien(tmp_path: Path) -> None:
+    trained = Accuracies((AccuracyRow("a", 1.0),), "top-1", "%", "here", "none")
+    ranking = tmp_path / "r.csv"
+    ranking.write_text("name,sed\ntimm:a,1\na,2\n")
+    with pytest.raises(DataError, match=r"r\.csv, line 3: 'a' is ranked on line 2 already"):
+        v.join(ranking, trained)
+    ranking.write_text("name,sed\nx,1\ny,2\n")
+    with pytest.raises(DataError, match=r"none of its 2 networks .* the ranking has x, y, the accuracies a"):
+        v.join(ranking, trained)
+    ranking.write_text("name,score\nx,1\n")
+    with pytest.raises(DataError, match="expected the column sed; found name, score"):
+        v.join(ranking, trained)
+    ranking.write_text("name,sed\na,high\n")
+    with pytest.raises(DataError, match="line 2, column 'sed': expected a number, found 'high'"):
+        v.join(ranking, trained)
+
+
+# --- benchmarks ---
+
+
+def test_validate_benchmark_on_a_small_file(tmp_path: Path) -> None:
+    rows = "".join(f"a{i},{i},{-i},{i % 3},1,2\n" for i in range(20))
+    header = "arch,cifar10_test,cifar10_snip,cifar10_zen,params_M,cifar10_flops_M\n"
+    (tmp_path / "nb201.csv").write_text(header + rows)
+    seen: list[Sequence[str]] = []
+
+    def score(archs: Sequence[str]) -> list[float | None]:
+        seen.append(archs)
+        return [None if a == "a0" else float(a[1:]) for a in archs]
+
+    found = v.validate_benchmark("nb201", data=tmp_path, score_fn=score, n_bootstrap=0)
+    assert len(seen[0]) == 20
+    assert (found.n, found.overall.spearman, found.left_out) == (19, pytest.approx(1), (("a0", "no score"),))
+    assert {c.rival: c.difference.value for c in found.rivals}["snip"] == pytest.approx(2)
+    assert found.title == "SED on nasbench201 cifar10"
+    part = v.validate_benchmark("nb201", data=tmp_path, score_fn=score, sample=5, n_bootstrap=0)
+    again = v.validate_benchmark("nb201", data=tmp_path, score_fn=score, sample=5, n_bootstrap=0)
+    assert part.to_json() == again.to_json()
+    assert len(seen[1]) == 5
+    assert "a random sample of 5 of 20 architectures, seed 0" in part.notes
+    with pytest.raises(DataError, match="score_fn gave 1 scores for 20 architectures"):
+        v.validate_benchmark("nb201", data=tmp_path, score_fn=lambda archs: [1.0])
+    with pytest.raises(ValueError, match="sample must be 1 or more"):
+        v.validate_benchmark("nb201", data=tmp_path, score_fn=score, sample=0)
+
+
+@needs_data
+def test_validate_benchmark_on_published_accuracies() -> None:
+    # the number of 3×3 convolutions, a crude score that needs no network
+    def count(archs: Sequence[str]) -> list[float]:
+        return [float(a.count("nor_conv_3x3")) for a in archs]
+
+    found = v.validate_benchmark("nasbench201", data=DATA, score_fn=count, n_bootstrap=0)
+    assert found.n == 15_625
+    rows = {c.rival: c for c in found.rivals}
+    assert rows["synflow"].n == rows["synflow"].score_correlation.n == 9_445
+    assert rows["params"].rival_correlation.spearman == pytest.approx(0.753, abs=5e-4)
+    assert rows["macs"].rival_correlation.spearman == pytest.approx(0.732, abs=5e-4)
+    assert rows["zen"].rival_correlation.spearman == pytest.approx(0.386, abs=5e-4)
+    assert found.ceiling["seed0/seed1"].spearman == pytest.approx(0.987, abs=2e-3)
+    surrogate = v.validate_benchmark(
+        "darts", data=DATA, score_fn=lambda a: [len(x) for x in a], n_bootstrap=0
+    )
+    assert "surrogate's prediction" in str(surrogate)
+    assert {c.rival for c in surrogate.rivals} >= {"nwot", "params", "macs"}
+    assert "flops" not in {c.rival for c in surrogate.rivals}
