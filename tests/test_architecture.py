@@ -24,7 +24,7 @@ ROAD = [
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("diagnostics", "spaces", "proxies", "zoo", "ranking", "search"),
-    *("accuracies", "validation", "report", "integrations"),
+    *("accuracies", "benchmark_data", "validation", "report", "integrations"),
     *("cli", "__main__", "__init__"),
 ]
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
