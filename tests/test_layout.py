@@ -203,6 +203,7 @@ def test_axes_that_a_field_lacks_are_independent_entries() -> None:
         ((H, C), (0, 1, 5)),  # five channels between two positions
         ((H, Atom(CHANNEL, 5), Atom(CHANNEL, 2)), (0, 1, 10)),
         ((C, H), (0, 1, 1)),
+        ((Atom(CHANNEL, 31, 1, parts=(H, C)),), (0, 1, 5)),  # padded by one entry
         ((), INDEPENDENT),
         ((C,), INDEPENDENT),
         ((Atom(BATCH, 3),), INDEPENDENT),
