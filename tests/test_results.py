@@ -55,6 +55,7 @@ class Hostile(nn.Module):
         super().__init__()
         self.add_module(SCRIPT, nn.Conv2d(3, 4, 3))
         self.add_module("a|b", nn.Conv2d(4, 4, 1))
+        self.add_module("[red]m[/red]", nn.Conv2d(4, 5, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         for child in self.children():
@@ -242,6 +243,7 @@ def test_rich_renders(scores: dict[str, Score], kind: str) -> None:
     assert "suppression" in text
     if kind == "hostile":
         assert text.count(SCRIPT) == 2
+        assert "[red]m[/red]" in text
 
 
 def test_rich_takes_no_name_for_markup() -> None:
