@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sed_torch import correlation as c
-from sed_torch.errors import DataError
+from sed_torch.errors import DataError, MissingDependencyError
 
 NAN = math.nan
 columns = st.lists(st.integers(0, 6), min_size=3, max_size=25)
@@ -235,3 +236,12 @@ def test_large_n_uses_fewer_resamples_for_the_slow_ones_and_says_so() -> None:
     assert found.intervals["spearman"].resamples == 500
     assert found.intervals["weighted_tau"].resamples == 100
     assert found.intervals["kendall"].resamples == 400  # 1,000,000 // 2,500
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(
+        MissingDependencyError, match=r"rank correlation needs the package 'scipy'.*\[stats\]"
+    ):
+        c.spearman([1, 2, 3], [1, 2, 3])
+    assert c.regret([1, 2, 3], [1, 2, 3], k=1) == 0  # needs numpy alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from sed_torch import validation as v
 from sed_torch.accuracies import Accuracies, AccuracyRow
 from sed_torch.correlation import spearman
-from sed_torch.errors import DataError
+from sed_torch.errors import DataError, MissingDependencyError
 
 DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(
@@ -266,3 +267,11 @@ def test_validate_benchmark_on_published_accuracies() -> None:
     assert "surrogate's prediction" in str(surrogate)
     assert {c.rival for c in surrogate.rivals} >= {"nwot", "params", "macs"}
     assert "flops" not in {c.rival for c in surrogate.rivals}
+
+
+def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = report(n_bootstrap=0)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match="to_dataframe needs the package 'pandas'"):
+        found.to_dataframe()
+    assert str(found)
