@@ -329,8 +329,10 @@ def _nasbench201(file: Path, benchmark: str, dataset: str, max_bytes: int) -> Be
 
 def _nasbench101(file: Path, benchmark: str, dataset: str, max_bytes: int) -> BenchmarkTable:
     table = read_table(file, required=("n_vertices", "adj_upper", "ops", dataset), max_bytes=max_bytes)
-    # val_* and test_* are fractions, NASLib's figure is in percent; the mlfe_* columns go with test_108ep
-    params = {"test_108ep": "mlfe_params", "val_108ep_one_run": "params"}.get(dataset, "naslib_params")
+    # val_* and test_* are fractions, NASLib's figure is in percent and its counts in millions; the mlfe_*
+    # columns go with test_108ep
+    naslib = dataset == "naslib_val_accuracy"
+    params = {"test_108ep": ("mlfe_params", 1.0), "val_108ep_one_run": ("params", 1.0)}
     kind = {
         "val_108ep_one_run": "validation accuracy of one run of 108 epochs",
         "test_108ep": "test accuracy after 108 epochs",
@@ -344,8 +346,9 @@ def _nasbench101(file: Path, benchmark: str, dataset: str, max_bytes: int) -> Be
         "%",
         archs=_nasbench101_archs(table),
         rivals={p: f"naslib_{p}" for p in _PROXIES},
-        params=(params, 1.0),
-        scale=1.0 if dataset == "naslib_val_accuracy" else 100.0,
+        params=params.get(dataset, ("naslib_params", 1e6)),
+        macs=("naslib_flops", 1e6) if naslib else None,
+        scale=1.0 if naslib else 100.0,
         notes=[kind, "a sample of the benchmark's 423,624 architectures"],
     )
 

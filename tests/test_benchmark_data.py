@@ -282,5 +282,9 @@ def test_published_files(benchmark: str, dataset: str | None, rows: int, best: f
         assert any("surrogate" in note for note in found.notes)
     if dataset == "naslib_val_accuracy":
         assert {int((~np.isnan(found.rivals[p])).sum()) for p in ("snip", "synflow", "jacov")} == {292}
+        assert found.params is not None
+        assert found.macs is not None
+        assert 1e5 < found.params.min() < found.params.max() < 5e7  # the space's range is 0.2 M to 50 M
+        assert found.macs.max() > 1e9
     if benchmark == "nasbench101" and dataset is None:
         assert "1:" in found.archs
