@@ -8,11 +8,37 @@ from typing import Any
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Scores, Space, SpaceBuilder
 from sed_torch.spaces.batch import score_many
+from sed_torch.spaces.darts import DARTS, Genotype
+from sed_torch.spaces.nasbench101 import Cell101, NASBench101
 from sed_torch.spaces.nasbench201 import Cell201, NASBench201
+from sed_torch.spaces.nats_size import NATSSize, Widths
+from sed_torch.spaces.transnas import MacroArch, MicroArch, TransNASMacro, TransNASMicro
 
-__all__ = ["SPACES", "Cell201", "NASBench201", "Scores", "Space", "SpaceBuilder", "get_space", "score_many"]
+__all__ = [
+    "DARTS",
+    "SPACES",
+    "Cell101",
+    "Cell201",
+    "Genotype",
+    "MacroArch",
+    "MicroArch",
+    "NASBench101",
+    "NASBench201",
+    "NATSSize",
+    "Scores",
+    "Space",
+    "SpaceBuilder",
+    "TransNASMacro",
+    "TransNASMicro",
+    "Widths",
+    "get_space",
+    "score_many",
+]
 
-SPACES: Mapping[str, Space[Any]] = {space.name: space for space in (NASBench201(),)}
+SPACES: Mapping[str, Space[Any]] = {
+    space.name: space
+    for space in (NASBench201(), NASBench101(), DARTS(), TransNASMicro(), TransNASMacro(), NATSSize())
+}
 """The spaces by name."""
 
 

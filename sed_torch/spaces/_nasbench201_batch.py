@@ -16,17 +16,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch.spaces._edges import EDGES, live_edges
+from sed_torch.spaces._lines import box, flat, pool_powers, reads, reads_of, stack
 from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
-from sed_torch.spaces.nasbench201 import CELLS_PER_STAGE, EDGES, OPS, WIDTHS
+from sed_torch.spaces.nasbench201 import CELLS_PER_STAGE, OPS, WIDTHS
 
-__all__ = ["SMALLEST_IMAGE", "all_scores"]
+__all__ = ["all_scores"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-SMALLEST_IMAGE = 12
-"""Below it the last stage's map is narrower than the kernel, which then reads fewer taps."""
 
 _STAGES = len(WIDTHS)
 _BASIS = 3 * CELLS_PER_STAGE + 1  # T^0 … T^15
@@ -85,22 +84,11 @@ class _Cells:
 def _cells() -> _Cells:
     ops = np.indices((len(OPS),) * len(EDGES)).reshape(len(EDGES), -1).T
     kinds = _KIND[ops]
-    live = _live_edges(kinds != _NONE)
+    live = live_edges(kinds != _NONE)
     code = np.where(live, kinds, _NONE) @ 4 ** np.arange(len(EDGES))
     distinct, pattern = np.unique(code, return_inverse=True)
     rows = distinct[:, None] // 4 ** np.arange(len(EDGES)) % 4
     return _Cells(ops, live, pattern.reshape(-1), np.asarray(live.any(axis=1)), rows)
-
-
-def _live_edges(there: Bools) -> Bools:
-    """Edges on a path from node 0 to node 3; none when there is no path."""
-    reached = [np.ones(len(there), dtype=bool)] + [np.zeros(len(there), dtype=bool) for _ in range(3)]
-    for e, (i, j) in enumerate(EDGES):
-        reached[j] = reached[j] | (there[:, e] & reached[i])
-    needed = [np.zeros(len(there), dtype=bool) for _ in range(3)] + [np.ones(len(there), dtype=bool)]
-    for e, (i, j) in sorted(enumerate(EDGES), key=lambda edge: -edge[1][1]):
-        needed[i] = needed[i] | (there[:, e] & needed[j])
-    return np.stack([there[:, e] & reached[i] & needed[j] for e, (i, j) in enumerate(EDGES)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,71 +114,22 @@ def _root_taps() -> _RootTaps:
     lines = np.ones((1, 1))  # φ's basis: white; one axis of each separable function, over lags
     share = np.ones((len(kinds), 1))  # φ in that basis
     for stage in range(_STAGES):
-        powers = _pool_powers(lines)
-        weights, nodes[:, stage] = _run_stage(kinds, share @ _reads(powers))
+        powers = pool_powers(lines, _BASIS)
+        weights, nodes[:, stage] = _run_stage(kinds, share @ reads(powers))
         if stage + 1 < _STAGES:
-            mixed, pooled = powers[:, :, ::2], _box(powers, 2)[:, :, ::2]
+            mixed, pooled = powers[:, :, ::2], box(powers, 2)[:, :, ::2]
             joint = (share[:, :, None] * weights[:, None, :]).reshape(len(kinds), -1)
             by_mix, by_pool = (_normalised(joint, axis) for axis in (mixed, pooled))
-            strided[:, stage] = _root(joint @ _reads_of(powers))
-            second[:, stage] = _root(by_mix @ _reads_of(mixed))
+            strided[:, stage] = _root(joint @ reads_of(powers))
+            second[:, stage] = _root(by_mix @ reads_of(mixed))
             share = np.concatenate([by_mix, by_pool], axis=1)
-            lines = _stack(_flat(mixed), _flat(pooled))
+            lines = stack(flat(mixed), flat(pooled))
     return _RootTaps(nodes, strided, second)
-
-
-def _pool_powers(lines: Array) -> Array:
-    """T^j of every basis function along one axis: (basis, j, lags)."""
-    powers = np.zeros((len(lines), _BASIS, lines.shape[1] + 2 * (_BASIS - 1)))
-    powers[:, 0, : lines.shape[1]] = lines
-    for j in range(1, _BASIS):
-        powers[:, j] = _box(powers[:, j - 1], 3)[..., : powers.shape[2]]
-    return powers
-
-
-def _box(lines: Array, width: int) -> Array:
-    """Autocovariance along one axis after a mean over ``width`` positions; lags grow by width - 1."""
-    n, grow = lines.shape[-1], width - 1
-    both = np.zeros((*lines.shape[:-1], 2 * (n + 2 * grow) - 1))
-    centre = n + 2 * grow - 1
-    both[..., centre : centre + n] = lines
-    both[..., centre - n + 1 : centre + 1] = lines[..., ::-1]
-    out = np.zeros((*lines.shape[:-1], n + grow))
-    for j in range(-grow, width):
-        out += ((width - abs(j)) / width**2) * both[..., centre - j : centre - j + n + grow]
-    return out
-
-
-def _flat(powers: Array) -> Array:
-    return powers.reshape(-1, powers.shape[-1])
-
-
-def _stack(a: Array, b: Array) -> Array:
-    """Rows of both, over the lags of the longer."""
-    out = np.zeros((len(a) + len(b), max(a.shape[1], b.shape[1])))
-    out[: len(a), : a.shape[1]] = a
-    out[len(a) :, : b.shape[1]] = b
-    return out
-
-
-def _at_patch_lags(lines: Array) -> Array:
-    """The separable functions at the lags a 3×3 kernel reads."""
-    return np.stack([lines[..., x] * lines[..., y] for x, y in PATCH_LAGS], axis=-1)
-
-
-def _reads(powers: Array) -> Array:
-    """(basis, j·lag): what T^j φ is at the patch's lags."""
-    return _at_patch_lags(powers).reshape(len(powers), -1)
-
-
-def _reads_of(powers: Array) -> Array:
-    """(basis·j, lag)."""
-    return _at_patch_lags(_flat(powers))
 
 
 def _normalised(joint: Array, lines: Array) -> Array:
     """Coefficients over Γ(0)."""
-    variance = joint @ _flat(lines)[:, 0] ** 2
+    variance = joint @ flat(lines)[:, 0] ** 2
     return joint / np.where(variance > 0.0, variance, 1.0)[:, None]
 
 
@@ -198,9 +137,9 @@ def _root(lags: Array) -> Array:
     return np.sqrt(effective_taps_3x3(lags))
 
 
-def _run_stage(kinds: Ints, reads: Array) -> tuple[Array, Array]:
+def _run_stage(kinds: Ints, read: Array) -> tuple[Array, Array]:
     """Five cells: (coefficients of what leaves the stage, Σ √n_eff of nodes 0, 1, 2)."""
-    reads = reads.reshape(len(kinds), _BASIS, len(PATCH_LAGS))
+    read = read.reshape(len(kinds), _BASIS, len(PATCH_LAGS))
     skip, mix, pool = ((kinds == kind).astype(float) for kind in (_SKIP, _MIX, _POOL))
     x = np.zeros((len(kinds), _BASIS))
     x[:, 0] = 1.0
@@ -208,7 +147,7 @@ def _run_stage(kinds: Ints, reads: Array) -> tuple[Array, Array]:
     for _ in range(CELLS_PER_STAGE):
         nodes = [x] + [np.zeros_like(x) for _ in range(3)]
         for node in range(3):
-            lags = np.einsum("pj,pjl->pl", nodes[node], reads)
+            lags = np.einsum("pj,pjl->pl", nodes[node], read)
             total[:, node] += _root(lags)
             variance = np.where(lags[:, 0] > 0.0, lags[:, 0], 1.0)
             for e, (i, j) in enumerate(EDGES):

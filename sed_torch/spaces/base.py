@@ -37,12 +37,12 @@ class SpaceBuilder(TopologyBuilder):
         super().__init__(name)
         self.keep_dead = keep_dead
 
-    def zeros(self, like: Value, path: str = "") -> Value | None:
+    def zeros(self, channels: int, size: tuple[int, ...], path: str = "") -> Value | None:
         """What the operation "none" leaves: nothing, or (``keep_dead``) a map that no input reaches."""
         if not self.keep_dead:
             return None
-        step = Step(self._unique(path or "zeros"), "same", path=path, op="zeros", ndim=len(like.size))
-        return self._append(step, like.channels, like.size)
+        step = Step(self._unique(path or "zeros"), "same", path=path, op="zeros", ndim=len(size))
+        return self._append(step, channels, size)
 
     def add_live(self, values: Iterable[Value | None], path: str = "") -> Value | None:
         """Sum of the values that are there; None when none is."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sed_torch.errors import SpaceError
+from sed_torch.spaces._edges import EDGES
+from sed_torch.spaces._lines import SMALLEST_IMAGE
 from sed_torch.spaces.base import Scores, Space, SpaceBuilder, other_than
 from sed_torch.topology import Value
 
@@ -21,9 +23,6 @@ __all__ = ["CELLS_PER_STAGE", "EDGES", "OPS", "WIDTHS", "Cell201", "NASBench201"
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Operations, in the order of the published space."""
-
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""(from, to) of the six edges, in the order of the string."""
 
 WIDTHS = (16, 32, 64)
 CELLS_PER_STAGE = 5
@@ -128,7 +127,7 @@ class NASBench201(Space[Cell201]):
 
         size = self.image_size if image_size is None else image_size
         classes = self.num_classes if num_classes is None else num_classes
-        if size % 4 or size < batch.SMALLEST_IMAGE:
+        if size % 4 or size < SMALLEST_IMAGE:
             return super().score_many(archs, image_size=size, num_classes=classes)
         return batch.all_scores(size, classes)[self._indices(archs)]
 
@@ -219,7 +218,7 @@ def _write_edge(b: SpaceBuilder, op: str, x: Value | None, width: int, path: str
     if x is None:
         return None
     if op == "none":
-        return b.zeros(x, path)
+        return b.zeros(width, x.size, path)
     if op == "avg_pool_3x3":
         return b.pool(x, 3, stride=1, padding=1, path=path)
     if op == "skip_connect":

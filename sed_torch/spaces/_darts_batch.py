@@ -1,0 +1,205 @@
+"""Genotypes of DARTS worked through side by side.
+
+Between reductions every map's covariance is Σ w[p,j] T^j φ_p, with T the 3×3 pool's triangle. A reduction cell
+turns each of its two inputs F into F(2d) (convolutions, skips) or (T F)(2d) (pools): these four are the φ of
+the next stage, and the first of them are all that later cells of the stage read of the stage before. Everything
+is separable into lines (:mod:`sed_torch.spaces._lines`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch.spaces._lines import flat, pool_powers
+from sed_torch.spaces._patch import effective_taps_square, patch_lags
+from sed_torch.spaces.darts import CELLS, NODES, OPS, REDUCTIONS, STEM_MULTIPLIER, WIDTH, Genotype
+
+__all__ = ["scores"]
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_CHUNK = 512
+_INPUTS = 2
+_SKIP = OPS.index("skip_connect")
+_POOLS = (OPS.index("max_pool_3x3"), OPS.index("avg_pool_3x3"))
+_KERNELS = {OPS.index(op): (int(op[-1]), 2 if op.startswith("dil") else 1) for op in OPS if "conv" in op}
+_POWERS = (9, 12, 12)
+"""Powers of T in each stage: four pools a cell at most, three in a reduction cell after its stride."""
+
+_LAGS = sorted({(i * gap, j * gap) for gap in (1, 2) for i, j in patch_lags(5)})
+_PLACE = {lag: i for i, lag in enumerate(_LAGS)}
+
+
+def scores(genotypes: Sequence[Genotype], image_size: int, num_classes: int) -> Array:
+    """SED of genotypes in nats."""
+    distinct = list(dict.fromkeys(genotypes))
+    parts = [_Chunk(distinct[i : i + _CHUNK], image_size).run() for i in range(0, len(distinct), _CHUNK)]
+    total = np.concatenate(parts or [np.zeros(0)])
+    total += image_size**2 * STEM_MULTIPLIER * WIDTH * math.sqrt(27.0)
+    total += num_classes * math.sqrt(_width(CELLS - 1) * NODES)
+    known = dict(zip(distinct, np.log(total).tolist(), strict=True))
+    return np.array([known[g] for g in genotypes], dtype=np.float64)
+
+
+def _width(cell: int) -> int:
+    return WIDTH << sum(r <= cell for r in REDUCTIONS)
+
+
+@lru_cache(maxsize=1)
+def _stage_reads() -> tuple[Array, ...]:
+    """For each stage, its basis at all lags: (basis, powers · lags)."""
+    lines = np.ones((1, 1))
+    found = []
+    for powers in _POWERS:
+        grown = pool_powers(lines, powers + 1)
+        wide = np.zeros((*grown.shape[:2], max(grown.shape[2], max(map(max, _LAGS)) + 1)))
+        wide[:, :, : grown.shape[2]] = grown
+        at = np.stack([wide[..., x] * wide[..., y] for x, y in _LAGS], axis=-1)
+        found.append(at[:, :powers].reshape(len(lines), -1))
+        lines = flat(grown[:, :, ::2])
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Fields of one resolution; a field is (rows, P, powers).
+
+    Attributes:
+        size: height and width of the maps.
+        sources: (N, P, basis) the φ in the stage's basis.
+        read: (N, P, powers, lags) what each T^j φ_p is at the lags that kernels read.
+    """
+
+    size: int
+    sources: Array
+    read: Array
+
+    @classmethod
+    def of(cls, index: int, size: int, sources: Array) -> _Stage:
+        read = sources @ _stage_reads()[index]
+        return cls(size, sources, read.reshape(*sources.shape[:2], _POWERS[index], len(_LAGS)))
+
+    def unit(self, source: int | Ints, rows: int | None = None) -> Array:
+        """φ of that number, in each row."""
+        n = len(self.read) if rows is None else rows
+        field = np.zeros((n, *self.read.shape[1:3]))
+        field[np.arange(n), source, 0] = 1.0
+        return field
+
+    def normalised(self, field: Array, rows: Ints | slice) -> Array:
+        """Γ/Γ(0)."""
+        variance = np.einsum("npj,npj->n", field, self.read[rows, :, :, 0])
+        return np.asarray(field / variance[:, None, None])
+
+    def roots(self, field: Array, rows: Ints, kernel: int, gap: int) -> Array:
+        """√n_eff of a kernel of which only the taps that fall on the map count."""
+        k = min(kernel, -(-self.size // gap))
+        places = [_PLACE[i * gap, j * gap] for i, j in patch_lags(k)]
+        lags = np.einsum("npj,npjl->nl", field, self.read[rows][..., places])
+        return np.sqrt(effective_taps_square(lags, k))
+
+    def reduced(self, index: int, inputs: Sequence[Array]) -> _Stage:
+        """The next stage: F(2d) and (T F)(2d) of each input are its φ."""
+        n, _, powers = inputs[0].shape
+        found = []
+        for field in inputs:
+            for pooled in (0, 1):
+                shifted = np.zeros((*field.shape[:2], powers + 1))
+                shifted[:, :, pooled : pooled + powers] = field
+                found.append(np.einsum("npb,npj->nbj", self.sources, shifted).reshape(n, -1))
+        return _Stage.of(index, self.size // 2, np.stack(found, axis=1))
+
+
+class _Chunk:
+    """Genotypes side by side, cell by cell."""
+
+    def __init__(self, genotypes: Sequence[Genotype], image_size: int) -> None:
+        number = {op: i for i, op in enumerate(OPS)}
+        cells = [[[(i, number[op]) for i, op in c] for c in (g.normal, g.reduce)] for g in genotypes]
+        self.normal, self.reduce = np.moveaxis(np.array(cells), 1, 0)  # (N, edge, (node, op))
+        self.stage = _Stage.of(0, image_size, np.ones((len(genotypes), 1, 1)))
+        self.total = np.zeros(len(genotypes))
+
+    def run(self) -> Array:
+        """Σ amplitudes of all cells."""
+        older = newer = self.stage.unit(0)
+        c_older = c_newer = STEM_MULTIPLIER * WIDTH
+        for cell in range(CELLS):
+            width, whole = _width(cell), slice(None)
+            # the older input of the cell after a reduction comes by 1×1 convolutions of stride 2
+            self.total += self.stage.size**2 * width * (math.sqrt(c_older) + math.sqrt(c_newer))
+            inputs = [self.stage.normalised(field, whole) for field in (older, newer)]
+            if cell in REDUCTIONS:
+                before, self.stage = self.stage, self.stage.reduced(1 + REDUCTIONS.index(cell), inputs)
+                older, newer = self.stage.unit(2), self._reduction(before, inputs, width)
+            else:
+                older, newer = newer, self._normal(inputs, width)
+            c_older, c_newer = c_newer, NODES * width
+        return self.total
+
+    def _normal(self, inputs: Sequence[Array], width: int) -> Array:
+        values = [*inputs, *(np.zeros_like(inputs[0]) for _ in range(NODES))]
+        nodes = np.stack(values, axis=1)
+        for place in range(2 * NODES):
+            source, op = self.normal[:, place, 0], self.normal[:, place, 1]
+            for kind in range(len(OPS)):
+                rows = np.flatnonzero(op == kind)
+                if rows.size:
+                    nodes[rows, place // 2 + _INPUTS] += self._edge(
+                        nodes[rows, source[rows]], rows, kind, width
+                    )
+        return np.asarray(nodes[:, _INPUTS:].mean(axis=1))
+
+    def _reduction(self, before: _Stage, inputs: Sequence[Array], width: int) -> Array:
+        stacked = np.stack(inputs, axis=1)
+        nodes = np.zeros((len(self.total), NODES + _INPUTS, *self.stage.read.shape[1:3]))
+        for place in range(2 * NODES):
+            source, op = self.reduce[:, place, 0], self.reduce[:, place, 1]
+            for kind in range(len(OPS)):
+                node = place // 2 + _INPUTS
+                rows = np.flatnonzero((op == kind) & (source >= _INPUTS))
+                if rows.size:
+                    nodes[rows, node] += self._edge(nodes[rows, source[rows]], rows, kind, width)
+                rows = np.flatnonzero((op == kind) & (source < _INPUTS))
+                if rows.size:
+                    read = stacked[rows, source[rows]]
+                    nodes[rows, node] += self._strided(before, read, source[rows], rows, kind, width)
+        return np.asarray(nodes[:, _INPUTS:].mean(axis=1))
+
+    def _edge(self, field: Array, rows: Ints, kind: int, width: int) -> Array:
+        """What an edge of stride 1 leaves."""
+        if kind == _SKIP:
+            return field
+        if kind in _POOLS:
+            pooled = np.zeros_like(field)
+            pooled[:, :, 1:] = field[:, :, :-1]
+            return pooled
+        kernel, gap = _KERNELS[kind]
+        pairs = 3 - gap  # a separable operation is two depthwise and pointwise pairs, a dilated one is one
+        roots = self.stage.roots(field, rows, kernel, gap)
+        self.total[rows] += pairs * self.stage.size**2 * width * (roots + math.sqrt(width))
+        return self.stage.normalised(field, rows)
+
+    def _strided(
+        self, before: _Stage, field: Array, source: Ints, rows: Ints, kind: int, width: int
+    ) -> Array:
+        """What an edge of stride 2 leaves of an input of the cell, which has variance 1."""
+        if kind in _POOLS:
+            return self.stage.unit(2 * source + 1, len(rows))
+        out = self.stage.unit(2 * source, len(rows))
+        unit = self.stage.size**2 * width
+        self.total[rows] += unit * math.sqrt(width)
+        if kind != _SKIP:
+            kernel, gap = _KERNELS[kind]
+            self.total[rows] += unit * before.roots(field, rows, kernel, gap)
+            if gap == 1:
+                roots = self.stage.roots(out, rows, kernel, gap)
+                self.total[rows] += unit * (roots + math.sqrt(width))
+        return out

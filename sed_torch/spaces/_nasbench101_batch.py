@@ -1,0 +1,142 @@
+"""Cells of NAS-Bench-101 worked through side by side.
+
+Inside a stack every map's covariance is Σ_j w_j T^j φ (:mod:`sed_torch.spaces._lines`); five vertices that pool
+in a row, three cells a stack, make at most 15 pools. Convolutions normalise, the concatenation takes the mean
+weighted by channels, and nothing else happens to Γ, so that a vertex of many cells is one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch.spaces._lines import box, flat, pool_powers, reads
+from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
+from sed_torch.spaces.nasbench101 import (
+    CELLS_PER_STACK,
+    MAX_VERTICES,
+    OPS,
+    STACKS,
+    STEM_WIDTH,
+    Cell101,
+    vertex_channels,
+)
+
+__all__ = ["scores"]
+
+Array = NDArray[np.float64]
+
+_LAST = MAX_VERTICES - 1
+_BASIS = (MAX_VERTICES - 2) * CELLS_PER_STACK + 1
+_CHUNK = 2048
+_CONV3, _CONV1, _POOL = range(3)
+
+
+def scores(cells: Sequence[Cell101], image_size: int, num_classes: int) -> Array:
+    """SED of cells in nats."""
+    distinct = list(dict.fromkeys(cells))
+    total = np.concatenate(
+        [_amplitudes(distinct[i : i + _CHUNK], image_size) for i in range(0, len(distinct), _CHUNK)]
+        or [np.zeros(0)]
+    )
+    total += image_size**2 * STEM_WIDTH * math.sqrt(27.0)
+    total += num_classes * math.sqrt(STEM_WIDTH << (STACKS - 1))
+    known = dict(zip(distinct, np.log(total).tolist(), strict=True))
+    return np.array([known[c] for c in cells], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Cells laid out over seven vertices, the output last.
+
+    Attributes:
+        edges: (N, 7, 7) adjacency.
+        ops: (N, 7) index in OPS; -1 where there is no vertex.
+        channels: (STACKS, N, 7) of each vertex.
+    """
+
+    edges: Array
+    ops: NDArray[np.int64]
+    channels: Array
+
+
+def _lay_out(cells: Sequence[Cell101]) -> _Cells:
+    edges = np.zeros((len(cells), MAX_VERTICES, MAX_VERTICES))
+    ops = np.full((len(cells), MAX_VERTICES), -1)
+    channels = np.zeros((STACKS, len(cells), MAX_VERTICES))
+    places = [np.array([*range(n - 1), _LAST]) for n in range(MAX_VERTICES + 1)]
+    for row, cell in enumerate(cells):
+        place = places[len(cell.matrix)]
+        edges[row, place[:, None], place] = cell.matrix
+        ops[row, 1 : len(cell.ops) + 1] = [OPS.index(op) for op in cell.ops]
+        for stack in range(STACKS):
+            width = STEM_WIDTH << stack
+            channels[stack, row, place] = vertex_channels(cell.matrix, width, width)
+    return _Cells(edges, ops, channels)
+
+
+@lru_cache(maxsize=1)
+def _stack_reads() -> tuple[Array, ...]:
+    """For each stack, what its basis is at the patch's lags: (basis, j·lag)."""
+    lines = np.ones((1, 1))
+    found = []
+    for _ in range(STACKS):
+        powers = pool_powers(lines, _BASIS)
+        found.append(reads(powers))
+        lines = flat(box(powers, 2)[:, :, ::2])
+    return tuple(found)
+
+
+def _amplitudes(cells: Sequence[Cell101], image_size: int) -> Array:
+    """Σ amplitudes of all cells' convolutions."""
+    laid = _lay_out(cells)
+    total = np.zeros(len(cells))
+    share = np.ones((len(cells), 1))
+    for stack, basis in enumerate(_stack_reads()):
+        read = (share @ basis).reshape(len(cells), _BASIS, len(PATCH_LAGS))
+        x = np.zeros((len(cells), _BASIS))
+        x[:, 0] = 1.0
+        positions = (image_size / 2**stack) ** 2
+        for i in range(CELLS_PER_STACK):
+            c_in = STEM_WIDTH << (stack - 1 if stack and not i else stack)
+            x, amplitude = _run_cell(laid, stack, x, read, c_in)
+            total += positions * amplitude
+        share = (share[:, :, None] * x[:, None, :]).reshape(len(cells), -1)
+    return total
+
+
+def _run_cell(cells: _Cells, stack: int, x: Array, read: Array, c_in: int) -> tuple[Array, Array]:
+    """(coefficients of what leaves a cell, Σ C_out · √(C_in · n_eff) of its convolutions)."""
+    edges, channels = cells.edges, cells.channels[stack]
+    projected = _normalised(x, read)
+    total = (edges[:, 0] * channels).sum(axis=1) * math.sqrt(c_in)
+    values = np.zeros((len(x), MAX_VERTICES, _BASIS))
+    for v in range(1, _LAST):
+        inputs = np.einsum("pi,pij->pj", edges[:, 1:v, v], values[:, 1:v])
+        inputs += edges[:, 0, v, None] * projected
+        op = cells.ops[:, v]
+        pool, mix = op == _POOL, (op == _CONV3) | (op == _CONV1)
+        values[pool, v, 1:] = inputs[pool, :-1]
+        values[mix, v] = _normalised(inputs[mix], read[mix])
+        taps = np.where(op == _CONV1, 1.0, 0.0)
+        wide = op == _CONV3
+        taps[wide] = effective_taps_3x3(_at_lags(inputs[wide], read[wide]))
+        total += channels[:, v] ** 1.5 * np.sqrt(taps)
+    weights = edges[:, 1:_LAST, _LAST] * channels[:, 1:_LAST] / (STEM_WIDTH << stack)
+    out = np.einsum("pi,pij->pj", weights, values[:, 1:_LAST])
+    return out + edges[:, 0, _LAST, None] * projected, total
+
+
+def _at_lags(coefficients: Array, read: Array) -> Array:
+    return np.asarray(np.einsum("pj,pjl->pl", coefficients, read))
+
+
+def _normalised(coefficients: Array, read: Array) -> Array:
+    """Coefficients over Γ(0); every vertex that is there has variance."""
+    variance = np.einsum("pj,pj->p", coefficients, read[:, :, 0])
+    return np.asarray(coefficients / variance[:, None])

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from test_spaces_laws import check_scores, published, samples
+
+from sed_torch.entropy import Field, effective_taps
+from sed_torch.errors import SpaceError
+from sed_torch.spaces import get_space
+from sed_torch.spaces._patch import effective_taps_square, patch_lags
+from sed_torch.spaces.darts import Genotype
+
+SPACE = get_space("darts")
+
+DARTS_V2 = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),"
+    " ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)],"
+    " normal_concat=[2, 3, 4, 5],"
+    " reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1),"
+    " ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)],"
+    " reduce_concat=range(2, 6))"
+)
+COMPACT = (
+    "(((0, 3), (1, 3), (0, 3), (1, 3), (1, 3), (0, 2), (0, 2), (2, 5)),"
+    " ((0, 0), (1, 0), (2, 2), (1, 0), (0, 0), (2, 2), (2, 2), (1, 0)))"
+)
+
+
+def test_both_spellings() -> None:
+    genotype = SPACE.parse(DARTS_V2)
+    assert str(genotype) == COMPACT
+    assert SPACE.parse(COMPACT) == genotype
+    assert SPACE.parse(genotype.to_darts()) == genotype
+    assert genotype.to_darts() == DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("(2, 5)),", "(2, 7)),", "not a genotype of darts"),
+        ("(2, 5)),", "(2, -1)),", "not a genotype of darts"),
+        (
+            "(2, 5)),",
+            "(5, 5)),",
+            "node 5 of the normal cell reads 0 and 5: expected two different nodes below 5",
+        ),
+        ("(0, 2), (2, 5)", "(2, 2), (2, 5)", "reads 2 and 2"),
+        (", (2, 5)),", "),", "expected 8 edges in the normal cell, found 7"),
+        ("(0, 3)", "print(1)", "not a genotype of darts"),
+    ],
+)
+def test_alien_compact(old: str, new: str, why: str) -> None:
+    with pytest.raises(SpaceError, match=why):
+        SPACE.parse(COMPACT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("dil_conv_3x3", "none", "expected operations of max_pool_3x3"),
+        ("range(2, 6)", "range(2, 5)", "not a genotype of darts"),
+        ("range(2, 6)", "open('x')", "not a genotype of darts"),
+        ("('max_pool_3x3', 0)", "__import__('os')", "not a genotype of darts"),
+        ("Genotype(", "Genotype.x(", "not a genotype of darts"),
+        ("reduce_concat", "reduce_other", "not a genotype of darts"),
+        ("Genotype(", "Genotype[", "not a genotype of darts"),
+    ],
+)
+def test_alien_darts(old: str, new: str, why: str) -> None:
+    with pytest.raises(SpaceError, match=why):
+        SPACE.parse(DARTS_V2.replace(old, new, 1))
+
+
+def test_skip_cells_by_hand() -> None:
+    # every map stays white: only the stem, the 1×1 convolutions before each cell and the strided skips remain
+    def mix(a: int, c_in: int, c_out: int) -> float:
+        return a**2 * c_out * math.sqrt(c_in)
+
+    ones = tuple((i % 2, "skip_connect") for i in range(8))
+    total = mix(32, 27, 96)
+    total += mix(32, 96, 32) * 2 + mix(32, 96, 32) + mix(32, 128, 32)
+    for a, c in ((16, 64), (8, 128)):
+        # a reduction cell reads both inputs at twice the size, and so does the older input of the cell after it
+        total += 2 * mix(2 * a, 2 * c, c) + 8 * mix(a, c, c)
+        total += mix(a, 2 * c, c) + mix(a, 4 * c, c)
+        total += 2 * mix(a, 4 * c, c)
+    total += 10 * math.sqrt(512)
+    assert SPACE.score_many([Genotype(ones, ones)])[0] == pytest.approx(math.log(total), abs=1e-12)
+
+
+def test_batch_is_the_calculus() -> None:
+    check_scores(SPACE, samples(SPACE, 21, 25))
+    # pools wherever they can be, behind each other, in both cells
+    chain = "((0, 0), (1, 0), (2, 1), (0, 0), (3, 1), (2, 0), (4, 1), (3, {}))"
+    check_scores(SPACE, [f"({chain}, {chain})".format(a, b) for a, b in ((0, 0), (6, 4), (4, 6), (5, 3))])
+
+
+@pytest.mark.parametrize(("image_size", "num_classes"), [(16, 100), (8, 10), (40, 1)])
+def test_batch_at_other_sizes(image_size: int, num_classes: int) -> None:
+    check_scores(SPACE, samples(SPACE, 22, 6), image_size=image_size, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_patch_determinants(k: int) -> None:
+    rng = np.random.default_rng(k)
+    fields = []
+    for _ in range(8):
+        lines = rng.uniform(-0.9, 0.95, size=(3, 1)) ** np.arange(5)
+        fields.append(np.einsum("k,ki,kj->ij", rng.random(3), lines, lines))
+    lags = np.array([[g[i, j] for i, j in patch_lags(k)] for g in fields])
+    expected = [effective_taps(Field(g), (k, k), (1, 1)) for g in fields]
+    np.testing.assert_allclose(effective_taps_square(lags, k), expected, rtol=1e-10)
+    edge = np.zeros((3, lags.shape[1]))
+    edge[0, 0], edge[1] = 1.0, 1.0
+    white, constant, dead = effective_taps_square(edge, k)
+    assert (white, dead) == (k * k, 0.0)
+    assert constant == pytest.approx(
+        1.0 if k == 1 else effective_taps(Field(np.ones((5, 5))), (k, k), (1, 1)), abs=1e-6
+    )
+
+
+def test_published_parameters() -> None:
+    rows = published("nb301_naslib.csv.gz", "arch", "params")
+    assert len(rows) == 1218
+    for text, params in rows[::5]:
+        assert SPACE.params(text) == round(float(params) * 1e6), text
