@@ -245,7 +245,9 @@ def test_rules_that_cannot_be_are_refused(forget: Callable[[Any], None]) -> None
         sed_torch.register_rule(F.conv2d, "keep")
     with pytest.raises(RuleError, match=r"attrs goes with an nn\.Module class; 'digamma' is a function"):
         sed_torch.register_rule("digamma", "conv", attrs=numbers)
-    with pytest.raises(RuleError, match=r"takes an nn\.Module class, a function or a name, found class 'dict'"):
+    with pytest.raises(
+        RuleError, match=r"takes an nn\.Module class, a function or a name, found class 'dict'"
+    ):
         sed_torch.register_rule(dict, "keep")
     with pytest.raises(RuleError, match="no rule named 'blur'"):
         sed_torch.register_rule("digamma", "blur")  # type: ignore[arg-type]
