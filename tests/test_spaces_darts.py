@@ -7,7 +7,7 @@ import pytest
 from test_spaces_laws import check_scores, published, samples
 
 from sed_torch.entropy import Field, effective_taps
-from sed_torch.errors import SpaceError
+from sed_torch.errors import GraphError, SpaceError
 from sed_torch.spaces import get_space
 from sed_torch.spaces._patch import effective_taps_square, patch_lags
 from sed_torch.spaces.darts import Genotype
@@ -100,6 +100,12 @@ def test_batch_is_the_calculus() -> None:
 @pytest.mark.parametrize(("image_size", "num_classes"), [(16, 100), (8, 10), (40, 1)])
 def test_batch_at_other_sizes(image_size: int, num_classes: int) -> None:
     check_scores(SPACE, samples(SPACE, 22, 6), image_size=image_size, num_classes=num_classes)
+
+
+def test_odd_maps_do_not_fit() -> None:
+    # the two halves of a strided skip differ in size on a map of 15 positions, as they do in the network
+    with pytest.raises(GraphError, match="sizes differ"):
+        SPACE.topology(DARTS_V2, image_size=30)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])

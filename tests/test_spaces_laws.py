@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import torch
 import sed_torch
 from sed_torch.errors import SpaceError
 from sed_torch.scoring import sed
-from sed_torch.spaces import SPACES, Space, get_space, score_many
+from sed_torch.spaces import ALIASES, SPACES, Space, SpaceBuilder, get_space, score_many
 from sed_torch.spaces.batch import score_each
-from sed_torch.topology import Topology
+from sed_torch.topology import Topology, Value
 
 DATA = Path(os.environ.get("SED_TORCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -156,6 +156,50 @@ def test_macs(space: Space[Any]) -> None:
     arch = space.sample(np.random.default_rng(8))
     half = space.topology(arch, image_size=space.image_size * 2, keep_dead=True)
     assert space.macs(arch, image_size=space.image_size * 2) == half.macs > 3 * space.macs(arch)
+
+
+class Depth(Space[int]):
+    """A user's own space: as many convolutions as the number says, none of them for 0."""
+
+    name, title, source, arch_type, size = "depth", "Depth", "these tests", int, 4
+
+    def parse(self, text: str) -> int:
+        return int(text)
+
+    def format(self, arch: int) -> str:
+        return str(arch)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.size))
+
+    def sample(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(self.size))
+
+    def mutate(self, arch: int | str, rng: np.random.Generator) -> int:
+        return (self.resolve(arch) + 1) % self.size
+
+    def build(self, arch: int | str, *, num_classes: int | None = None) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def _write(self, b: SpaceBuilder, arch: int, image: Value, num_classes: int) -> Value | None:
+        x = image if arch else b.zeros(3, image.size)
+        for _ in range(arch):
+            x = x and b.conv(x, 4, 3, padding=1)
+        return x
+
+
+def test_a_space_of_ones_own() -> None:
+    space = Depth()
+    # 32² positions, 4 channels out, √(9 · 3) for the first and √(9 · 4) for each later one
+    one, more = 1024 * 4 * np.sqrt(27), 1024 * 4 * 6
+    expected = [-np.inf, np.log(one), np.log(one + more), np.log(one + 2 * more)]
+    np.testing.assert_allclose(score_many(space, [0, "1", 2, 3]), expected, atol=1e-12)
+    assert space.params(2) == 9 * (3 * 4 + 4 * 4)
+    assert repr(space) == "Depth(name='depth', size=4)"
+
+
+def test_aliases() -> None:
+    assert {name: get_space(name).name for name in ALIASES} == dict(ALIASES)
 
 
 def test_unknown_space() -> None:

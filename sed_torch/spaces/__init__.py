@@ -15,6 +15,7 @@ from sed_torch.spaces.nats_size import NATSSize, Widths
 from sed_torch.spaces.transnas import MacroArch, MicroArch, TransNASMacro, TransNASMicro
 
 __all__ = [
+    "ALIASES",
     "DARTS",
     "SPACES",
     "Cell101",
@@ -41,13 +42,22 @@ SPACES: Mapping[str, Space[Any]] = {
 }
 """The spaces by name."""
 
+ALIASES: Mapping[str, str] = {
+    "nats_topology": "nasbench201",
+    "nats_tss": "nasbench201",
+    "nats_sss": "nats_size",
+    "nasbench301": "darts",
+}
+"""Other names under which :func:`get_space` finds a space."""
+
 
 def get_space(name: str) -> Space[Any]:
-    """The space of a name.
+    """The space of a name or alias.
 
     Raises:
         SpaceError: if there is none.
     """
-    if name not in SPACES:
-        raise SpaceError(f"unknown search space {name!r}: expected one of {', '.join(SPACES)}")
-    return SPACES[name]
+    known = ALIASES.get(name, name)
+    if known not in SPACES:
+        raise SpaceError(f"unknown search space {name!r}: expected one of {', '.join((*SPACES, *ALIASES))}")
+    return SPACES[known]
