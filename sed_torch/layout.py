@@ -151,12 +151,16 @@ def _joined(dim: Sequence[Atom]) -> Dim:
     joined: list[Atom] = []
     for atom in dim:
         last = joined[-1] if joined else None
-        if last is not None and last.axis == atom.axis and not last.parts and not atom.parts:
-            if atom.axis < 0 or last.step == atom.step * atom.size:
-                joined[-1] = Atom(atom.axis, last.size * atom.size, atom.step)
-                continue
-        joined.append(atom)
+        if last is not None and _continues(last, atom):
+            joined[-1] = Atom(atom.axis, last.size * atom.size, atom.step)
+        else:
+            joined.append(atom)
     return tuple(joined)
+
+
+def _continues(outer: Atom, inner: Atom) -> bool:
+    same = outer.axis == inner.axis and not outer.parts and not inner.parts
+    return same and (inner.axis < 0 or outer.step == inner.step * inner.size)
 
 
 def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:

@@ -449,7 +449,7 @@ def _on_main_axes(low: _Lowering, node: Node, main: _Value, v: _Value, place: in
 
 def _axis_of(main: _Value, v: _Value, axis: int) -> tuple[int, int, int]:
     for i in range(1, min(len(main.layout), len(v.layout)) + 1):
-        for a, b in zip(main.layout[-i][::-1], v.layout[-i][::-1]):
+        for a, b in zip(main.layout[-i][::-1], v.layout[-i][::-1], strict=False):
             if a.axis == axis and b.axis >= 0:
                 return (b.axis, max(1, b.step // a.step), 1)
             if a.axis == axis and b.axis == EQUAL_ATOM:
@@ -572,7 +572,7 @@ def _interpolate(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     after = _shape(node)
     if len(before) != len(after):
         return _keep(low, node, inputs)
-    dims = [d for d in range(2, len(after))]
+    dims = list(range(2, len(after)))
     factor = tuple(after[d] / before[d] for d in dims)
     if all(f == 1 for f in factor):
         return x
@@ -863,6 +863,7 @@ def _recurrent(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     step, first = x, True
     for place, (c_in, c_state) in enumerate(a["layers"]):
         ones = (1,) * step.ndim
+        mixed: list[_Value] = []
         for kind, width in (("in", c_in), ("state", c_state)):
             value = low.emit(
                 node,
@@ -880,14 +881,9 @@ def _recurrent(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
                 macs=positions * width * gates * hidden,
             )
             first = False
-            last = (
-                value
-                if kind == "in"
-                else low.emit(
-                    node, "add", (last.step, value.step), step.ndim, step.layout, suffix=f":sum{place}"
-                )
-            )
-        step = last
+            mixed.append(value)
+        both = tuple(v.step for v in mixed)
+        step = low.emit(node, "add", both, step.ndim, step.layout, suffix=f":sum{place}")
     layout = step.layout
     if node.shape is not None:
         layout = _relayout_but_last(layout, node.shape)
@@ -899,9 +895,7 @@ def _embedding(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     x, shape = inputs[0], _shape(node)
     channel = (Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ()
     if node.attrs.get("bag"):
-        return low.emit(
-            node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), _ALL_AXES)
-        )
+        return low.emit(node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), _ALL_AXES))
     return low.emit(node, "same", (x.step,), x.ndim, (*x.layout, channel))
 
 

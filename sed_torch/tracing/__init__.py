@@ -7,7 +7,8 @@ Front-ends, in this order, the one used is named in ``Graph.frontend``:
 ``export``
     ``torch.export.export(strict=False)`` on ``meta`` tensors (:mod:`.exporting`).
 ``fx+leaf``
-    As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its parameters count as not covered.
+    As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its
+    parameters count as not covered.
 """
 
 from __future__ import annotations

@@ -58,9 +58,6 @@ def _ints(value: Any, n: int) -> tuple[int, ...]:
 
 def _conv(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     if op.name == "deform_conv":
-        weight = next(
-            a for a in args if isinstance(a, torch.fx.Node) and len(shape_of(a)) == 4 and a is not args[0]
-        )
         return _deform(args, kwargs, shape_of(args[0]))
     weight = shape_of(_arg(args, kwargs, 1, "weight"))
     n = len(weight) - 2
@@ -149,7 +146,7 @@ def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     place = 2 if op.name in ("norm", "quantile", "cosine_similarity", "pairwise_distance") else 1
     names = ("dim", "axis", "dims")
     dim = args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
-    if isinstance(dim, bool) or isinstance(dim, torch.fx.Node):
+    if isinstance(dim, (bool, torch.fx.Node)):
         dim = None
     if op.name == "cosine_similarity" and dim is None:
         dim = 1
@@ -317,7 +314,7 @@ def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     }
 
 
-def _projected(matrices: list[tuple[int, ...]]) -> bool:
+def _projected(matrices: Sequence[tuple[int, ...]]) -> bool:
     """LSTM with projections: every third matrix maps hidden to a smaller output."""
     return len(matrices) >= 3 and matrices[2][0] < matrices[0][0] and matrices[2][0] == matrices[1][1]
 

@@ -93,9 +93,8 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     if name == "zero":
         return Node(op="zero", target=spelling, inputs=(), attrs={"of": inputs}, **common)
     if op.rule == "item":
-        return Node(
-            op="item", target=spelling, inputs=inputs, attrs={"index": int(fx_node.args[1])}, **common
-        )  # type: ignore[arg-type]
+        place: Any = fx_node.args[1]
+        return Node(op="item", target=spelling, inputs=inputs, attrs={"index": int(place)}, **common)
     attrs = fx_node.meta.get("attrs")
     if attrs is None:
         attrs = read_attrs(op, canonical(spelling), fx_node.args, fx_node.kwargs)

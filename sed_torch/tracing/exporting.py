@@ -40,7 +40,8 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
             f"torch.export gave up on {type(model).__name__}: {type(error).__name__}: {text}"
         ) from error
     _annotate(program, shadow)
-    return program.graph
+    graph: torch.fx.Graph = program.graph
+    return graph
 
 
 def _to_meta(root: nn.Module) -> None:

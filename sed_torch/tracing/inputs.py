@@ -121,13 +121,14 @@ def _checked(size: Any) -> tuple[int, ...]:
 
 def _hint_missing_batch(model: nn.Module, shape: tuple[int, ...]) -> None:
     first = _first_layer(model)
-    rank = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}.get(type(first)) if first is not None else None
-    if rank is not None and isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        if len(shape) == rank - 1 and shape[0] == first.in_channels:
-            raise InputError(
-                f"input_size {shape} has no batch dimension: write {(1, *shape)} "
-                f"({type(first).__name__} reads {rank} dimensions)"
-            )
+    if not isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return
+    rank = len(first.kernel_size) + 2
+    if len(shape) == rank - 1 and shape[0] == first.in_channels:
+        raise InputError(
+            f"input_size {shape} has no batch dimension: write {(1, *shape)} "
+            f"({type(first).__name__} reads {rank} dimensions)"
+        )
 
 
 def _dtype_for(model: nn.Module, shape: Any, dtype: torch.dtype) -> torch.dtype:
@@ -179,7 +180,9 @@ def _text(shape: Sequence[int]) -> str:
 def _from_timm(model: nn.Module) -> tuple[Any, str] | None:
     for name in ("pretrained_cfg", "default_cfg"):
         cfg = getattr(model, name, None)
-        size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
+        if not isinstance(cfg, Mapping):
+            continue
+        size = cfg.get("input_size")
         if size is not None:
             shape = (1, *size)
             embed = getattr(model, "patch_embed", None)
@@ -213,14 +216,12 @@ def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
         shape = (1, int(getattr(config, "num_channels", 3)), int(height), int(width))
         return {main: (shape, _float_dtype(model))}, f"{main} {_text(shape)}, from the model's config"
     if main == "input_ids":
-        shape = (
-            1,
-            min(_DEFAULT_TOKENS, int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_TOKENS)),
-        )
-        wanted = {main: (shape, torch.int64)}
+        longest = int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_TOKENS)
+        tokens = (1, min(_DEFAULT_TOKENS, longest))
+        wanted = {main: (tokens, torch.int64)}
         if getattr(config, "is_encoder_decoder", False):
-            wanted["decoder_input_ids"] = (shape, torch.int64)
-        return wanted, f"{', '.join(wanted)} {_text(shape)}, from the model's config"
+            wanted["decoder_input_ids"] = (tokens, torch.int64)
+        return wanted, f"{', '.join(wanted)} {_text(tokens)}, from the model's config"
     return None
 
 

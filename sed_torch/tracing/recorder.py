@@ -408,11 +408,10 @@ class Recorder(TorchFunctionMode):
         if id(tensor) in self._node_of:
             return tensor
         name = self.shadow.tensors.get(id(tensor))
-        if name is None and tensor.device.type == "meta" and not isinstance(tensor, nn.Parameter):
-            if not self._is_fresh(tensor):
-                raise LostValueError(
-                    f"a tensor of shape {tuple(tensor.shape)} appeared that no recorded call produced"
-                )
+        made = isinstance(tensor, nn.Parameter) or tensor.device.type != "meta" or self._is_fresh(tensor)
+        if name is None and not made:
+            shape = tuple(tensor.shape)
+            raise LostValueError(f"a tensor of shape {shape} appeared that no recorded call produced")
         meta = _meta_like(tensor)
         self._stand_ins[id(tensor)] = (tensor, meta)
         node = self.graph.create_node("get_attr", name or "constant")

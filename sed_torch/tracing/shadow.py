@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
 
@@ -59,7 +59,7 @@ def _refuse_unreadable(model: nn.Module) -> None:
                 "Call sed_torch on the module before wrapping it."
             )
         for name, p in (*module._parameters.items(), *module._buffers.items()):
-            if isinstance(p, UninitializedTensorMixin):
+            if is_lazy(p):
                 raise ModelError(
                     f"{where} ({type(module).__name__}) is lazy: {name!r} has no shape yet. "
                     "Run one forward on a dummy input (or give the layer its input size) and call again."
