@@ -2,7 +2,8 @@
 
 Between reductions every map's covariance is Σ w[p,j] T^j φ_p, with T the 3×3 pool's triangle. A reduction cell
 turns each of its two inputs F into F(2d) (convolutions, skips) or (T F)(2d) (pools): these four are the φ of
-the next stage, and the first of them are all that later cells of the stage read of the stage before. Everything
+the next stage, and the first of them are all that later cells of the stage read of the stage before. Every
+operation but the skip leaves variance 1. Everything
 is separable into lines (:mod:`sed_torch.spaces._lines`).
 """
 
@@ -180,7 +181,7 @@ class _Chunk:
         if kind in _POOLS:
             pooled = np.zeros_like(field)
             pooled[:, :, 1:] = field[:, :, :-1]
-            return pooled
+            return self.stage.normalised(pooled, rows)
         kernel, gap = _KERNELS[kind]
         pairs = 3 - gap  # a separable operation is two depthwise and pointwise pairs, a dilated one is one
         roots = self.stage.roots(field, rows, kernel, gap)
@@ -192,7 +193,7 @@ class _Chunk:
     ) -> Array:
         """What an edge of stride 2 leaves of an input of the cell, which has variance 1."""
         if kind in _POOLS:
-            return self.stage.unit(2 * source + 1, len(rows))
+            return self.stage.normalised(self.stage.unit(2 * source + 1, len(rows)), rows)
         out = self.stage.unit(2 * source, len(rows))
         unit = self.stage.size**2 * width
         self.total[rows] += unit * math.sqrt(width)

@@ -45,9 +45,10 @@ def _edge(op: str, width: int, stride: int) -> nn.Module:
     if op == "skip_connect":
         return nn.Identity() if stride == 1 else Halving(width, width, affine=False)
     if op == "max_pool_3x3":
-        return nn.MaxPool2d(3, stride, padding=1)
+        return sequence(pool=nn.MaxPool2d(3, stride, 1), norm=nn.BatchNorm2d(width, affine=False))
     if op == "avg_pool_3x3":
-        return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+        pool = nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        return sequence(pool=pool, norm=nn.BatchNorm2d(width, affine=False))
     kernel = int(op[-1])
     if op.startswith("dil"):
         return sequence(**_separable(width, kernel, stride, 2, ""))

@@ -71,8 +71,9 @@ class DARTS(Space[Genotype]):
     """The DARTS space as NAS-Bench-301 samples it.
 
     Eight cells from 32 channels on (a stem of three times as many), reductions at cells 2 and 5, no auxiliary
-    head. Norms inside the cells' operations have no parameters, as in the networks that the published
-    parameter counts of NAS-Bench-Suite-Zero belong to; the score does not depend on it.
+    head. Inside the cells every operation but the skip ends in a norm without parameters, pools too: the network
+    to which the parameter counts of NAS-Bench-Suite-Zero belong. DARTS' own network for the final training has
+    parameters in these norms and none after pools.
 
     Strings are ``((node, op), … ×8), ((node, op), … ×8)`` with operations by number in :data:`OPS`, or
     DARTS' own ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…, reduce_concat=…)``.
@@ -264,7 +265,8 @@ def _write_edge(b: SpaceBuilder, x: Value, op: str, stride: int, path: str) -> V
     if op == "skip_connect":
         return x if stride == 1 else _write_halving(b, x, x.channels, path, affine=False)
     if op in ("max_pool_3x3", "avg_pool_3x3"):
-        return b.pool(x, 3, stride=stride, padding=1, path=path, op=op[:8])
+        x = b.pool(x, 3, stride=stride, padding=1, path=f"{path}.pool", op=op[:8])
+        return b.norm(x, affine=False, path=f"{path}.norm")
     kernel = int(op[-1])
     if op.startswith("dil"):
         return _write_separable(b, x, kernel, stride, 2, path, "")
