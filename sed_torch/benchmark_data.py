@@ -15,7 +15,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,20 @@ from sed_torch.errors import DataError, MissingDependencyError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BENCHMARKS", "MAX_BYTES", "BenchmarkTable", "datasets", "find_data", "load", "read_naslib_json"]
+    from sed_torch.spaces import Space
+
+__all__ = [
+    "BENCHMARKS",
+    "MAX_BYTES",
+    "BenchmarkTable",
+    "datasets",
+    "find_data",
+    "find_file",
+    "load",
+    "read_naslib_json",
+    "scorer",
+    "space_of",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -62,6 +75,20 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Benchmarks and their datasets; the first dataset is the default."""
+
+_SPACES = {
+    "nasbench201": "nasbench201",
+    "nasbench101": "nasbench101",
+    "nasbench301": "darts",
+    "transnas_micro": "transnas_micro",
+    "transnas_macro": "transnas_macro",
+}
+
+# (image size, classes) of the trained networks, where they are not the space's own
+_INPUTS = {
+    ("nasbench201", "cifar100"): (32, 100),
+    ("nasbench201", "imagenet16"): (16, 120),
+}
 
 _ALIASES = {"nb201": "nasbench201", "nb101": "nasbench101", "nb301": "nasbench301", "darts": "nasbench301"}
 _DATASET_ALIASES = {"imagenet16-120": "imagenet16", "cifar10-valid": "cifar10"}
@@ -243,6 +270,52 @@ def datasets(benchmark: str) -> tuple[str, ...]:
         DataError: no such benchmark.
     """
     return BENCHMARKS[_benchmark(benchmark)]
+
+
+def find_file(benchmark: str, data: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a benchmark, looked for as :func:`find_data` says.
+
+    Raises:
+        DataError: no such benchmark, or no file; the message says how to get one.
+    """
+    return _find_file(_benchmark(benchmark), find_data(data))
+
+
+def space_of(benchmark: str) -> Space[Any]:
+    """The search space of a benchmark's architectures.
+
+    Raises:
+        DataError: no such benchmark, or one of published models (timm, pycls), which have names and no space.
+    """
+    name = _benchmark(benchmark)
+    if name not in _SPACES:
+        raise DataError(
+            f"{name} is no search space: rank its models by name (sed-torch rank 'timm:*' -o rank.csv) and hold "
+            "the ranking against their accuracies (sed-torch validate rank.csv --against timm)"
+        )
+    from sed_torch.spaces import get_space
+
+    return get_space(_SPACES[name])
+
+
+def scorer(benchmark: str, dataset: str | None = None) -> Callable[[Sequence[str]], FloatArray]:
+    """SED of a benchmark's architectures at the dataset's own image size and number of classes.
+
+    Returns:
+        A function of architecture strings, for :func:`sed_torch.validation.validate_benchmark`; it gives nats,
+        higher is better, -inf without a live path.
+
+    Raises:
+        DataError: as :func:`space_of`, or no such dataset.
+    """
+    space = space_of(benchmark)
+    name = _benchmark(benchmark)
+    size, classes = _INPUTS.get((name, _dataset(name, dataset)), (None, None))
+
+    def score(archs: Sequence[str]) -> FloatArray:
+        return space.score_many(archs, image_size=size, num_classes=classes)
+
+    return score
 
 
 def load(

@@ -12,13 +12,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
 if TYPE_CHECKING:
     from sed_torch.ranking import Ranking
     from sed_torch.results import Score
+    from sed_torch.validation import Joined
 
 __all__ = ["cli", "main"]
 
@@ -340,6 +341,125 @@ def _ranking_views(result: Ranking) -> dict[str, Callable[[], str]]:
         "csv": result.to_csv,
         "md": result.to_markdown,
     }
+
+
+@cli.command()
+@click.argument("ranking", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option("--against", metavar="SOURCE", help="torchvision, timm, or a CSV with a name and an accuracy.")
+@click.option("--recipe", help="torchvision: best, V1, V2. timm: best, median, or a tag.  [default: best]")
+@click.option("--tags", multiple=True, metavar="PATTERN", help="timm: take tags that match; may be repeated.")
+@click.option(
+    "--timm-results",
+    type=click.Path(exists=True, dir_okay=False),
+    help="timm's results-imagenet.csv. Default: looked for in the data folder.",
+)
+@click.option("--benchmark", metavar="NAME", help="Score the networks of a benchmark, such as nasbench201.")
+@click.option("--dataset", help="Of the benchmark.  [default: its first]")
+@click.option("--data", type=click.Path(exists=True), help="Folder or file.  [default: SED_TORCH_DATA]")
+@click.option("--sample", type=click.IntRange(min=3), metavar="N", help="A random sample of the benchmark.")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples for the 95 % intervals.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_output_options
+def validate(
+    ranking: str | None,
+    against: str | None,
+    recipe: str | None,
+    tags: tuple[str, ...],
+    timm_results: str | None,
+    benchmark: str | None,
+    dataset: str | None,
+    data: str | None,
+    sample: int | None,
+    bootstrap: int,
+    seed: int,
+    form: str | None,
+    output: str | None,
+) -> int:
+    """Hold scores against the accuracies of trained networks.
+
+    Either a RANKING, the CSV that 'rank -o' wrote, or a benchmark's networks, which are scored here.
+
+    \b
+    sed-torch validate rank.csv --against torchvision
+    sed-torch validate rank.csv --against timm --timm-results results-imagenet.csv
+    sed-torch validate --benchmark nasbench201 --dataset cifar100 --data FOLDER
+    """
+    if ranking is not None:
+        _refuse("--benchmark", {"--dataset": dataset, "--sample": sample, "--benchmark": benchmark})
+        report = _against(ranking, against, recipe, tags, timm_results, data).validate(
+            n_bootstrap=bootstrap, seed=seed
+        )
+    else:
+        if benchmark is None:
+            raise click.UsageError("expected a RANKING with --against SOURCE, or --benchmark NAME")
+        given = {"--against": against, "--recipe": recipe, "--tags": tags, "--timm-results": timm_results}
+        _refuse("a RANKING", given)
+        from sed_torch.benchmark_data import scorer
+        from sed_torch.validation import validate_benchmark
+
+        report = validate_benchmark(
+            benchmark,
+            dataset,
+            data=data,
+            score_fn=scorer(benchmark, dataset),
+            sample=sample,
+            seed=seed,
+            n_bootstrap=bootstrap,
+        )
+    views = {
+        "text": lambda: str(report),
+        "json": report.to_json,
+        "csv": lambda: str(report.to_dataframe().to_csv(index=False)),
+        "md": report.to_markdown,
+    }
+    _emit(views, form, output)
+    return FINDINGS if report.overall.spearman is None else 0
+
+
+def _refuse(needs: str, options: Mapping[str, Any]) -> None:
+    """What would be ignored is an error."""
+    for name, value in options.items():
+        if value not in (None, ()):
+            what = "a RANKING is not scored" if name == "--benchmark" else f"goes with {needs} only"
+            raise click.UsageError(f"{name}: {what}")
+
+
+def _against(
+    ranking: str,
+    source: str | None,
+    recipe: str | None,
+    tags: tuple[str, ...],
+    timm_results: str | None,
+    data: str | None,
+) -> Joined:
+    """The ranking joined with the accuracies that were asked for."""
+    from sed_torch import accuracies
+    from sed_torch.benchmark_data import find_file
+    from sed_torch.validation import join
+
+    if source is None:
+        raise click.UsageError("a RANKING needs --against torchvision, timm or FILE")
+    if source != "timm":
+        _refuse("--against timm", {"--tags": tags, "--timm-results": timm_results, "--data": data})
+    if source == "torchvision":
+        kinds = ("best", "V1", "V2")
+        if recipe not in (None, *kinds):
+            raise click.BadParameter(f"{recipe!r} is none of {', '.join(kinds)}", param_hint="--recipe")
+        known = accuracies.torchvision_accuracies(cast("Any", recipe or "best"))
+    elif source == "timm":
+        file = timm_results or find_file("timm", data)
+        known = accuracies.timm_results(file, include=tags or None, reduce=recipe or "best")
+    else:
+        _refuse("--against torchvision or timm", {"--recipe": recipe})
+        known = accuracies.read_accuracies(source)
+    return join(ranking, known)
 
 
 @cli.command()
