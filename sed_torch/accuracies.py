@@ -442,7 +442,8 @@ def timm_results(
     """timm's published ImageNet-1k results (results-imagenet.csv), one row an architecture.
 
     A model is ``architecture.tag``; the tag names the recipe. Recipes differ by several points, which no score of
-    the architecture can see: say how they were reduced wherever the figures are shown.
+    the architecture can see: say how they were reduced wherever the figures are shown. Of several test image
+    sizes the smallest published is taken: it is timm's default input size, at which a model is scored.
 
     Args:
         path: the CSV, may be gzipped; columns model, img_size, top1, and where present param_count (millions)
@@ -451,8 +452,8 @@ def timm_results(
         exclude: words of a tag, split at ``_``, that leave it out; by default :data:`TIMM_LEFT_OUT` (more data
             or a teacher), which also leaves out architectures with ``distilled`` or ``ssld`` in their name.
             Pass ``()`` to keep all.
-        reduce: ``"best"``, the highest top-1 over the tags and image sizes left; ``"median"``, the median over
-            tags of each one's highest; or a tag, which alone is taken.
+        reduce: ``"best"``, the highest top-1 over the tags left; ``"median"``, the median over the tags; or a
+            tag, which alone is taken.
         max_bytes: limit of the decompressed size.
 
     Raises:
@@ -473,9 +474,9 @@ def timm_results(
         raise DataError(f"{table.path}: no row is left by include={patterns}, exclude and reduce={reduce!r}")
     rows = tuple(_timm_reduce(rows, reduce) for rows in kept.values())
     reduction = {
-        "best": "best tag and image size an architecture",
+        "best": "best tag an architecture",
         "median": "median over tags an architecture",
-    }.get(reduce, f"tag {reduce!r} alone")
+    }.get(reduce, f"tag {reduce!r} alone") + ", at the smallest image size published"
     return Accuracies(rows, "ImageNet-1K top-1", "%", str(table.path), reduction, tuple(left_out.items()))
 
 
@@ -528,7 +529,7 @@ def _timm_reason(
 def _timm_reduce(rows: list[AccuracyRow], reduce: str) -> AccuracyRow:
     by_tag: dict[str | None, AccuracyRow] = {}
     for row in rows:
-        if row.recipe not in by_tag or row.accuracy > by_tag[row.recipe].accuracy:
+        if row.recipe not in by_tag or _side(row) < _side(by_tag[row.recipe]):
             by_tag[row.recipe] = row
     best = max(by_tag.values(), key=lambda r: r.accuracy)
     if reduce != "median" or len(by_tag) == 1:
@@ -544,6 +545,10 @@ def _timm_reduce(rows: list[AccuracyRow], reduce: str) -> AccuracyRow:
         params=best.params,
         macs=best.macs if len(sizes) == 1 else None,
     )
+
+
+def _side(row: AccuracyRow) -> float:
+    return math.inf if row.img_size is None else row.img_size
 
 
 # --- torchvision ---------------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ class BenchmarkTable:
         archs: architectures in the encoding the benchmark's community uses.
         accuracy: shape (n,), never NaN, higher is better.
         unit: of the accuracy, such as ``"%"``.
-        rivals: scores of public proxies by name, shape (n,), NaN where missing; ±inf is kept as a score.
+        rivals: scores of public proxies by name, shape (n,), NaN where missing. NASLib's mark of a failed proxy
+            (−1e8) and -inf are missing; the notes say how many.
         params: parameters, NaN where missing, or None where the file has none.
         macs: multiply-accumulates a sample as the benchmark counts them (most call them FLOPs), likewise.
         seeds: accuracies of single training runs by name, for the noise ceiling.
@@ -494,7 +495,8 @@ def _timm(file: Path, benchmark: str, dataset: str, max_bytes: int) -> Benchmark
         macs=np.asarray([math.nan if r.macs is None else r.macs for r in found.rows], dtype=np.float64),
         notes=(
             f"{found.reduction}; tags that name more data or a teacher are left out",
-            "recipes and test image sizes differ between architectures; MACs are at each one's test size",
+            "recipes and image sizes differ between architectures; accuracy and MACs are at the smallest size "
+            "published of each, which is timm's default input size",
         ),
     )
 
@@ -568,6 +570,7 @@ def _build(
             values = table.numbers(spec[0])[keep] * spec[1]
         return None if values is None or np.isnan(values).all() else values
 
+    scores, failed = _without_failures(_present({k: column((c, 1.0)) for k, c in rivals.items()}))
     return BenchmarkTable(
         benchmark,
         dataset,
@@ -575,12 +578,30 @@ def _build(
         accuracy[keep],
         unit,
         str(table.path),
-        _present({k: column((c, 1.0)) for k, c in rivals.items()}),
+        scores,
         column(params),
         column(macs),
         _present({k: column((c, scale)) for k, c in seeds.items()}),
-        tuple(notes),
+        (*notes, *failed),
     )
+
+
+_FAILED = -1e8
+"""What NASLib writes where a proxy failed; as a score, it would order networks that were never scored."""
+
+
+def _without_failures(
+    rivals: Mapping[str, FloatArray],
+) -> tuple[Mapping[str, FloatArray], tuple[str, ...]]:
+    """Proxies' scores with failures as NaN, and a note that counts them."""
+    cleaned, counts = {}, []
+    for name, values in rivals.items():
+        failed = (values == _FAILED) | np.isneginf(values)
+        cleaned[name] = np.where(failed, math.nan, values)
+        if failed.any():
+            counts.append(f"{name} {int(failed.sum()):,}")
+    note = f"marks of failure (−1e8 or -inf) in public scores, taken as missing: {', '.join(counts)}"
+    return MappingProxyType(cleaned), (note,) if counts else ()
 
 
 def _present(columns: Mapping[str, FloatArray | None]) -> Mapping[str, FloatArray]:
@@ -638,7 +659,7 @@ def read_naslib_json(
     notes = ["NASLib's val_accuracy"]
     if name == "nasbench301":
         notes.append("val_accuracy is a surrogate's prediction, not a trained network's")
-    arrays = {k: np.asarray(v, dtype=np.float64) for k, v in rivals.items()}
+    arrays, failed = _without_failures({k: np.asarray(v, dtype=np.float64) for k, v in rivals.items()})
     return BenchmarkTable(
         name,
         _DATASET_ALIASES.get(chosen.lower(), chosen),
@@ -646,10 +667,10 @@ def read_naslib_json(
         np.asarray(accuracy, dtype=np.float64),
         _TASK_UNITS.get(chosen, "%"),
         str(file),
-        MappingProxyType(arrays),
+        arrays,
         params=arrays["params"] * 1e6 if "params" in arrays else None,
         macs=arrays["flops"] * 1e6 if "flops" in arrays else None,
-        notes=tuple(notes),
+        notes=(*notes, *failed),
     )
 
 

@@ -129,12 +129,13 @@ plain,224,70,5,1
 def test_timm_best(tmp_path: Path) -> None:
     found = a.timm_results(write(tmp_path / "t.csv", TIMM_CSV))
     assert [(r.name, r.accuracy, r.recipe, r.recipes, r.img_size) for r in found.rows] == [
-        ("net", 81.0, "a1_in1k", 2, 288),
+        ("net", 80.0, "a1_in1k", 2, 224),
         ("other", 79.0, "fcmae_ft_in1k", 1, 224),
         ("plain", 70.0, None, 1, 224),
     ]
     assert found.rows[0].params == 1_025_500_000
-    assert found.rows[0].macs == pytest.approx(6.8e9)
+    assert found.rows[0].macs == pytest.approx(4.1e9)
+    assert found.reduction == "best tag an architecture, at the smallest image size published"
     reasons = dict(found.left_out)
     assert reasons["net.fb_swsl_ig1b_ft_in1k"] == "tag word 'ig1b' (more data than ImageNet-1k)"
     assert reasons["other.fb_dist_in1k"] == "tag word 'dist' (a teacher)"
@@ -145,8 +146,8 @@ def test_timm_best(tmp_path: Path) -> None:
 def test_timm_median_tag_include_exclude(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", TIMM_CSV)
     median = a.timm_results(path, reduce="median").rows[0]
-    # tags a1 (best 81) and tv (76), at different image sizes
-    assert (median.accuracy, median.recipe, median.recipes, median.img_size) == (78.5, None, 2, None)
+    # tags a1 (80 at its smallest size) and tv (76)
+    assert (median.accuracy, median.recipe, median.recipes, median.img_size) == (78.0, None, 2, 224)
     assert a.timm_results(path, reduce="tv_in1k").names == ("net",)
     assert a.timm_results(path, include=["tv*"]).rows[0].accuracy == 76
     everything = a.timm_results(path, exclude=())

@@ -80,7 +80,7 @@ def test_unknown_names_and_absent_files(tmp_path: Path) -> None:
 
 NB201 = f"""arch,cifar10_test,cifar10_nwot,cifar10_zen,params_M,cifar10_flops_M,cifar10_test_seed0,cifar10_test_seed1
 {ARCH},93.5,-inf,1,0.8,116,93,
-x,90,,2,0.1,18,90,91
+x,90,,-100000000.0,0.1,18,90,91
 y,,3,3,0.1,18,,
 """
 
@@ -89,8 +89,11 @@ def test_nasbench201_csv(tmp_path: Path) -> None:
     found = b.load("nb201", data=write(tmp_path / "any.csv.gz", gzip.compress(NB201.encode())))
     assert found.archs == (ARCH, "x")
     assert found.accuracy.tolist() == [93.5, 90]
-    assert found.rivals["nwot"][0] == -math.inf
-    assert math.isnan(found.rivals["nwot"][1])
+    # NASLib's marks of failure are no scores.
+    assert np.isnan(found.rivals["nwot"]).all()
+    assert found.rivals["zen"].tolist()[0] == 1
+    assert math.isnan(found.rivals["zen"][1])
+    assert any(n.endswith("taken as missing: nwot 1, zen 1") for n in found.notes)
     assert found.params is not None
     assert found.params.tolist() == [800_000, 100_000]
     assert found.macs is not None
@@ -103,9 +106,9 @@ def test_nasbench201_csv(tmp_path: Path) -> None:
     assert (one.archs, one.rivals["zen"].tolist(), one.seeds["seed0"].tolist()) == ((ARCH,), [1], [93])
     assert found.take([1]).archs == ("x",)
     data = found.to_dict()
-    assert data["rivals"]["nwot"] == ["-inf", None]
+    assert data["rivals"]["zen"] == [1, None]
     json.dumps(data, allow_nan=False)
-    assert found.to_dataframe()["rival_zen"].tolist() == [1, 2]
+    assert found.to_dataframe()["rival_zen"].tolist()[:1] == [1]
     assert "nasbench201 cifar10: 2 architectures" in str(found)
     assert "n=2" in repr(found)
 
@@ -191,7 +194,9 @@ def test_naslib_json(tmp_path: Path) -> None:
     assert found.archs[0] == ARCH
     assert found.archs[1].startswith("|nor_conv_1x1~0|+|skip_connect~0|skip_connect~1|+|")
     assert found.accuracy.tolist() == [91.5, 91.5]
-    assert found.rivals["nwot"].tolist() == [1.5, -math.inf]
+    assert found.rivals["nwot"][0] == 1.5
+    assert math.isnan(found.rivals["nwot"][1])
+    assert any("taken as missing: nwot 1" in note for note in found.notes)
     assert found.rivals["params"][0] == 0.5
     assert np.isnan(found.rivals["params"][1])
     assert np.isnan(found.rivals["synflow"]).all()
@@ -247,8 +252,9 @@ def test_nasbench201_published() -> None:
     assert len(found) == len(set(found.archs)) == 15_625
     assert found.accuracy.max() == pytest.approx(94.373, abs=1e-3)
     covered = {name: int((~np.isnan(v)).sum()) for name, v in found.rivals.items()}
-    assert covered["zen"] == 15_625
-    assert covered["synflow"] == covered["nwot"] == 9_445
+    assert covered["zen"] == 15_625 - 341
+    assert (covered["synflow"], covered["nwot"]) == (9_445, 9_444)
+    assert any("zen 341" in note for note in found.notes)
     assert found.params is not None
     assert found.macs is not None
     # all six edges 3×3: 1.53 M parameters and about 220 M multiply-accumulates

@@ -259,7 +259,8 @@ def test_validate_benchmark_on_published_accuracies() -> None:
     assert rows["synflow"].n == rows["synflow"].score_correlation.n == 9_445
     assert rows["params"].rival_correlation.spearman == pytest.approx(0.753, abs=5e-4)
     assert rows["macs"].rival_correlation.spearman == pytest.approx(0.732, abs=5e-4)
-    assert rows["zen"].rival_correlation.spearman == pytest.approx(0.386, abs=5e-4)
+    assert rows["zen"].n == 15_625 - 341  # where it failed it is missing, not the worst
+    assert rows["zen"].rival_correlation.spearman == pytest.approx(0.344, abs=5e-4)
     assert found.ceiling["seed0/seed1"].spearman == pytest.approx(0.987, abs=2e-3)
     surrogate = v.validate_benchmark(
         "darts", data=DATA, score_fn=lambda a: [len(x) for x in a], n_bootstrap=0
