@@ -187,12 +187,12 @@ class Graph:
     def fingerprint(self) -> str:
         """Hex digest of the structure: equal for equal graphs, whatever their names and source lines."""
         place = self.index
-        digest = hashlib.sha256()
-        for n in self.nodes:
-            row = (n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path)
-            digest.update(json.dumps(row, default=str).encode())
-        digest.update(json.dumps([place[o] for o in self.outputs]).encode())
-        digest.update(json.dumps([(p.name, p.shape) for p in self.parameters]).encode())
+        rows = [
+            (n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path) for n in self.nodes
+        ]
+        outputs = [place[o] for o in self.outputs]
+        parameters = [(p.name, p.shape) for p in self.parameters]
+        digest = hashlib.sha256(repr((rows, outputs, parameters)).encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:

