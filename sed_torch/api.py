@@ -78,6 +78,20 @@ def score(
     graph = trace(
         model, input_size=input_size, input_data=input_data, frontend=frontend, ignore_modules=ignore_modules
     )
+    return score_graph(graph, depth=depth, strict=strict, definition=definition, name=name, start=start)
+
+
+def score_graph(
+    graph: Graph,
+    *,
+    depth: int | None = None,
+    strict: bool = False,
+    definition: str = DEFAULT_DEFINITION,
+    name: str | None = None,
+    start: float | None = None,
+) -> Score:
+    """The score of a graph that was traced already. Arguments and errors as in :func:`score`."""
+    start = time.perf_counter() if start is None else start
     unknown = _unknown(graph)
     if strict and unknown:
         raise UnsupportedOpError(_strict_message(unknown))

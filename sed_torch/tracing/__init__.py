@@ -39,18 +39,20 @@ def trace(
     input_data: Any = None,
     frontend: Frontend = "auto",
     ignore_modules: Sequence[str] = (),
+    training: bool = False,
 ) -> Graph:
     """The computational graph of a module, without running it on data.
 
     The model may live on any device, in any mode and dtype; it is left exactly as found. It is read as in
-    evaluation mode.
+    evaluation mode, whatever mode it is in, unless ``training`` says otherwise.
 
     Args:
         model: the module. DataParallel, DDP and ``torch.compile`` wrappers are looked through.
         input_size: size with batch dimension, a sequence of sizes, or a mapping by argument name.
         input_data: a tensor, tuple or dict; only its shapes and dtypes are used.
-        frontend: ``"fx"``, ``"export"``, or ``"auto"`` for the first that works.
+        frontend: ``"fx"``, ``"export"``, or ``"auto"`` for the first that works. Training mode has ``"fx"`` only.
         ignore_modules: dotted paths of submodules to treat as one opaque node.
+        training: follow the forward with every module in training mode (auxiliary heads are then called).
 
     Raises:
         ModelError: the module cannot be read as it is.
@@ -62,6 +64,8 @@ def trace(
         raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")
     _check_ignored(model, ignore_modules)
     inputs = resolve_inputs(model, input_size, input_data)
+    if training:
+        return _record(model, inputs, ignore_modules, training=True)
     if frontend == "export":
         return _export(model, inputs)
     try:
@@ -81,8 +85,8 @@ def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
             )
 
 
-def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = ()) -> Graph:
-    shadow = Shadow(model)
+def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), *, training: bool = False) -> Graph:
+    shadow = Shadow(model, training=training)
     recorder = Recorder(shadow)
     install_leaves(recorder, leaves)
     args = _placeholders(recorder, inputs.args, "x")

@@ -100,6 +100,8 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
         attrs = read_attrs(op, canonical(spelling), fx_node.args, fx_node.kwargs)
     if attrs.get("transposed"):
         name = "conv_transpose"
+    if "stale" in fx_node.meta:  # who reads, by its old name, a value that this call overwrote
+        attrs = {**attrs, "stale": tuple(fx_node.meta["stale"])}
     return Node(op=name, target=spelling, inputs=inputs, attrs=attrs, **common)
 
 

@@ -171,6 +171,7 @@ class Recorder(TorchFunctionMode):
         self._alive: list[Tensor] = []
         self._base_of: dict[int, Tensor] = {}
         self._fresh: set[int] = set()
+        self._overwritten: dict[int, torch.fx.Node] = {}
         self._user_code: dict[CodeType, bool] = {}
 
     # -- inputs and outputs ------------------------------------------------------------------------------
@@ -294,13 +295,23 @@ class Recorder(TorchFunctionMode):
             result = meta_args[0]
         elif not _has_tensor(result):
             return result
-        if isinstance(result, Tensor) and any(result is a for a in meta_args) and not _in_place(name):
+        overwrites = bool(kwargs.get("inplace"))
+        found = isinstance(result, Tensor) and any(result is a for a in meta_args)
+        if found and not (_in_place(name) or overwrites):
             return result  # contiguous(), to() and the like found nothing to do
         written = self._write_down(name, meta_args, meta_kwargs, result, path, source)
-        if kwargs.get("inplace") and meta_args and isinstance(written, Tensor):
-            self._node_of[id(meta_args[0])] = self._node(written)
-            self._tell_bases(meta_args[0], self._node(written), path, source)
+        if overwrites and meta_args and isinstance(written, Tensor):
+            self._overwrite(meta_args[0], written, path, source)
         return None if name == "__setitem__" else written
+
+    def _overwrite(self, old: Tensor, new: Tensor, path: str, source: str | None) -> None:
+        """``F.relu(old, inplace=True)``: from now on ``old`` holds the result too. Who reads it so is noted."""
+        node = self._node(new)
+        node.meta["spelling"] += "_"
+        self._node_of[id(old)] = node
+        if new is not old:
+            self._overwritten[id(old)] = node
+        self._tell_bases(old, node, path, source)
 
     def _write_down(
         self, name: str, args: Any, kwargs: Any, result: Any, path: str, source: str | None
@@ -309,6 +320,9 @@ class Recorder(TorchFunctionMode):
         node_kwargs = self._to_nodes(kwargs) if kwargs else {}
         node = self.graph.create_node("call_function", _target(name), node_args, node_kwargs)
         node.meta["spelling"] = name
+        for tensor in _tensors(args, kwargs) if self._overwritten else ():
+            if id(tensor) in self._overwritten:
+                self._overwritten[id(tensor)].meta.setdefault("stale", []).append(node.name)
         if isinstance(result, Tensor):
             self._bind(result, node, path, source)
             if _in_place(name):

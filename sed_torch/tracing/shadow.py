@@ -1,7 +1,7 @@
 """A shadow of the model: its module tree without its weights, to be called in the model's place.
 
 The forward may set attributes, count calls, run hooks or branch on ``self.training``. It does all that on the
-shadow: fresh module objects that share the parameters and carry ``training=False``. The model itself is not
+shadow: fresh module objects that share the parameters and carry one ``training`` flag. The model itself is not
 touched, not even for a moment, so that threads can score or train it at the same time.
 """
 
@@ -81,8 +81,9 @@ class Shadow:
         constants: ids of tensors held as plain attributes.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, training: bool = False) -> None:
         self.original = model
+        self._training = training
         self._clones: dict[int, nn.Module] = {}
         self._keep: list[object] = []  # ids must stay valid while we map them
         self.paths: dict[int, str] = {}
@@ -116,7 +117,7 @@ class Shadow:
         clone = object.__new__(type(module))
         self._clones[id(module)] = clone
         state = dict(module.__dict__)
-        state["training"] = False
+        state["training"] = self._training
         state["_compiled_call_impl"] = None
         for name in ("_parameters", "_buffers"):
             state[name] = dict(state[name])
