@@ -8,12 +8,13 @@ tracer's graph is lowered to it; search spaces write it directly with :class:`To
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sed_torch.errors import GraphError
 
@@ -177,29 +178,46 @@ class Topology:
         """For each live merge (add, cat): which of its inputs, by place, are identity skips.
 
         An input is an identity skip when it leads back, without mixing or pooling, to a value from which
-        another input of the same merge is computed. A merge always keeps at least one input.
+        another input of the same merge is computed. A merge always keeps at least one input. A sum that only
+        another sum reads is part of it: (x + x) + f(x) has the skips of x + f(x) + x.
         """
+        parts = self._parts_of_sums
         found: dict[int, frozenset[int]] = {}
         for i, step in enumerate(self.steps):
-            if step.kind in ("add", "cat") and i in self.live and len(step.inputs) > 1:
-                places = self._identity_skips(step)
-                if places:
-                    found[i] = places
+            if step.kind in ("add", "cat") and i in self.live and i not in parts:
+                self._find_skips(i, parts, found)
         return found
 
-    def _identity_skips(self, step: Step) -> frozenset[int]:
-        inputs = [(p, j) for p, j in enumerate(step.inputs) if j in self.live]
-        origins = {p: self._origin(j) for p, j in inputs}
-        skips = {
-            p
-            for p, _ in inputs
-            if any(
-                origins[q] != origins[p] and self._descends(origins[q], origins[p])
-                for q, _ in inputs
-                if q != p
-            )
-        }
-        return frozenset(skips) if len(skips) < len(inputs) else frozenset()
+    @cached_property
+    def _parts_of_sums(self) -> frozenset[int]:
+        """Live sums that one other sum reads, once, and nothing else."""
+        readers: dict[int, list[int]] = {}
+        for i in self.live:
+            for j in self.steps[i].inputs:
+                readers.setdefault(j, []).append(i)
+        return frozenset(
+            j
+            for j, by in readers.items()
+            if len(by) == 1
+            and j not in self.outputs
+            and self.steps[j].kind == self.steps[by[0]].kind == "add"
+        )
+
+    def _find_skips(self, merge: int, parts: frozenset[int], found: dict[int, frozenset[int]]) -> None:
+        """Enter into ``found`` the skips of a merge and of the sums that are part of it."""
+        sums = [merge]
+        for i in sums:  # grows as parts are met, readers before what they read
+            sums.extend(j for j in self.steps[i].inputs if j in parts)
+        leaves = {j for i in sums for j in self.steps[i].inputs if j in self.live and j not in sums}
+        origins = {j: self._origin(j) for j in leaves}
+        before = self._ancestors(set(origins.values()))
+        skips = {j for j, origin in origins.items() if origin in before}
+        for i in reversed(sums):
+            inputs = [j for j in self.steps[i].inputs if j in self.live]
+            if all(j in skips for j in inputs):
+                skips.add(i)  # left out as a whole by the sum that reads it
+            elif any(j in skips for j in inputs):
+                found[i] = frozenset(p for p, j in enumerate(self.steps[i].inputs) if j in skips)
 
     def _origin(self, i: int) -> int:
         """Back through steps that neither mix, pool nor merge."""
@@ -207,18 +225,18 @@ class Topology:
             i = self.steps[i].inputs[0]
         return i
 
-    def _descends(self, i: int, ancestor: int) -> bool:
-        if i <= ancestor:
-            return False
-        stack, seen = [i], {i}
-        while stack and len(seen) < _SKIP_SEARCH:
-            for j in self.steps[stack.pop()].inputs:
-                if j == ancestor:
-                    return True
-                if j > ancestor and j not in seen:
-                    seen.add(j)
-                    stack.append(j)
-        return False
+    def _ancestors(self, of: set[int]) -> set[int]:
+        """Steps that some of ``of`` is computed from, back to the earliest of them."""
+        found: set[int] = set()
+        first = min(of)
+        later = [-i for i in of]
+        heapq.heapify(later)
+        while later and len(found) < _SKIP_SEARCH:
+            for j in self.steps[-heapq.heappop(later)].inputs:
+                if j >= first and j not in found:
+                    found.add(j)
+                    heapq.heappush(later, -j)
+        return found
 
     @cached_property
     def params(self) -> int:
@@ -303,6 +321,10 @@ def _step_from_dict(data: Mapping[str, Any]) -> Step:
 
 
 def _check_step(step: Step) -> None:
+    if step.kind not in get_args(Kind):
+        raise GraphError(
+            f"step {step.name!r}: no kind named {step.kind!r}; expected one of {', '.join(get_args(Kind))}"
+        )
     if step.kind in ("mix", "pool") and not len(step.window) == len(step.stride) == len(step.dilation):
         raise GraphError(f"step {step.name!r}: window, stride and dilation need one number an axis each")
     if step.kind == "mix" and (step.c_in < 1 or step.c_out < 1 or step.positions <= 0):

@@ -10,6 +10,7 @@ import pytest
 
 from sed_torch import Topology, TopologyBuilder
 from sed_torch.errors import GraphError
+from sed_torch.scoring import evaluate
 from sed_torch.topology import SCHEMA, Step, Value, clip_window, cut_path
 
 INPUT = Step("x", "input")
@@ -43,6 +44,11 @@ def mix(name: str, source: int, **numbers: Any) -> Step:
             (INPUT, Step("c", "cat", (0, 0), weights=(1.0,))),
             (1,),
             "step 'c': a cat needs one weight an input",
+        ),
+        (
+            (INPUT, Step("m", "magic", (0,))),  # type: ignore[arg-type]
+            (1,),
+            "step 'm': no kind named 'magic'; expected one of input, mix, norm, pool",
         ),
     ],
 )
@@ -219,6 +225,39 @@ def test_skips_of_dead_merges_are_not_listed() -> None:
     y = b.conv(x, 4, 3, padding=1)
     b.add(x, y)
     assert skips(b, y) == {}
+
+
+def test_brackets_of_a_sum_do_not_matter() -> None:
+    """(x + x) + pool(x), x + (x + pool(x)) and (x + pool(x)) + x are one sum of three, with two skips."""
+    found = []
+    for bracket in ("left", "right", "middle", "none"):
+        b = TopologyBuilder()
+        x = b.conv(b.input(3, (8, 8)), 4, 3, padding=1)
+        p = b.pool(x, 3, stride=1, padding=1)
+        total = {
+            "left": lambda b=b, x=x, p=p: b.add(b.add(x, x), p),
+            "right": lambda b=b, x=x, p=p: b.add(x, b.add(x, p)),
+            "middle": lambda b=b, x=x, p=p: b.add(b.add(x, p), x),
+            "none": lambda b=b, x=x, p=p: b.add(x, p, x),
+        }[bracket]()
+        e = evaluate(b.finish(b.conv(total, 4, 3, padding=1)))
+        found.append((e.total, e.skip))
+    assert found == [pytest.approx(found[0], abs=1e-12)] * 4
+    assert found[0][1] > 0  # without the skips only the pooled map is read
+
+
+def test_a_sum_that_is_read_twice_is_no_part_of_another() -> None:
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    s = b.add(x, x)
+    total = b.add(s, b.conv(s, 4, 3, padding=1))
+    assert skips(b, total) == {total.index: frozenset({0})}
+    # nor one that the network returns
+    b = TopologyBuilder()
+    x = b.input(4, (8, 8))
+    s = b.add(x, x)
+    total = b.add(s, b.pool(x, 3, stride=1, padding=1))
+    assert skips(b, total, s) == {}
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
