@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_torch.errors import InputError
+from sed_torch.tracing.torchvision_sizes import torchvision_sizes
 
 __all__ = ["Inputs", "resolve_inputs"]
 
@@ -160,6 +161,9 @@ def _inferred(model: nn.Module) -> Inputs:
         if isinstance(shape, dict):
             return Inputs((), {k: _meta(s, t) for k, (s, t) in shape.items()}, (why,))
         return Inputs((_meta(shape, dtype),), {}, (why,))
+    known = torchvision_sizes(model)
+    if known is not None:
+        return Inputs(tuple(_placed(s, dtype) for s in known.sizes), {}, (known.why,))
     _needs_one_input(model)
     first = _first_layer(model)
     if first is None:
@@ -171,6 +175,10 @@ def _inferred(model: nn.Module) -> Inputs:
     return Inputs(
         (_meta(shape, dtype),), {}, (f"input {_text(shape)}, from the first {type(first).__name__}",)
     )
+
+
+def _placed(size: Any, dtype: torch.dtype) -> Any:
+    return [_meta(s, dtype) for s in size] if isinstance(size, list) else _meta(size, dtype)
 
 
 def _text(shape: Sequence[int]) -> str:
