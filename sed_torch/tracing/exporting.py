@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
+import threading
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import torch
 import torch.fx
@@ -18,6 +23,7 @@ from sed_torch.tracing.shadow import Shadow
 __all__ = ["export_graph"]
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in')
+_ONE_AT_A_TIME = threading.Lock()  # torch.export keeps state of its own in globals
 
 
 def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
@@ -30,8 +36,7 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
     root = shadow.root
     _to_meta(root)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _ONE_AT_A_TIME, _quietly(), torch.no_grad():
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
@@ -42,6 +47,43 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
     _annotate(program, shadow)
     graph: torch.fx.Graph = program.graph
     return graph
+
+
+class _Others:
+    """A stream that passes on what other threads write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """``torch.export`` prints the graph up to a failure, and warns; the reason is in our error instead."""
+    thread = threading.get_ident()
+    before, handlers = sys.stderr, list(logging.getLogger("torch").handlers)
+
+    def from_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    for handler in handlers:
+        handler.addFilter(from_others)
+    ours: Any = _Others(before)
+    sys.stderr = ours
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if sys.stderr is ours:
+            sys.stderr = before
+        for handler in handlers:
+            handler.removeFilter(from_others)
 
 
 def _to_meta(root: nn.Module) -> None:
