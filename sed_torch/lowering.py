@@ -555,8 +555,10 @@ def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
 def _expand(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     if node.shape is None:
         return _main(inputs)
-    x = inputs[0]  # expand_as reads a second operand for its shape alone
+    x = inputs[0]
     shape = _shape(node)
+    if "repeats" in node.attrs:
+        return _repeat_each(low, node, x)
     padded: Layout = (
         ((),) * (len(shape) - len(x.layout)) + x.layout if len(shape) >= len(x.layout) else x.layout
     )
@@ -564,6 +566,24 @@ def _expand(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
         return _Value(x.step, x.ndim, reshaped(x.layout, shape), x.gate)
     layout = tuple(resized_if_needed(d, n) for d, n in zip(padded, shape, strict=True))
     return _Value(x.step, x.ndim, layout, x.gate)
+
+
+def _repeat_each(low: _Lowering, node: Node, x: _Value) -> _Value:
+    """``repeat_interleave``: along an axis of the field it is nearest upsampling; elsewhere entries repeat."""
+    dim, repeats = node.attrs["dim"], node.attrs["repeats"]
+    shape, cut = _shape(node), x.layout[node.attrs["dim"]]
+    whole = len(cut) == 1 and cut[0].axis >= 0 and not cut[0].parts
+    elsewhere = any(axes_in(d) & axes_in(cut) for i, d in enumerate(x.layout) if i != dim)
+    if repeats == 1 or not whole or elsewhere:
+        layout = tuple(resized_if_needed(d, n) for d, n in zip(x.layout, shape, strict=True))
+        return _Value(x.step, x.ndim, layout, x.gate)
+    axis, step = cut[0].axis, cut[0].step
+    if step > 1:
+        axes = tuple((i, step if i == axis else 1, 1) for i in range(x.ndim))
+        x = low.emit(node, "view", (x.step,), x.ndim, x.layout, suffix=":view", axes=axes, gate=x.gate)
+    layout = (*x.layout[:dim], (Atom(axis, shape[dim]),), *x.layout[dim + 1 :])
+    factor = tuple(float(repeats) if i == axis else 1.0 for i in range(x.ndim))
+    return low.emit(node, "upsample", (x.step,), x.ndim, layout, factor=factor, gate=x.gate)
 
 
 def _interpolate(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
@@ -606,30 +626,35 @@ def _pixel_unshuffle(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value
 
 
 def _unfold(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    """im2col: (N, C·k, positions). The taps of a patch stand side by side as channels."""
-    x = inputs[0]
-    rank, shape = len(x.layout), _shape(node)
-    seen = low.on_axes(node, x, range(max(rank - 2, 0), rank))
-    before = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
-    grid = _unfolded_grid(before, shape)
-    dim: tuple[Atom, ...] = tuple(Atom(i, n, s) for i, (n, s) in enumerate(grid) if n > 1)
-    layout: Layout = (
-        (),
-        (Atom(CHANNEL, shape[-2]),),
-        dim if math.prod(a.size for a in dim) == shape[-1] else (Atom(1, shape[-1]),),
-    )
-    if len(shape) != 3:
+    """im2col: (N, C, *positions) → (N, C·k, patches). The taps of a patch stand side by side as channels."""
+    x, shape = inputs[0], _shape(node)
+    if "dim" in node.attrs:
+        return _sliding_window(node, x)
+    if len(x.layout) != len(shape) + 1:
         return _keep(low, node, inputs)
-    return _Value(seen.step, seen.ndim, (x.layout[0], *layout[1:]))
+    rank = len(x.layout)
+    seen = low.on_axes(node, x, (rank - 2, rank - 1))
+    grid = _patches(node.attrs, _extent(low, node, x, 2))
+    patches = tuple(
+        Atom(i, n, s) for i, (n, s) in enumerate(zip(grid, node.attrs["stride"], strict=True)) if n > 1
+    )
+    lead = x.layout[: rank - 3]
+    return _Value(seen.step, seen.ndim, (*lead, (Atom(CHANNEL, shape[-2]),), patches))
 
 
-def _unfolded_grid(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """(positions, stride) per axis, taking the same stride along both."""
-    if len(before) != 4 or not after:
-        return ()
-    ratio = math.sqrt(before[2] * before[3] / max(after[-1], 1))
-    stride = max(1, round(ratio))
-    return tuple((max(1, round(n / ratio)), stride) for n in before[2:])
+def _patches(attrs: Mapping[str, Any], extent: Sequence[int]) -> tuple[int, ...]:
+    """Places of a window along each axis."""
+    numbers = zip(extent, attrs["window"], attrs["stride"], attrs["padding"], attrs["dilation"], strict=True)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
+
+
+def _sliding_window(node: Node, x: _Value) -> _Value:
+    """``Tensor.unfold``: a dimension becomes the places of a window, and a new last one runs within it."""
+    dim, size, step = (node.attrs[k] for k in ("dim", "size", "step"))
+    cut = x.layout[dim]
+    places = resized(cut, _shape(node)[dim], step)
+    layout = (*x.layout[:dim], places, *x.layout[dim + 1 :], resized_if_needed(cut, size))
+    return _Value(x.step, x.ndim, layout, x.gate)
 
 
 def _matmul(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:

@@ -116,7 +116,7 @@ _TEXT: dict[str, str] = {
         reshape=view,view_copy,_unsafe_view,reshape_as,view_as,_reshape_alias flatten ravel unflatten
         squeeze unsqueeze atleast_1d=atleast_2d,atleast_3d as_strided fold=col2im
     """,
-    "permute": "permute=movedim,moveaxis transpose=swapaxes,swapdims,t,T,mT,H,mH,adjoint",
+    "permute": "permute=movedim,moveaxis transpose=swapaxes,swapdims,t,T,mT,H,mH,adjoint,numpy_T,matrix_H",
     "slice": """
         getitem=__getitem__,slice,index select narrow=narrow_copy index_select gather take take_along_dim split=split_with_sizes,tensor_split,hsplit,vsplit,dsplit,unsafe_split,unsafe_split_with_sizes
         chunk=unsafe_chunk unbind diagonal=diag,diag_embed masked_select

@@ -24,7 +24,7 @@ from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
-from sed_torch.tracing.recorder import LostValueError, Recorder
+from sed_torch.tracing.recorder import LostValueError, Recorder, is_user_code
 from sed_torch.tracing.shadow import Shadow, unwrap
 
 __all__ = ["Frontend", "trace"]
@@ -146,11 +146,9 @@ def _from_user_code(error: Exception, model: nn.Module) -> TraceError:
     source = None
     tb = error.__traceback__
     while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        if not name.startswith((torch.__path__[0], "<")) and "sed_torch" not in tb.tb_frame.f_globals.get(
-            "__name__", ""
-        ):
-            source = f"{name}:{tb.tb_lineno}"
+        code = tb.tb_frame.f_code
+        if is_user_code(code):
+            source = f"{code.co_filename}:{tb.tb_lineno}"
         tb = tb.tb_next
     where = f" at {source}" if source else ""
     return TraceError(

@@ -169,9 +169,9 @@ def _cat(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
 def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     rank = len(shape_of(_tensor(args, kwargs)))
     order = list(range(rank))
-    if spelling in ("T", "t", "H"):
+    if spelling in ("T", "t", "H", "numpy_T"):
         order.reverse()
-    elif spelling in ("mT", "mH", "adjoint"):
+    elif spelling in ("mT", "mH", "adjoint", "matrix_H"):
         order[-1], order[-2] = order[-2], order[-1]
     elif op.name == "transpose":
         a = int(_arg(args, kwargs, 1, "dim0", kwargs.get("axis0", 0))) % rank
@@ -243,6 +243,33 @@ def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, 
             advanced = True
             source += 1
     return tuple(dims)
+
+
+def _expand(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """``repeat_interleave`` along one dimension: each entry ``repeats`` times in a row."""
+    if spelling != "repeat_interleave":
+        return {}
+    repeats, dim = _arg(args, kwargs, 1, "repeats"), _arg(args, kwargs, 2, "dim")
+    if not isinstance(repeats, int) or dim is None:
+        return {}
+    return {"repeats": repeats, "dim": int(dim) % len(shape_of(_tensor(args, kwargs)))}
+
+
+def _unfold(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """``F.unfold`` (im2col): window and stride. ``Tensor.unfold``: the dimension it cuts as well."""
+    if spelling == "unfold":
+        dim = int(_arg(args, kwargs, 1, "dimension")) % len(shape_of(args[0]))
+        return {
+            "dim": dim,
+            "size": int(_arg(args, kwargs, 2, "size")),
+            "step": int(_arg(args, kwargs, 3, "step")),
+        }
+    return {
+        "window": _ints(_arg(args, kwargs, 1, "kernel_size"), 2),
+        "dilation": _ints(_arg(args, kwargs, 2, "dilation", 1), 2),
+        "padding": _ints(_arg(args, kwargs, 3, "padding", 0), 2),
+        "stride": _ints(_arg(args, kwargs, 4, "stride", 1), 2),
+    }
 
 
 def _pixel(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
@@ -334,6 +361,8 @@ _READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attrs]] = {
     "stack": _cat,
     "permute": _permute,
     "slice": _slice,
+    "expand": _expand,
+    "unfold": _unfold,
     "pixel_shuffle": _pixel,
     "pixel_unshuffle": _pixel,
     "matmul": _matmul,

@@ -15,6 +15,8 @@ from sed_torch.tracing.calls import read_attrs
 __all__ = ["to_graph"]
 
 _ZEROED = ("mul", "div")
+# The second operand gives a shape or a dtype; nothing of its content is read.
+_SHAPE_GIVEN = frozenset(["type_as", "expand_as", "view_as", "reshape_as"])
 
 
 def to_graph(
@@ -83,7 +85,8 @@ def _node(fx_node: torch.fx.Node) -> Node:
 
 def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     spelling: str = fx_node.meta["spelling"]
-    inputs = tuple(n.name for n in _nodes_in((fx_node.args, fx_node.kwargs)))
+    read = fx_node.args[:1] if canonical(spelling) in _SHAPE_GIVEN else (fx_node.args, fx_node.kwargs)
+    inputs = tuple(n.name for n in _nodes_in(read))
     op = fx_node.meta.get("op") or lookup(spelling)
     if op is None:
         return Node(op="unknown", target=spelling, inputs=inputs, **common)

@@ -8,6 +8,7 @@ no global table is patched. Parameters are represented by ``meta`` stand-ins and
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.fx
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -23,11 +25,14 @@ from sed_torch.ops import Op
 from sed_torch.tracing.fast_shapes import FAST_SHAPES
 from sed_torch.tracing.shadow import Shadow
 
-__all__ = ["LostValueError", "Recorder"]
+__all__ = ["LostValueError", "Recorder", "is_user_code"]
 
 _CPU = torch.device("cpu")
+_IM2COL = F.unfold
 _CALL_CODE = nn.Module._wrapped_call_impl.__code__
 _TORCH_DIR = torch.__path__[0]
+_OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ENTRANCE = os.path.join(_OWN_DIR, "__init__.py")  # whoever called us is not the model
 
 # Asking these must not make a node.
 _SILENT = frozenset(
@@ -148,6 +153,11 @@ _VIEWS = frozenset(
         "detach",
     ]
 )
+
+
+def is_user_code(code: CodeType) -> bool:
+    """Neither torch's code nor the tracer's own."""
+    return not code.co_filename.startswith((_TORCH_DIR, _OWN_DIR, "<"))
 
 
 class LostValueError(Exception):
@@ -281,6 +291,8 @@ class Recorder(TorchFunctionMode):
                 return args[0]
         elif name in ("cuda", "cpu", "xpu", "pin_memory"):
             return args[0]
+        if func is _IM2COL:  # Tensor.unfold is another operator of the same name
+            name = "im2col"
         path, source = self._where()
         try:
             fast = FAST_SHAPES.get(name)
@@ -456,8 +468,8 @@ class Recorder(TorchFunctionMode):
     def _where(self) -> tuple[str, str | None]:
         """Path of the innermost module being called, and ``file:line`` of the user's code."""
         source: str | None = None
-        frame: FrameType | None = sys._getframe(3)
-        while frame is not None:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame.f_code.co_filename != _ENTRANCE:
             code = frame.f_code
             if code is _CALL_CODE:
                 path = self.shadow.paths.get(id(frame.f_locals["self"]))
@@ -469,7 +481,7 @@ class Recorder(TorchFunctionMode):
         return "", source
 
     def _user_line(self, frame: FrameType | None) -> str | None:
-        while frame is not None:
+        while frame is not None and frame.f_code.co_filename != _ENTRANCE:
             if self._is_user_code(frame.f_code):
                 return f"{frame.f_code.co_filename}:{frame.f_lineno}"
             frame = frame.f_back
@@ -478,7 +490,7 @@ class Recorder(TorchFunctionMode):
     def _is_user_code(self, code: CodeType) -> bool:
         known = self._user_code.get(code)
         if known is None:
-            known = not code.co_filename.startswith((_TORCH_DIR, "<"))
+            known = is_user_code(code)
             self._user_code[code] = known
         return known
 
