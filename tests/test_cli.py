@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import hears_ctrl_c
 
 from sed_torch import __version__
 from sed_torch.cli import main
@@ -161,7 +162,9 @@ class TestProcess:
 
     def test_interrupt_exits_130_with_a_word(self, nets: Path) -> None:
         command = [sys.executable, "-m", "sed_torch", "score", f"{nets}:slow"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+        )
         assert process.stderr is not None
         assert process.stderr.readline() == "building\n"
         time.sleep(0.1)

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import hears_ctrl_c
 from torch import nn
 
 from sed_torch import score
@@ -403,7 +404,9 @@ class TestLimits:
     def test_no_process_is_left_behind(self, nets: str, tmp_path: Path, sign: signal.Signals) -> None:
         psutil = pytest.importorskip("psutil")
         command = [sys.executable, "-m", "sed_torch", "rank", f"{nets}:hang", "--no-cache"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+        )
         _wait_for(lambda: (tmp_path / "hanging").exists())
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) == 1
