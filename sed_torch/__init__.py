@@ -9,12 +9,17 @@ claims of arXiv 2411.06236.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from sed_torch.api import register_rule, score, topology, unregister_rule
 from sed_torch.errors import SedTorchError
 from sed_torch.graph import Graph
 from sed_torch.results import Score
 from sed_torch.topology import Topology, TopologyBuilder
 from sed_torch.tracing import trace
+
+if TYPE_CHECKING:
+    from sed_torch.training import counterparts
 
 __version__ = "0.1.0"
 
@@ -25,9 +30,25 @@ __all__ = [
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "counterparts",
     "register_rule",
     "score",
     "topology",
     "trace",
     "unregister_rule",
 ]
+
+_LATER = {"counterparts": "sed_torch.training"}
+"""Names whose modules need more than torch and numpy, or time to import."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,7 @@ ROAD = [
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("diagnostics", "spaces", "proxies", "zoo", "ranking", "search"),
-    *("accuracies", "benchmark_data", "validation", "report", "integrations"),
+    *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("cli", "__main__", "__init__"),
 ]
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
@@ -37,8 +37,8 @@ NEEDS_NO_TORCH = [
 SOLE_IMPORTERS = {
     "torch.fx": {"tracing"},
     "timm": {"zoo"},
-    # models, and the accuracies that torchvision publishes with its weights
-    "torchvision": {"zoo", "accuracies"},
+    # models, the accuracies that torchvision publishes with its weights, and data sets
+    "torchvision": {"zoo", "accuracies", "training"},
 }
 
 PUBLIC = [
@@ -48,6 +48,7 @@ PUBLIC = [
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "counterparts",
     "register_rule",
     "score",
     "topology",
@@ -55,7 +56,7 @@ PUBLIC = [
     "unregister_rule",
 ]
 
-OPTIONAL = ["timm", "torchvision", "pandas", "scipy", "rich", "click", "matplotlib", "joblib"]
+OPTIONAL = ["timm", "torchvision", "pandas", "scipy", "rich", "click", "matplotlib", "joblib", "sklearn"]
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
