@@ -154,6 +154,17 @@ def _bytes(_: click.Context, __: click.Parameter, text: str | None) -> int | Non
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
+def _quantity(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """``1.0M``, ``200k`` or a plain number; units are powers of 1000."""
+    from sed_torch.errors import SearchError
+    from sed_torch.searching import parse_quantity
+
+    try:
+        return None if text is None else parse_quantity(text)
+    except SearchError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from sed_torch import __version__
@@ -478,6 +489,84 @@ def _against(
     return join(ranking, known)
 
 
+@cli.command()
+@click.option("--space", required=True, metavar="NAME", help="Such as nasbench201, darts, nats_size.")
+@click.option("--max-params", callback=_quantity, metavar="N", help="Such as 1.0M.")
+@click.option(
+    "--max-macs", callback=_quantity, metavar="N", help="Multiply-accumulates a sample, such as 200M."
+)
+@click.option("--max-depth", callback=_quantity, metavar="N", help="Convolutions one after the other.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wall-clock time.",
+)
+@click.option(
+    "--max-looks", type=click.IntRange(min=1), metavar="N", help="Architectures to look at, at most."
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "exhaustive", "evolution", "random"]),
+    default="auto",
+    show_default=True,
+)
+@click.option(
+    "--objective",
+    "objectives",
+    type=click.Choice(["sed", "params", "macs", "depth"]),
+    multiple=True,
+    default=["sed", "params"],
+    show_default=True,
+    help="The best is best by the first, the Pareto front is of all; may be repeated.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_output_options
+def search(
+    space: str,
+    max_params: float | None,
+    max_macs: float | None,
+    max_depth: float | None,
+    budget: float,
+    max_looks: int | None,
+    strategy: Any,
+    objectives: tuple[str, ...],
+    seed: int,
+    form: str | None,
+    output: str | None,
+) -> int:
+    """Find the best networks of a search space by score, within limits of size.
+
+    Ctrl-C ends it early and keeps the best so far. CSV has the Pareto front.
+
+    \b
+    sed-torch search --space nasbench201 --max-params 1.0M
+    sed-torch search --space darts --max-macs 150M --budget 10 -o found.json
+    """
+    from sed_torch.searching import search as find
+
+    limits = {"params": max_params, "macs": max_macs, "depth": max_depth}
+    result = find(
+        space,
+        constraints={k: v for k, v in limits.items() if v is not None},
+        budget_s=budget,
+        strategy=strategy,
+        seed=seed,
+        objectives=objectives,
+        max_looks=max_looks,
+    )
+    views = {
+        "text": result.to_text,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+    }
+    _emit(views, form, output)
+    return INTERRUPTED if result.stop == "interrupted" else 0
+
+
 @cli.command("train-counterparts")
 @click.argument("patterns", nargs=-1)
 @click.option("--space", metavar="NAME", help="Train networks of a space, such as nasbench201.")
@@ -646,6 +735,7 @@ _PACKAGES = {
     "ray": "rank on a Ray cluster",
     "scipy": "validate",
     "scikit-learn": "the dataset digits",
+    "optuna": "search with an Optuna study",
     "pandas": "to_dataframe()",
     "pyarrow": "to_parquet()",
     "matplotlib": "plots",

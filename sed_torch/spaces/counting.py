@@ -7,6 +7,7 @@ of a few architectures or parts, so that a space's network is written down in on
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -223,7 +224,7 @@ def _chained(part: Topology, what: str) -> float:
 def _darts(archs: Sequence[darts.Genotype], what: str) -> list[float]:
     if what == "depth":
         return [_darts_depth(a) for a in archs]
-    base, costs = _darts_costs(what)
+    base, costs = _darts_costs()[what]
     return [base + sum(costs[k] for k in _darts_edges(a)) for a in archs]
 
 
@@ -235,27 +236,43 @@ def _darts_edges(arch: darts.Genotype) -> list[DartsEdge]:
     return [(r, i < 2, op) for r, cell in ((False, arch.normal), (True, arch.reduce)) for i, op in cell]
 
 
-@lru_cache(maxsize=2)
-def _darts_costs(what: str) -> tuple[float, Mapping[DartsEdge, float]]:
-    free = ((0, _FREE), (1, _FREE), (0, _FREE), (2, _FREE), *((0, _FREE), (1, _FREE)) * 2)
-    space = darts.DARTS()
-
-    def cost(arch: darts.Genotype) -> float:
-        return float(getattr(space.topology(arch, keep_dead=True), what))
-
-    base = cost(darts.Genotype(free, free))
-    found = {}
-    for reduction in (False, True):
-        for place in (2, 3):  # the second node reads an input, then a node
-            for op in darts.OPS:
-                cell = tuple((i, op if k == place else o) for k, (i, o) in enumerate(free))
-                arch = darts.Genotype(free, cell) if reduction else darts.Genotype(cell, free)
-                found[reduction, place == 2, op] = cost(arch) - base
-    return base, found
+@lru_cache(maxsize=1)
+def _darts_costs() -> dict[str, tuple[float, dict[DartsEdge, float]]]:
+    """Cost of a network without its edges, and of each kind of edge in all cells of its kind."""
+    found: dict[str, tuple[float, dict[DartsEdge, float]]] = {}
+    for cell in _all_darts_edges():
+        whole = darts.DARTS().topology(darts.Genotype(cell, cell), keep_dead=True)
+        for what in ("params", "macs"):
+            shares = _darts_shares(whole, what)
+            found.setdefault(what, (float(getattr(whole, what)) - sum(shares.values()), {}))
+            for place, (i, op) in enumerate(cell):
+                name = f"edge_{i}_{place // 2 + 2}"
+                for reduction in (False, True):
+                    found[what][1][reduction, i < 2, op] = shares[reduction, name]
+    return found
 
 
-_FREE = "max_pool_3x3"
-"""Neither parameters nor multiply-accumulates."""
+def _all_darts_edges() -> list[tuple[darts.Edge, ...]]:
+    """Cells that between them have each operation on an input and on a node."""
+    free = [(0, "skip_connect"), (1, "skip_connect")]
+    on_inputs = [((i % 2), darts.OPS[i % len(darts.OPS)]) for i in range(2 * darts.NODES)]
+    cells = [tuple(on_inputs)]
+    for first in (0, len(darts.OPS) - 5):
+        ops = darts.OPS[first : first + 5]
+        inner = [free[0], *((i, op) for i, op in zip((2, 2, 3, 2, 3), ops, strict=True))]
+        cells.append((*free, *inner))
+    return cells
+
+
+def _darts_shares(whole: Topology, what: str) -> dict[tuple[bool, str], float]:
+    """Of each edge by name, summed over the normal cells (False) and the reduction cells (True)."""
+    shares: dict[tuple[bool, str], float] = defaultdict(float)
+    for step in whole.steps:
+        names = step.path.split(".")
+        if len(names) > 2 and names[2].startswith("edge_"):
+            shares[int(names[1]) in darts.REDUCTIONS, names[2]] += float(getattr(step, what))
+    return shares
+
 
 _DARTS_CHAIN = {"sep": 4, "dil": 2}
 """Convolutions one after the other: depthwise and 1×1, twice in a separable one."""

@@ -1,0 +1,107 @@
+"""Objectives, limits, and which of many candidates no other one beats."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch.errors import SearchError
+
+__all__ = [
+    "LIMITED",
+    "OBJECTIVES",
+    "check_objectives",
+    "costs",
+    "front",
+    "limits_of",
+    "parse_quantity",
+    "violation",
+]
+
+Floats = NDArray[np.float64]
+Columns = Mapping[str, Floats]
+
+OBJECTIVES: Mapping[str, str] = MappingProxyType(
+    {"sed": "max", "params": "min", "macs": "min", "depth": "min"}
+)
+"""What can be searched for, and which way: the score up, the counts down."""
+
+LIMITED = ("params", "macs", "depth")
+"""What can be limited from above."""
+
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+
+
+def parse_quantity(text: str) -> float:
+    """``"1.5M"`` → 1,500,000; units are k, M, G (or B) and T, powers of 1000.
+
+    Raises:
+        SearchError: for anything else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmgbt]?)\s*", text.lower().replace(",", ""))
+    if not found:
+        raise SearchError(f"{text!r} is no quantity: expected a number such as 1000000, 1.0M or 200k")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def limits_of(constraints: Mapping[str, float | str] | None) -> Mapping[str, float]:
+    """Maxima by name.
+
+    Raises:
+        SearchError: an unknown name, or a limit that is no positive number.
+    """
+    limits = {}
+    for name, given in (constraints or {}).items():
+        if name not in LIMITED:
+            raise SearchError(f"cannot limit {name!r}: expected some of {', '.join(LIMITED)}, each a maximum")
+        limit = parse_quantity(given) if isinstance(given, str) else float(given)
+        if not limit > 0 or math.isinf(limit):
+            raise SearchError(f"the limit of {name} must be a positive number, found {given!r}")
+        limits[name] = limit
+    return MappingProxyType(limits)
+
+
+def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
+    """The objectives as a tuple.
+
+    Raises:
+        SearchError: none, an unknown one, or one twice.
+    """
+    names = (objectives,) if isinstance(objectives, str) else tuple(objectives)
+    unknown = [n for n in names if n not in OBJECTIVES]
+    if not names or unknown or len(set(names)) != len(names):
+        raise SearchError(f"objectives {names}: expected one or more of {', '.join(OBJECTIVES)}, each once")
+    return names
+
+
+def violation(columns: Columns, limits: Mapping[str, float]) -> Floats:
+    """How far each candidate is above its limits: Σ max(0, value/limit − 1); 0 within all of them."""
+    total = np.zeros(len(columns["sed"]))
+    for name, limit in limits.items():
+        total += np.maximum(columns[name] / limit - 1.0, 0.0)
+    return total
+
+
+def costs(columns: Columns, objectives: Sequence[str]) -> Floats:
+    """(n, objectives), each the smaller the better."""
+    return np.stack([columns[o] * (-1.0 if OBJECTIVES[o] == "max" else 1.0) for o in objectives], axis=1)
+
+
+def front(points: Floats) -> NDArray[np.int64]:
+    """Rows that no other row is at least as good as in all columns (smaller is better), best first column first.
+
+    Of equal rows the first is kept.
+    """
+    order = np.lexsort(points.T[::-1])
+    left, found = order, []
+    while left.size:
+        best = left[0]
+        found.append(int(best))
+        # sorted by the first column: nothing that is left can beat what was found
+        left = left[(points[left] < points[best]).any(axis=1)]
+    return np.asarray(found, dtype=np.int64)

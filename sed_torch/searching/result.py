@@ -1,0 +1,212 @@
+"""What a search found, as data and views of it."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from sed_torch import tables
+from sed_torch.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SCHEMA", "Candidate", "Improvement", "SearchResult", "Stop"]
+
+SCHEMA = "sed_torch.search/1"
+
+Stop = Literal["exhausted", "budget", "max_looks", "interrupted"]
+
+_STOP_NOTE: Mapping[str, str] = {
+    "exhausted": "every architecture was seen",
+    "budget": "the time was over",
+    "max_looks": "the number of looks was reached",
+    "interrupted": "interrupted; this is the best until then",
+}
+_SHOWN_FRONT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An architecture that was looked at.
+
+    Attributes:
+        arch: its string.
+        sed: the score in nats, higher is better.
+        params: parameters, dead edges included.
+        macs: multiply-accumulates a sample, likewise.
+        depth: longest chain of live convolutions and linear layers.
+        value: the architecture as the space has it; not part of comparisons or of :meth:`to_dict`.
+    """
+
+    arch: str
+    sed: float
+    params: int
+    macs: float
+    depth: int
+    value: Any = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = ("arch", "sed", "params", "macs", "depth")
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """When a better one was found.
+
+    Attributes:
+        looks: architectures looked at by then.
+        seconds: wall-clock seconds by then.
+        best: the new best.
+    """
+
+    looks: int
+    seconds: float
+    best: Candidate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"looks": self.looks, "seconds": self.seconds, **self.best.to_dict()}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        space: name of the space.
+        best: within the limits, the best by the first objective; of equals the best by the next.
+        front: Pareto front: within the limits, those that no other one looked at beats in all objectives, best by
+            the first objective first. Networks without a live path have no place in it.
+        history: each time a better one was found.
+        looks: different architectures looked at.
+        feasible: how many of them are within the limits and have a live path.
+        size: architectures in the space, or None where unknown.
+        seconds: wall-clock seconds.
+        stop: ``"exhausted"`` (nothing new is left), ``"budget"``, ``"max_looks"`` or ``"interrupted"``.
+        constraints: maxima by name.
+        objectives: names; ``"sed"`` is the higher the better, counts are the lower the better.
+        strategy: the one that was used.
+        seed: of its random draws; with ``max_looks`` and a budget that is not the limit, it repeats the search.
+        definition: name of the score's form.
+    """
+
+    space: str
+    best: Candidate
+    front: tuple[Candidate, ...]
+    history: tuple[Improvement, ...]
+    looks: int
+    feasible: int
+    size: int | None
+    seconds: float
+    stop: Stop
+    constraints: Mapping[str, float]
+    objectives: tuple[str, ...]
+    strategy: str
+    seed: int
+    definition: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a schema version."""
+        return {
+            "schema": SCHEMA,
+            "space": self.space,
+            "best": self.best.to_dict(),
+            "front": [c.to_dict() for c in self.front],
+            "history": [i.to_dict() for i in self.history],
+            "looks": self.looks,
+            "feasible": self.feasible,
+            "size": self.size,
+            "seconds": self.seconds,
+            "stop": self.stop,
+            "constraints": dict(self.constraints),
+            "objectives": list(self.objectives),
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "definition": self.definition,
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The Pareto front, one row a candidate.
+
+        Raises:
+            MissingDependencyError: without pandas.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
+        return pd.DataFrame([c.to_dict() for c in self.front], columns=list(_FIELDS))
+
+    def to_csv(self) -> str:
+        """The Pareto front with full precision."""
+        return tables.to_csv([c.to_dict() for c in self.front], _FIELDS)
+
+    def to_markdown(self) -> str:
+        """The best and the Pareto front as a GitHub table."""
+        notes = "\n".join(f"- {n}" for n in self._notes())
+        return f"### {self._headline()}\n\n{tables.to_markdown(self._rows(), _COLUMNS)}\n\n{notes}"
+
+    def to_text(self) -> str:
+        """The best and the Pareto front as plain text."""
+        parts = [self._headline(), "", tables.to_text(self._rows(), _COLUMNS), "", *self._notes()]
+        return "\n".join(parts)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        return f"SearchResult({self.space}: best={self.best.arch!r}, looks={self.looks}, stop={self.stop!r})"
+
+    def _repr_html_(self) -> str:
+        notes = "<br>".join(html.escape(n) for n in self._notes())
+        table = tables.to_html(self._rows(), _COLUMNS)
+        return f"<div><p><b>{html.escape(self._headline())}</b></p>{table}<p><small>{notes}</small></p></div>"
+
+    def _headline(self) -> str:
+        limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in self.constraints.items())
+        return f"Search of {self.space}" + (f" with {limits}" if limits else "")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        step = max(1, -(-len(self.front) // _SHOWN_FRONT))
+        shown = [("best", self.best), *(("front", c) for c in self.front[::step] if c != self.best)]
+        return [
+            {
+                "": kind,
+                "SED": f"{c.sed:.3f}",
+                "params": tables.quantity(c.params),
+                "MACs": tables.quantity(c.macs),
+                "depth": c.depth,
+                "architecture": c.arch,
+            }
+            for kind, c in shown
+        ]
+
+    def _notes(self) -> list[str]:
+        of = f" of {self.size:,}" if self.size is not None and self.stop == "exhausted" else ""
+        lines = [
+            f"{self.looks:,}{of} architectures looked at in {self.seconds:.2f} s, {self.feasible:,} within the "
+            f"limits and alive; {self.strategy}, seed {self.seed}",
+            f"stopped: {_STOP_NOTE[self.stop]}",
+        ]
+        if len(self.front) > _SHOWN_FRONT:
+            step = -(-len(self.front) // _SHOWN_FRONT)
+            lines.append(
+                f"the front of {', '.join(self.objectives)} has {len(self.front)}; each {step}th is shown"
+            )
+        lines.append(f"SED in nats ({self.definition}), higher is better")
+        return lines
+
+
+_COLUMNS = ("", "SED", "params", "MACs", "depth", "architecture")
