@@ -1,0 +1,8 @@
+"""Views of results: figures, drawings of the graph, and one-file HTML. Nothing is scored here."""
+
+from __future__ import annotations
+
+from sed_torch.report.plots import correlations, profile, scatter, waterfall
+from sed_torch.report.style import inline_svg, save_figure
+
+__all__ = ["correlations", "inline_svg", "profile", "save_figure", "scatter", "waterfall"]

@@ -1,0 +1,327 @@
+"""Figures: the numbers behind them derived by hand, and that what is drawn is what they say."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torchvision
+from torch import Tensor, nn
+
+from sed_torch import Score, report, score
+from sed_torch.errors import MissingDependencyError
+from sed_torch.ranking import Ranking, RankRow
+from sed_torch.report import series, style
+from sed_torch.validation import Joined, ValidationReport, validate
+
+SCRIPT = "<script>alert(1)</script>"
+WHITE = 0.5 * math.log(2 * math.pi * math.e)
+POOLED = 2 ** (-2 / 3)
+"""Entropy power of a 3×3 patch after a 2×2 mean at stride 1: per axis det[[1, ½, 0], [½, 1, ½], [0, ½, 1]] is ½,
+so det R = ½³·½³ and its ninth root is 2^(-2/3)."""
+
+
+class Small(nn.Module):
+    """Conv, pool, a residual conv, global pool, linear: one of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool = nn.AvgPool2d(2, 1)
+        self.body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))
+        x = x + self.body(x)
+        return cast("Tensor", self.head(x.mean((2, 3))))
+
+
+class Dead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.conv(x) * 0)
+
+
+@pytest.fixture(scope="module")
+def small() -> Score:
+    return score(Small(), input_size=(1, 3, 8, 8), depth=1, name="small")
+
+
+STEM, BODY, BODY_FULL, HEAD = 64 * 4 * math.sqrt(27), 49 * 4 * math.sqrt(36 * POOLED), 49 * 4 * 6.0, 5 * 2.0
+
+
+def test_the_profile_is_what_the_calculus_says(small: Score) -> None:
+    profile = series.profile_of(small)
+    assert [(p.place, p.block, p.taps) for p in profile.points] == [
+        (1, "stem", 9),
+        (2, "body", 9),
+        (3, "head", 1),
+    ]
+    stem, body, head = profile.points
+    assert (stem.suppression, stem.entropy) == (pytest.approx(1.0), pytest.approx(WHITE))
+    assert body.effective_taps == pytest.approx(9 * POOLED)
+    assert body.entropy == pytest.approx(WHITE + 0.5 * math.log(POOLED))
+    assert head.entropy is not None
+    assert head.entropy < 0
+    total = STEM + BODY + HEAD
+    assert [p.share for p in profile.points] == pytest.approx([STEM / total, BODY / total, HEAD / total])
+
+
+def test_pools_skips_and_averages_lie_between_the_operators(small: Score) -> None:
+    marks = series.profile_of(small).marks
+    assert [(m.kind, m.path) for m in marks] == [("pool", "pool"), ("skip", "add"), ("average", "mean")]
+    assert [m.place for m in marks] == pytest.approx([1.5, 2 + 1 / 3, 2 + 2 / 3])
+
+
+def test_bands_are_runs_of_a_block() -> None:
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)), nn.Sequential(nn.Conv2d(4, 4, 1))
+    )
+    found = series.profile_of(score(net, input_size=(1, 3, 16, 16)), depth=1).bands
+    assert found == (series.Band("0", 1, 2), series.Band("1", 3, 3))
+
+
+def test_the_waterfall_falls_from_the_conv_part_to_the_score(small: Score) -> None:
+    found = series.waterfall_of(small)
+    assert [r.block for r in found.rows] == ["stem", "body", "head"]
+    full, total = math.log(STEM + BODY_FULL + HEAD), math.log(STEM + BODY + HEAD)
+    assert (found.conv, found.total) == (pytest.approx(full), pytest.approx(total))
+    assert [r.before for r in found.rows] == pytest.approx([full, full, total])
+    assert [r.nats for r in found.rows] == pytest.approx([0, total - full, 0])
+    assert found.rows[-1].start + found.rows[-1].share == pytest.approx(1.0)
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> Score:
+    return score(torchvision.models.resnet50(), input_size=(1, 3, 224, 224), depth=1)
+
+
+def test_the_profile_of_resnet50(resnet50: Score) -> None:
+    """53 convolutions and a linear layer; 16 residual blocks of which 4 project, so 12 identity skips."""
+    profile = series.profile_of(resnet50)
+    assert [b.block for b in profile.bands] == ["conv1", "layer1", "layer2", "layer3", "layer4", "fc"]
+    assert [b.last - b.first + 1 for b in profile.bands] == [1, 10, 13, 19, 10, 1]
+    kinds = [m.kind for m in profile.marks]
+    assert [kinds.count(k) for k in ("pool", "skip", "average")] == [1, 12, 1]
+    spared = [p for p in profile.points if p.suppression > 0.9999]
+    assert len(spared) == 54 - 4, "the four 3×3 convolutions at 56×56 read what the max pool left"
+
+
+def rows(*values: tuple[str, str | None, float | None, int, float | None]) -> list[RankRow]:
+    return [RankRow(n, family=f, sed=s, params=p, residual=r) for n, f, s, p, r in values]
+
+
+def ranking() -> Ranking:
+    found = rows(
+        ("a", "x", 1.0, 10, 0.0),
+        ("b", "x", 3.0, 20, 5.0),
+        ("c", "y", 2.0, 30, -7.0),
+        ("d", None, 4.0, 30, 1.0),
+        ("e", "y", None, 30, None),
+        ("f", "y", -math.inf, 30, None),
+    )
+    return Ranking(tuple(found))
+
+
+def test_the_front_has_no_model_at_least_as_small_that_scores_as_high() -> None:
+    cloud = series.cloud_of(ranking(), "params")
+    assert [p.name for p in cloud.points if p.front] == ["a", "b", "d"]
+    assert cloud.left_out == 2, "without a score, or with one that cannot be drawn"
+    assert [p.name for p in cloud.outliers(2)] == ["c", "b"]
+    assert cloud.groups(1) == ("x",)
+
+
+def test_the_front_is_what_brute_force_finds() -> None:
+    rng = np.random.default_rng(0)
+    data = [(str(i), None, float(s), int(p), None) for i, (s, p) in enumerate(rng.integers(1, 9, (60, 2)))]
+    points = series.cloud_of(Ranking(tuple(rows(*data))), "params").points
+    for p in points:
+        as_good = [q for q in points if q.x <= p.x and q.y >= p.y and (q.x, q.y) != (p.x, p.y)]
+        twins = [q for q in points if (q.x, q.y) == (p.x, p.y)]
+        assert any(q.front for q in twins) == (not as_good)
+
+
+def test_accuracies_match_with_or_without_the_zoo_before_the_name() -> None:
+    found = [RankRow("timm:a", sed=1.0), RankRow("b", sed=2.0), RankRow("c", sed=3.0), RankRow("d")]
+    cloud = series.cloud_of(Ranking(tuple(found)), "accuracy", {"a": 80.0, "b": 70.0, "c": 90.0})
+    assert [(p.name, p.x, p.y) for p in cloud.points] == [
+        ("timm:a", 1.0, 80.0),
+        ("b", 2.0, 70.0),
+        ("c", 3.0, 90.0),
+    ]
+    assert [p.surprise for p in cloud.points] == [-1.0, 1.0, 0.0], "rank by SED minus rank by accuracy"
+    assert cloud.left_out == 1
+
+
+def joined(**changes: Any) -> Joined:
+    values: dict[str, Any] = {
+        "names": ("a", "b", "c"), "scores": np.array([1.0, 2.0, 3.0]), "accuracy": np.array([3.0, 2.0, 4.0]),
+        "params": np.array([1.0, math.nan, 2.0]), "macs": None, "groups": ("x", "x", None), "left_out": (),
+        "unit": "%", "source": "s", "metric": "top-1",
+    }  # fmt: skip
+    return Joined(**{**values, **changes})
+
+
+def test_a_joined_ranking_is_a_cloud_too() -> None:
+    cloud = series.cloud_of(joined(), "accuracy")
+    assert [(p.group, p.x, p.y) for p in cloud.points] == [("x", 1.0, 3.0), ("x", 2.0, 2.0), (None, 3.0, 4.0)]
+    assert cloud.y_label == "top-1, %"
+    assert [p.name for p in series.cloud_of(joined(), "params").points] == ["a", "c"]
+    with pytest.raises(ValueError, match="against='macs': the joined ranking has no such column"):
+        series.cloud_of(joined(), "macs")
+
+
+def test_what_cannot_be_drawn_is_told() -> None:
+    with pytest.raises(ValueError, match=r"needs accuracy=\{name: value\} for a ranking"):
+        report.scatter(ranking(), against="accuracy")
+    with pytest.raises(ValueError, match="against='flops': expected 'macs', 'params' or 'accuracy'"):
+        report.scatter(ranking(), against=cast("Any", "flops"))
+    with pytest.raises(ValueError, match="unknown theme 'neon': expected one of light, dark"):
+        report.scatter(ranking(), theme=cast("Any", "neon"))
+
+
+def validation() -> ValidationReport:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=60)
+    noisy, rival = y + 0.2 * rng.normal(size=60), y + rng.normal(size=60)
+    rival[:20] = math.nan
+    seeds = {"seed0": y, "seed1": noisy}
+    return validate(noisy, y, rivals={"zen": rival, "flat": np.ones(60)}, seeds=seeds, n_bootstrap=50)
+
+
+def test_bars_are_the_reports_correlations() -> None:
+    found = validation()
+    bars = {b.name: b for b in series.bars_of(found)}
+    assert list(bars) == ["SED", "zen", "flat"], "best first, undefined last"
+    assert (bars["SED"].rho, bars["SED"].low) == (
+        found.overall.spearman,
+        found.overall.intervals["spearman"].low,
+    )
+    zen = next(c for c in found.rivals if c.rival == "zen")
+    assert bars["zen"].n == 40
+    assert bars["zen"].same_rows == zen.score_correlation.spearman
+    assert zen.difference.second_interval is not None
+    assert bars["zen"].high == zen.difference.second_interval.high
+    assert bars["flat"].rho is None
+
+
+def texts(figure: Any) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_figure_is_drawn_in_both_themes(small: Score, theme: style.ThemeName, tmp_path: Path) -> None:
+    figures = {
+        "profile": report.profile(small, theme=theme),
+        "waterfall": report.waterfall(small, theme=theme),
+        "scatter": report.scatter(ranking(), against="params", theme=theme),
+        "correlations": report.correlations(validation(), theme=theme),
+    }
+    assert "stem" in texts(figures["profile"])
+    assert "-0." in texts(figures["waterfall"])
+    assert "Pareto front" in texts(figures["scatter"])
+    assert "zen  (n 40)" in texts(figures["correlations"])
+    for name, figure in figures.items() if theme == "dark" else ():
+        path = tmp_path / f"{name}.png"
+        report.save_figure(figure, path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_drawn_is_what_was_computed(small: Score) -> None:
+    figure = report.profile(small)
+    heights = [bar.get_height() for bar in figure.axes[1].patches if bar.get_fill()]  # type: ignore[attr-defined]
+    assert sorted(heights)[-2:] == pytest.approx([9 * POOLED, 9.0])
+    drops = [bar.get_width() for bar in report.waterfall(small).axes[1].patches]  # type: ignore[attr-defined]
+    assert sum(drops) == pytest.approx(math.log(STEM + BODY + HEAD) - math.log(STEM + BODY_FULL + HEAD))
+
+
+def test_a_model_without_a_score_says_why() -> None:
+    dead = score(Dead(), input_size=(1, 3, 8, 8))
+    for figure in (report.profile(dead), report.waterfall(dead)):
+        assert "SED = -inf" in texts(figure)
+    nothing = score(nn.ReLU(), input_size=(1, 3))
+    assert "SED undefined" in texts(report.profile(nothing))
+    assert "none of 1 models has both values" in texts(report.scatter(Ranking((RankRow("a"),))))
+    none = validate([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], n_bootstrap=0)
+    assert "the same on every row" in texts(report.correlations(none))
+
+
+def test_files_are_the_same_bytes_each_time(small: Score, tmp_path: Path) -> None:
+    for suffix, head in ((".svg", b"<?xml"), (".pdf", b"%PDF")):
+        a, b = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+        for path in (a, b):
+            report.save_figure(report.waterfall(small), path)
+        assert a.read_bytes() == b.read_bytes()
+        assert a.read_bytes().startswith(head)
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.svg, \.png, \.pdf"):
+        report.save_figure(report.waterfall(small), tmp_path / "a.bmp")
+    assert [p.name for p in tmp_path.glob("*.bmp")] == []
+
+
+def test_names_are_text_in_every_figure() -> None:
+    net = nn.Sequential()
+    net.add_module(SCRIPT, nn.Conv2d(3, 4, 3))
+    net.add_module("$x_1^2$ & _y", nn.Conv2d(4, 4, 3))
+    hostile = score(net, input_size=(1, 3, 8, 8), name=SCRIPT, depth=1)
+    models = Ranking.of(
+        RankRow(f"{SCRIPT}{i}", family=SCRIPT, sed=i * i, macs=i, params=i) for i in range(1, 9)
+    )
+    for figure in (
+        report.profile(hostile, theme="css"),
+        report.waterfall(hostile, theme="css"),
+        report.scatter(models, theme="css"),
+    ):
+        svg = report.inline_svg(figure, "p", f'a "{SCRIPT}"')
+        assert "<script" not in svg
+        assert "&lt;script&gt;" in svg
+    assert "$x_1^2$" in texts(report.profile(hostile)), "no formula"
+
+
+def test_inline_figures_take_the_pages_colours_and_share_no_ids(small: Score) -> None:
+    import re
+
+    a, b = (report.inline_svg(report.profile(small, theme="css"), name, "profile") for name in ("a", "b"))
+    assert a.startswith("<svg")
+    assert a.endswith("</svg>")
+    for variable in ("--ink", "--muted", "--faint"):
+        assert f"var({variable})" in a
+    assert "#010203" not in a
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (a, b)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r"url\(#([^)]+)\)", a)) <= ids[0]
+    assert "<metadata>" not in a
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", a)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(
+    small: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'sed-torch\[plot\]'"):
+        report.profile(small)
+
+
+def test_hues_are_seen_on_light_and_on_dark_paper() -> None:
+    """Contrast of 3:1 at least (WCAG 1.4.11) with both papers."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for name in ("light", "dark"):
+        theme = style.theme_of(name)  # type: ignore[arg-type]
+        for colour in (*theme.hues, theme.ink, theme.muted):
+            low, high = sorted([luminance(colour), luminance(theme.paper)])
+            assert (high + 0.05) / (low + 0.05) >= 3.0, (name, colour)
