@@ -15,6 +15,7 @@ from sed_torch.api import register_rule, score, topology, unregister_rule
 from sed_torch.errors import SedTorchError
 from sed_torch.graph import Graph
 from sed_torch.results import Score
+from sed_torch.searching import search
 from sed_torch.topology import Topology, TopologyBuilder
 from sed_torch.tracing import trace
 
@@ -33,6 +34,7 @@ __all__ = [
     "counterparts",
     "register_rule",
     "score",
+    "search",
     "topology",
     "trace",
     "unregister_rule",

@@ -23,7 +23,7 @@ ROAD = [
     *("errors", "_files", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
-    *("diagnostics", "spaces", "proxies", "zoo", "ranking", "search"),
+    *("diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("cli", "__main__", "__init__"),
 ]
@@ -51,6 +51,7 @@ PUBLIC = [
     "counterparts",
     "register_rule",
     "score",
+    "search",
     "topology",
     "trace",
     "unregister_rule",
