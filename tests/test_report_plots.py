@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from sed_torch import Score, report, score
 from sed_torch.errors import MissingDependencyError
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import series, style
+from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.validation import Joined, ValidationReport, validate
 
 SCRIPT = "<script>alert(1)</script>"
@@ -213,6 +215,28 @@ def test_bars_are_the_reports_correlations() -> None:
     assert bars["flat"].rho is None
 
 
+def found() -> SearchResult:
+    a, b, c = (
+        Candidate(n, sed, params, 10.0, 2)
+        for n, sed, params in (("a", 1.0, 5), ("b", 2.0, 9), ("c", 3.0, 20))
+    )
+    return SearchResult(
+        space=SCRIPT, best=c, front=(c, b, a), history=(Improvement(1, 0.1, a), Improvement(7, 0.3, c)),
+        looks=40, feasible=30, size=None, seconds=1.0, stop="budget", constraints={"params": 25.0},
+        objectives=("sed", "params"), strategy="evolution", seed=0, definition="sed/1",
+    )  # fmt: skip
+
+
+def test_a_trace_goes_from_the_first_improvement_to_the_end() -> None:
+    trace = series.trace_of(found())
+    assert (trace.looks, trace.values) == ((1, 7, 40), (1.0, 3.0, 3.0))
+    assert trace.seconds == (0.1, 0.3, 1.0)
+    assert trace.front == ((5.0, 1.0), (9.0, 2.0), (20.0, 3.0))
+    assert (trace.other, trace.best) == ("params", (20.0, 3.0))
+    smallest = series.trace_of(replace(found(), objectives=("params", "sed")))
+    assert (smallest.objective, smallest.values[-1], smallest.other) == ("params", 20.0, "params")
+
+
 def texts(figure: Any) -> str:
     from matplotlib.text import Text
 
@@ -225,11 +249,13 @@ def test_every_figure_is_drawn_in_both_themes(small: Score, theme: style.ThemeNa
         "profile": report.profile(small, theme=theme),
         "waterfall": report.waterfall(small, theme=theme),
         "scatter": report.scatter(ranking(), against="params", theme=theme),
+        "search": report.search_trace(found(), theme=theme),
         "correlations": report.correlations(validation(), theme=theme),
     }
     assert "stem" in texts(figures["profile"])
     assert "-0." in texts(figures["waterfall"])
     assert "Pareto front" in texts(figures["scatter"])
+    assert "best of 40 in 1.00 s" in texts(figures["search"])
     assert "zen  (n 40)" in texts(figures["correlations"])
     for name, figure in figures.items() if theme == "dark" else ():
         path = tmp_path / f"{name}.png"
@@ -280,6 +306,7 @@ def test_names_are_text_in_every_figure() -> None:
         report.profile(hostile, theme="css"),
         report.waterfall(hostile, theme="css"),
         report.scatter(models, theme="css"),
+        report.search_trace(found(), theme="css"),
     ):
         svg = report.inline_svg(figure, "p", f'a "{SCRIPT}"')
         assert "<script" not in svg

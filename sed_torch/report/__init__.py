@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sed_torch.report.plots import correlations, profile, scatter, waterfall
+from sed_torch.report.plots import correlations, profile, scatter, search_trace, waterfall
 from sed_torch.report.style import inline_svg, save_figure
 
-__all__ = ["correlations", "inline_svg", "profile", "save_figure", "scatter", "waterfall"]
+__all__ = ["correlations", "inline_svg", "profile", "save_figure", "scatter", "search_trace", "waterfall"]

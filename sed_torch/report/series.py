@@ -12,6 +12,7 @@ from sed_torch import entropy
 from sed_torch.accuracies import Accuracies
 from sed_torch.ranking.rows import Ranking, RankRow, average_ranks
 from sed_torch.results import Score
+from sed_torch.searching.result import Candidate, SearchResult
 from sed_torch.topology import cut_path
 from sed_torch.validation import Joined, ValidationReport
 
@@ -25,10 +26,12 @@ __all__ = [
     "Point",
     "Profile",
     "ProfilePoint",
+    "Trace",
     "Waterfall",
     "bars_of",
     "cloud_of",
     "profile_of",
+    "trace_of",
     "waterfall_of",
 ]
 
@@ -448,3 +451,56 @@ def bars_of(report: ValidationReport) -> tuple[Bar, ...]:
             )
         )
     return tuple(sorted(bars, key=lambda b: (b.rho is None, -(b.rho or 0.0), not b.ours, b.name)))
+
+
+# -- search ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a search went.
+
+    Attributes:
+        objective: what the best is best by; ``"sed"`` is the higher the better, counts the lower the better.
+        looks, seconds, values: of each improvement, then of the end of the search.
+        other: the count that the front is drawn over.
+        front: (count, value) along the Pareto front.
+        best: the same of the best.
+        space: name of the space.
+    """
+
+    space: str
+    objective: str
+    looks: tuple[int, ...]
+    seconds: tuple[float, ...]
+    values: tuple[float, ...]
+    other: str
+    front: tuple[tuple[float, float], ...]
+    best: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def trace_of(result: SearchResult) -> Trace:
+    """The improvements of a search and its Pareto front."""
+    objective = result.objectives[0]
+    other = next((o for o in result.objectives if o not in (objective, "sed")), "params")
+
+    def value(candidate: Candidate, what: str) -> float:
+        return float(getattr(candidate, what))
+
+    steps = [(h.looks, h.seconds, value(h.best, objective)) for h in result.history]
+    steps.append((result.looks, result.seconds, value(result.best, objective)))
+    looks, seconds, values = zip(*steps, strict=True)
+    return Trace(
+        space=result.space,
+        objective=objective,
+        looks=tuple(looks),
+        seconds=tuple(seconds),
+        values=tuple(values),
+        other=other,
+        front=tuple(sorted((value(c, other), value(c, objective)) for c in result.front)),
+        best=(value(result.best, other), value(result.best, objective)),
+    )
