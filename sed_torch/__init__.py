@@ -20,18 +20,23 @@ from sed_torch.topology import Topology, TopologyBuilder
 from sed_torch.tracing import trace
 
 if TYPE_CHECKING:
+    from sed_torch.diagnostics import CheckReport, Finding, check, explain
     from sed_torch.training import counterparts
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckReport",
+    "Finding",
     "Graph",
     "Score",
     "SedTorchError",
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "check",
     "counterparts",
+    "explain",
     "register_rule",
     "score",
     "search",
@@ -40,7 +45,10 @@ __all__ = [
     "unregister_rule",
 ]
 
-_LATER = {"counterparts": "sed_torch.training"}
+_LATER = {
+    **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
+    "counterparts": "sed_torch.training",
+}
 """Names whose modules need more than torch and numpy, or time to import."""
 
 

@@ -25,6 +25,7 @@ ROAD = [
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
+    *("benchmarking",),
     *("cli", "__main__", "__init__"),
 ]
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
@@ -42,13 +43,17 @@ SOLE_IMPORTERS = {
 }
 
 PUBLIC = [
+    "CheckReport",
+    "Finding",
     "Graph",
     "Score",
     "SedTorchError",
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "check",
     "counterparts",
+    "explain",
     "register_rule",
     "score",
     "search",

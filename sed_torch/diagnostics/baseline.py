@@ -1,0 +1,151 @@
+"""Baseline files: what was found, and what was scored, when someone last agreed to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sed_torch._files import write_text
+from sed_torch.diagnostics.findings import CheckReport, Finding
+from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.errors import DataError
+
+if TYPE_CHECKING:
+    from sed_torch.diagnostics.subject import Subject
+
+__all__ = ["DROP", "SCHEMA", "Baseline", "apply_baseline"]
+
+SCHEMA = "sed_torch.baseline/1"
+
+DROP = 0.01
+"""Nats by which the score may fall below the baseline's: a change of one percent in total amplitude."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Models by name, each with its score and the keys (code and path) of its findings.
+
+    Attributes:
+        models: name → ``{"sed": …, "definition": …, "findings": [key, …]}``.
+    """
+
+    models: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | Mapping[str, Any] | CheckReport) -> Baseline:
+        """From a file, its content, or an earlier report.
+
+        Raises:
+            DataError: the file is missing or is no baseline.
+        """
+        if isinstance(source, CheckReport):
+            return cls({}).with_report(source)
+        if isinstance(source, Mapping):
+            return cls._checked(source, "the baseline")
+        path = Path(source)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"there is no baseline {path}; write one with --update-baseline") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"baseline {path} cannot be read: {error}") from error
+        return cls._checked(data, str(path))
+
+    @classmethod
+    def _checked(cls, data: Any, where: str) -> Baseline:
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
+            raise DataError(f"{where} is no baseline: expected schema {SCHEMA!r}, found {found!r}")
+        models = data.get("models")
+        if not isinstance(models, Mapping) or not all(
+            isinstance(m, Mapping) and isinstance(m.get("findings"), list) for m in models.values()
+        ):
+            raise DataError(f"{where} is malformed: expected models, each with a list of findings")
+        return cls(models)
+
+    def with_report(self, report: CheckReport) -> Baseline:
+        """This baseline with a report's findings, forgiven ones included, and score."""
+        score = report.score
+        total = score.total if score is not None else None
+        entry = {
+            "sed": total if total is not None and math.isfinite(total) else None,
+            "definition": score.definition if score is not None else None,
+            "findings": sorted({f.key for f in (*report.findings, *report.known) if f.code != "SED401"}),
+        }
+        return Baseline({**self.models, report.name: entry})
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """To a file, whole or not at all; models and findings sorted, so that a diff shows what changed."""
+        models = {name: dict(self.models[name]) for name in sorted(self.models)}
+        write_text(path, json.dumps({"schema": SCHEMA, "models": models}, indent=2) + "\n")
+
+
+def apply_baseline(report: CheckReport, baseline: Baseline, max_drop: float) -> CheckReport:
+    """The report with what the baseline knows set apart, and with a finding if the score fell."""
+    entry = baseline.models.get(report.name)
+    if entry is None:
+        return report
+    keys = set(entry["findings"])
+    known = tuple(f for f in report.findings if f.key in keys)
+    new = tuple(f for f in report.findings if f.key not in keys)
+    before = entry.get("sed")
+    drop = tuple(_drop(report, entry, max_drop)) if isinstance(before, (int, float)) else ()
+    return dataclasses.replace(
+        report,
+        findings=(*drop, *new),
+        known=known,
+        gone=tuple(sorted(keys - {f.key for f in report.findings})),
+        sed_before=float(before) if isinstance(before, (int, float)) else None,
+    )
+
+
+def _drop(report: CheckReport, entry: Mapping[str, Any], max_drop: float) -> Iterator[Finding]:
+    if report.score is None or report.score.total is None:
+        return
+    if entry.get("definition") != report.score.definition:
+        return  # numbers of two definitions cannot be compared
+    before, after = float(entry["sed"]), report.score.total
+    if before - after > max_drop:
+        yield Finding(
+            "SED401",
+            "error",
+            "",
+            f"SED fell from {before:.4f} to {after:.4f} nats, by {before - after:.4f} (allowed: {max_drop:g})",
+            "see what changed with sed-torch compare, or accept it with --update-baseline",
+            {"before": before, "after": after, "drop": before - after, "allowed": max_drop},
+        )
+
+
+@rule("SED401", "score-below-baseline", "error")
+def score_below_baseline(subject: Subject) -> Iterator[Hit]:
+    """The score is lower than the baseline's by more than is allowed.
+
+    Looked at only with ``check(..., baseline=...)``. Both scores must be of the same definition.
+
+    Why it matters: a change that was not meant to touch the architecture did.
+
+    What to do: ``sed-torch compare OLD NEW`` shows which blocks lost; ``--update-baseline`` accepts it.
+
+    Reference: SED ranks architectures of one task and input size; see the README for how well.
+
+    Triggers::
+
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        size = (1, 3, 32, 32)
+        options = dict(baseline={"schema": "sed_torch.baseline/1", "models": {
+            "Sequential": {"sed": 12.0, "definition": "sed/1", "findings": []}}})
+
+    Near miss::
+
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        size = (1, 3, 32, 32)
+        options = dict(baseline={"schema": "sed_torch.baseline/1", "models": {
+            "Sequential": {"sed": 10.0, "definition": "sed/1", "findings": []}}})
+    """
+    return iter(())

@@ -1,0 +1,146 @@
+"""``sed_torch.check``: one trace, its score, and the rules over both."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from sed_torch.api import score_graph
+from sed_torch.diagnostics import dead, inplace, local, reach, redundancy, signal, traps
+from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
+from sed_torch.diagnostics.findings import CheckReport, FailOn, Finding, at_least, checked_level
+from sed_torch.diagnostics.registry import RULES, Rule, selected
+from sed_torch.diagnostics.subject import Subject
+from sed_torch.errors import CheckFailedError, ModelError, SedTorchError
+from sed_torch.graph import Graph
+from sed_torch.tracing import trace
+from sed_torch.tracing.shadow import unwrap
+
+__all__ = ["check"]
+
+_THEMES = (dead, inplace, local, reach, redundancy, signal, traps)  # importing them fills RULES
+
+
+def check(
+    model: nn.Module,
+    *,
+    input_size: Any = None,
+    input_data: Any = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    fail_on: FailOn = "error",
+    raise_on: FailOn | None = None,
+    baseline: str | os.PathLike[str] | Mapping[str, Any] | CheckReport | None = None,
+    max_drop: float = DROP,
+    loss: Any = None,
+    name: str | None = None,
+) -> CheckReport:
+    """Look for what is wrong with an architecture before it is trained.
+
+    Findings come from the graph, its shapes, the local-entropy calculus, and the flags of the parameters; the
+    model is not run on data and is left as found. Graph and score come from one trace.
+
+    Args:
+        model: the module.
+        input_size: with batch dimension, as for :func:`sed_torch.score`; inferred when not given.
+        input_data: a tensor, tuple or dict instead.
+        select: codes, names or beginnings of codes to look for, such as ``["SED1"]``; all when empty.
+        ignore: the same, to leave out.
+        fail_on: the least severity with which ``report.failed`` is true: info, warning, error or never.
+        raise_on: raise from this severity on; None never raises for a finding.
+        baseline: a file that ``sed-torch check --update-baseline`` wrote, its content, or an earlier report.
+            What it lists is forgiven; a lower score is a finding (SED401).
+        max_drop: by how much the score may fall below the baseline's, in nats.
+        loss: the loss that will be applied to the output (an instance, a function or a name), for SED303.
+        name: for display and in baselines; the class name when None.
+
+    Returns:
+        A :class:`CheckReport`, true when the check passes.
+
+    Raises:
+        CheckFailedError: with ``raise_on``; it carries the report.
+        InputError: the input is missing or malformed, or a code is not known.
+        ModelError: the module cannot be read as it is.
+        TraceError: the forward could not be followed.
+        DataError: the baseline cannot be read.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+        >>> check(net, input_size=(1, 3, 32, 32)).codes()
+        ('SED201',)
+    """
+    start = time.perf_counter()
+    checked_level("fail_on", fail_on)
+    if raise_on is not None:
+        checked_level("raise_on", raise_on)
+    rules = selected(select, ignore)
+    known = Baseline.read(baseline) if baseline is not None else None
+    report = _report(model, input_size, input_data, rules, loss, name)
+    if known is not None:
+        wanted = any(r.code == "SED401" for r in rules)
+        report = apply_baseline(report, known, max_drop if wanted else float("inf"))
+    report = dataclasses.replace(report, fail_on=fail_on, elapsed=time.perf_counter() - start)
+    if raise_on is not None and report.at_least(raise_on):
+        raise CheckFailedError(_failure(report, raise_on), report)
+    return report
+
+
+def _report(
+    model: nn.Module, input_size: Any, input_data: Any, rules: Sequence[Rule], loss: Any, name: str | None
+) -> CheckReport:
+    lazy = _lazy(model)
+    if lazy:
+        title = name or type(model).__name__
+        return CheckReport(title, lazy if any(r.code == "SED308" for r in rules) else ())
+    plain = unwrap(model)
+    graph = trace(plain, input_size=input_size, input_data=input_data)
+    score = score_graph(graph, name=name)
+    subject = Subject(
+        plain,
+        graph,
+        score,
+        batch_given=input_size is not None or input_data is not None,
+        loss=loss,
+        trace_training=lambda: _trace_training(plain, input_size, input_data),
+    )
+    found = [f for r in rules for f in r.run(subject)]
+    return CheckReport(score.name, _ordered(found), score, assumed=graph.assumed)
+
+
+def _lazy(model: nn.Module) -> tuple[Finding, ...]:
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"expected an nn.Module, found {type(model).__name__}")
+    rule = RULES["SED308"]
+    return tuple(
+        Finding(rule.code, rule.severity, h.path, h.message, h.advice, h.evidence)
+        for h in traps.lazy_hits(model)
+    )
+
+
+def _trace_training(model: nn.Module, input_size: Any, input_data: Any) -> Graph | None:
+    try:
+        return trace(model, input_size=input_size, input_data=input_data, training=True)
+    except SedTorchError:
+        return None  # some forwards take targets in training; the findings then say what could not be seen
+
+
+def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then by code; within a code in order of execution, as found."""
+    rank = {"error": 0, "warning": 1, "info": 2}
+    return tuple(sorted(findings, key=lambda f: (rank[f.severity], f.code)))
+
+
+def _failure(report: CheckReport, level: FailOn) -> str:
+    grave = [f for f in report.findings if at_least(f.severity, level)]
+    lines = "\n".join(f"  {f}\n    → {f.advice}" for f in grave[:8])
+    more = f"\n  … and {len(grave) - 8} more" if len(grave) > 8 else ""
+    return (
+        f"{report.name}: {len(grave)} finding(s) of severity {level} or above:\n{lines}{more}\n"
+        "sed_torch.explain(code) tells more; check(..., ignore=[code]) leaves one out."
+    )

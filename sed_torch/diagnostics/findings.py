@@ -1,0 +1,252 @@
+"""What a check returns: findings with a stable code, and the report that holds them."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from sed_torch import tables
+from sed_torch.errors import InputError
+from sed_torch.results import Score, dataframe
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+__all__ = ["SCHEMA", "CheckReport", "FailOn", "Finding", "Severity", "at_least", "checked_level"]
+
+SCHEMA = "sed_torch.check/1"
+
+Severity = Literal["info", "warning", "error"]
+FailOn = Literal["info", "warning", "error", "never"]
+
+_RANK: Mapping[str, int] = {"info": 0, "warning": 1, "error": 2, "never": 3}
+
+
+def at_least(severity: Severity, level: FailOn) -> bool:
+    """Whether a severity reaches a level; nothing reaches ``"never"``."""
+    return _RANK[severity] >= _RANK[level]
+
+
+def checked_level(name: str, level: str) -> FailOn:
+    """``level`` itself.
+
+    Raises:
+        InputError: it is none of info, warning, error, never.
+    """
+    if level not in _RANK:
+        raise InputError(f"{name} must be one of {', '.join(get_args(FailOn))}, found {level!r}")
+    return level  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a check found.
+
+    Attributes:
+        code: stable code, such as ``"SED104"``; :func:`sed_torch.explain` has its page.
+        severity: ``"error"`` will fail or certainly wastes parameters; ``"warning"`` is likely a mistake;
+            ``"info"`` is worth knowing.
+        path: dotted path of the module it is about, ``""`` for the root.
+        message: what was found, one sentence.
+        advice: what to do, one sentence.
+        evidence: the numbers behind it.
+        source: ``file:line`` in the user's code, or None.
+    """
+
+    code: str
+    severity: Severity
+    path: str
+    message: str
+    advice: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Code and path: what a baseline remembers."""
+        return f"{self.code} {self.path}".rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "path": self.path,
+            "message": self.message,
+            "advice": self.advice,
+            "evidence": {k: list(v) if isinstance(v, tuple) else v for k, v in self.evidence.items()},
+            "source": self.source,
+        }
+
+    def __str__(self) -> str:
+        where = f"{self.source}: " if self.source else ""
+        return f"{where}{self.code} {self.severity} [{self.path or '(root)'}] {self.message}"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What :func:`sed_torch.check` found.
+
+    Attributes:
+        name: the model's name.
+        findings: what was found and not forgiven, errors first, then in order of execution.
+        score: the score from the same trace; None when the model could not be traced.
+        fail_on: the least severity that makes the check fail.
+        known: findings that the baseline forgives.
+        gone: keys (code and path) of the baseline that were not found any more.
+        sed_before: the baseline's score in nats, or None.
+        assumed: what was not given and had to be assumed, in words.
+        elapsed: seconds, trace and score included.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    score: Score | None = field(default=None, repr=False, compare=False)
+    fail_on: FailOn = "error"
+    known: tuple[Finding, ...] = ()
+    gone: tuple[str, ...] = ()
+    sed_before: float | None = None
+    assumed: tuple[str, ...] = ()
+    elapsed: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding reaches ``fail_on``."""
+        return any(at_least(f.severity, self.fail_on) for f in self.findings)
+
+    def __bool__(self) -> bool:
+        """True when the check passes."""
+        return not self.failed
+
+    def at_least(self, level: FailOn) -> tuple[Finding, ...]:
+        """Findings of a severity or above."""
+        return tuple(f for f in self.findings if at_least(f.severity, level))
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings of severity error."""
+        return self.at_least("error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Findings of severity warning."""
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+    def codes(self) -> tuple[str, ...]:
+        """Codes found, each once, sorted."""
+        return tuple(sorted({f.code for f in self.findings}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a schema version."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "failed": self.failed,
+            "fail_on": self.fail_on,
+            "findings": [f.to_dict() for f in self.findings],
+            "known": [f.to_dict() for f in self.known],
+            "gone": list(self.gone),
+            "sed": _finite(self.score.total) if self.score is not None else None,
+            "sed_before": self.sed_before,
+            "definition": self.score.definition if self.score is not None else None,
+            "assumed": list(self.assumed),
+            "elapsed": self.elapsed,
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, default=str)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a finding.
+
+        Raises:
+            MissingDependencyError: without pandas.
+        """
+        return dataframe([f.to_dict() for f in self.findings])
+
+    def headline(self) -> str:
+        """Name, verdict and counts on one line."""
+        counts = {s: sum(f.severity == s for f in self.findings) for s in ("error", "warning", "info")}
+        parts = [f"{n} {s if s == 'info' else _plural(s, n)}" for s, n in counts.items() if n]
+        found = ", ".join(parts) or "nothing found"
+        sed = f"; SED {self.score.total:.4f}" if self.score is not None and self.score.total else ""
+        return f"{self.name}: {'FAILED' if self.failed else 'ok'}: {found}{sed}"
+
+    def to_text(self) -> str:
+        """The report as plain text; findings that differ in a block's number only are folded."""
+        lines = [self.headline()]
+        for run in _folded(self.findings):
+            lines += _lines(run)
+        if self.sed_before is not None and self.score is not None and self.score.total is not None:
+            change = self.score.total - self.sed_before
+            lines.append(f"SED {self.sed_before:.4f} → {self.score.total:.4f} ({change:+.4f} nats)")
+        if self.known:
+            lines.append(f"{len(self.known)} known from the baseline")
+        lines += [f"gone since the baseline: {key}" for key in self.gone]
+        lines += [f"assumed: {a}" for a in self.assumed]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        colour = {"error": "bold red", "warning": "yellow", "info": "dim"}
+        text = Text()
+        for line in self.to_text().splitlines():
+            level = next((s for s in colour if f" {s} " in line), None)
+            text.append(line + "\n", style=colour[level] if level else None)
+        return text
+
+    def _repr_html_(self) -> str:
+        rows = [{**f.to_dict(), "path": f.path or "(root)"} for f in self.findings]
+        table = tables.to_html(rows, ("code", "severity", "path", "message", "advice", "source"))
+        return f"<div><p><b>{html.escape(self.headline())}</b></p>{table}</div>"
+
+
+def _plural(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"
+
+
+def _finite(value: float | None) -> float | str | None:
+    return "-inf" if value == float("-inf") else value
+
+
+def _folded(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings of one code whose paths are alike but for numbers stand together."""
+    runs: dict[tuple[str, str, str], list[Finding]] = {}
+    for f in findings:
+        outline = ".".join("#" if name.isdigit() else name for name in f.path.split("."))
+        runs.setdefault((f.code, f.severity, outline), []).append(f)
+    return list(runs.values())
+
+
+def _lines(run: list[Finding]) -> list[str]:
+    first = run[0]
+    paths = first.path or "(root)"
+    if len(run) > 1:
+        paths += f" … {run[-1].path} ×{len(run)}"
+    where = f"    at {first.source}" if first.source else None
+    evidence = ", ".join(f"{k} {_short(v)}" for k, v in first.evidence.items())
+    return [
+        f"  {first.code} {first.severity} {paths}",
+        f"    {first.message}",
+        *([f"    {evidence}"] if evidence else []),
+        *([where] if where else []),
+        f"    → {first.advice}",
+    ]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (tuple, list)):
+        shown = [_short(v) for v in value[:6]]
+        return "[" + ", ".join(shown) + (", …" if len(value) > 6 else "") + "]"
+    return str(value)

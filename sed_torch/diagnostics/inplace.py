@@ -1,0 +1,207 @@
+"""SED304 and SED305: calls that overwrite a value which something else still needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.diagnostics.subject import Subject, is_in_place
+from sed_torch.graph import Node
+from sed_torch.ops import OPS
+
+# What autograd keeps for the backward pass, of torch's tools/autograd/derivatives.yaml: the result …
+_SAVES_RESULT = frozenset(
+    ["relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt", "rsqrt", "reciprocal"]
+)
+# … or the first operand …
+_SAVES_INPUT = frozenset(
+    [
+        *("batch_norm", "layer_norm", "group_norm", "instance_norm", "gelu", "silu", "mish", "hardswish"),
+        *("relu6", "leaky_relu", "elu", "softplus", "hardsigmoid", "hardtanh", "max_pool", "avg_pool"),
+        *("pow", "square", "log", "sin", "cos", "prelu", "scaled_dot_product_attention"),
+    ]
+)
+# … the first operand if the weight is trained, or any operand if the other one is data.
+_SAVES_FOR_WEIGHT = frozenset(["conv", "linear", "conv_transpose"])
+_SAVES_FOR_OTHER = frozenset(["mul", "matmul", "div"])
+
+_VIEWS = frozenset(
+    [*(op.name for op in OPS if op.rule in ("reshape", "permute", "slice", "expand", "item")), "detach"]
+) - {"index_select", "gather", "take", "take_along_dim", "masked_select", "roi", "repeat", "fold"}
+
+
+def _saves(subject: Subject, reader: Node, value: str) -> bool:
+    """Whether ``reader``'s backward pass needs ``value`` unchanged."""
+    if reader.op in _SAVES_INPUT:
+        return reader.inputs[:1] == (value,) and not is_in_place(reader)
+    if reader.op in _SAVES_FOR_WEIGHT:
+        weight = subject.weight(reader)
+        return reader.inputs[:1] == (value,) and weight is not None and weight.trainable
+    if reader.op in _SAVES_FOR_OTHER:
+        others = [i for i in reader.inputs if i != value]
+        return any(subject.graph[i].op not in ("constant",) for i in others) and bool(others)
+    return False
+
+
+def _saves_result(node: Node) -> bool:
+    return node.op in _SAVES_RESULT
+
+
+def _family(subject: Subject, node: Node) -> set[str]:
+    """Names of the values that share memory with ``node``."""
+    root = node
+    while root.op in _VIEWS and root.inputs:
+        root = subject.graph[root.inputs[0]]
+    found, todo = {root.name}, [root]
+    while todo:
+        for reader in subject.readers.get(todo.pop().name, ()):
+            if reader.op in _VIEWS and reader.name not in found and reader.inputs[0] in found:
+                found.add(reader.name)
+                todo.append(reader)
+    return found
+
+
+def _writes(subject: Subject, node: Node) -> bool:
+    """Whether a call changes its first argument in training; dropout of rate 0 does not."""
+    if not is_in_place(node) or not node.inputs:
+        return False
+    return node.op != "dropout" or subject.dropout_rate(node) > 0.0
+
+
+def _victims(subject: Subject, node: Node) -> list[Node]:
+    """Earlier nodes that keep for their backward pass what ``node`` overwrites."""
+    place = subject.graph.index[node.name]
+    family = _family(subject, subject.graph[node.inputs[0]])
+    victims = []
+    for name in family:
+        owner = subject.graph[name]
+        if _saves_result(owner) and owner.name in subject.reached:
+            victims.append(owner)
+        victims += [
+            r
+            for r in subject.readers.get(name, ())
+            if r is not node and subject.graph.index[r.name] < place and _saves(subject, r, name)
+        ]
+    return [v for v in victims if v.name in subject.graph.needed and v.name in subject.trained]
+
+
+@rule("SED304", "overwritten-before-backward", "error")
+def overwritten_before_backward(subject: Subject) -> Iterator[Hit]:
+    """An in-place call overwrites a value that an earlier operator keeps for its backward pass.
+
+    Why it matters: ``backward()`` raises "one of the variables needed for gradient computation has been
+    modified by an inplace operation".
+
+    What to do: write ``x = x + y`` instead of ``x += y``, or ``inplace=False``.
+
+    Reference: PyTorch documentation, "In-place correctness checks" (notes on autograd mechanics).
+
+    Triggers::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Conv2d(3, 8, 3)
+                self.b = nn.Conv2d(8, 8, 3, padding=1)
+            def forward(self, x):
+                x = torch.sigmoid(self.a(x))
+                x += 1
+                return self.b(x)
+        model = Net()
+        size = (1, 3, 32, 32)
+
+    Near miss (a convolution keeps what it read, not what it wrote)::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Conv2d(3, 8, 3)
+                self.b = nn.Conv2d(8, 8, 3, padding=1)
+            def forward(self, x):
+                x = self.a(x)
+                x += 1
+                return self.b(torch.relu_(x))
+        model = Net()
+        size = (1, 3, 32, 32)
+    """
+    for node in subject.live:
+        if not _writes(subject, node):
+            continue
+        victims = _victims(subject, node)
+        if victims:
+            victim = victims[0]
+            yield Hit(
+                node.path,
+                f"{node.target} overwrites what {victim.op} in {victim.path or 'the root'} keeps for the backward pass",
+                "use the out-of-place form (x = x + y, inplace=False)",
+                {
+                    "operator": node.target,
+                    "keeps": victim.op,
+                    "keeps_path": victim.path,
+                    "keeps_at": victim.source,
+                },
+                node.source,
+            )
+
+
+@rule("SED305", "overwritten-skip", "warning")
+def overwritten_skip(subject: Subject) -> Iterator[Hit]:
+    """A value is read by its old name after an in-place layer has overwritten it.
+
+    With ``y = relu(x)`` and ``inplace=True``, ``x`` is the rectified value too from then on: a skip that adds
+    ``x`` adds the wrong thing, silently.
+
+    Why it matters: the network computed is not the one written down; replacing the layer by one that is not
+    in-place changes the result.
+
+    What to do: ``inplace=False`` in that layer, or read the new name to say that it is meant.
+
+    Reference: PyTorch documentation of nn.ReLU, ``inplace``.
+
+    Triggers::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem = nn.Conv2d(3, 8, 3)
+                self.act = nn.ReLU(inplace=True)
+                self.conv = nn.Conv2d(8, 8, 3, padding=1)
+            def forward(self, x):
+                x = self.stem(x)
+                y = self.conv(self.act(x))
+                return x + y
+        model = Net()
+        size = (1, 3, 32, 32)
+        path = "act"
+
+    Near miss::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem = nn.Conv2d(3, 8, 3)
+                self.act = nn.ReLU(inplace=True)
+                self.conv = nn.Conv2d(8, 8, 3, padding=1)
+            def forward(self, x):
+                x = self.act(self.stem(x))
+                return x + self.conv(x)
+        model = Net()
+        size = (1, 3, 32, 32)
+    """
+    for node in subject.live:
+        stale = [n for n in node.attrs.get("stale", ()) if n in subject.graph.needed]
+        fresh = [r for r in subject.needed_readers(node) if r.name not in stale]
+        if stale and fresh:
+            reader = subject.graph[stale[0]]
+            yield Hit(
+                node.path,
+                f"{node.target} overwrites what {reader.op} in {reader.path or 'the root'} reads later by its old name",
+                "set inplace=False, or read the new name if it is meant",
+                {
+                    "operator": node.target,
+                    "reader": reader.op,
+                    "reader_path": reader.path,
+                    "reader_at": reader.source,
+                },
+                node.source,
+            )
