@@ -161,6 +161,18 @@ class CheckReport:
         """:meth:`to_dict` as strict JSON text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, default=str)
 
+    def to_sarif(self) -> str:
+        """SARIF 2.1.0, file names relative to the working directory."""
+        from sed_torch.diagnostics.formats import to_sarif
+
+        return to_sarif(self)
+
+    def to_github(self) -> str:
+        """Workflow commands of GitHub Actions: annotations on a pull request's lines."""
+        from sed_torch.diagnostics.formats import to_github
+
+        return to_github(self)
+
     def to_dataframe(self) -> pd.DataFrame:
         """One row a finding.
 
