@@ -11,7 +11,10 @@ from sed_torch.ops import OPS
 
 # What autograd keeps for the backward pass, of torch's tools/autograd/derivatives.yaml: the result …
 _SAVES_RESULT = frozenset(
-    ["relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt", "rsqrt", "reciprocal"]
+    [
+        *("relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt", "rsqrt", "reciprocal"),
+        "scaled_dot_product_attention",
+    ]
 )
 # … or the first operand …
 _SAVES_INPUT = frozenset(
@@ -19,10 +22,11 @@ _SAVES_INPUT = frozenset(
         *("batch_norm", "layer_norm", "group_norm", "instance_norm", "gelu", "silu", "mish", "hardswish"),
         *("relu6", "leaky_relu", "elu", "softplus", "hardsigmoid", "hardtanh", "max_pool", "avg_pool"),
         *("pow", "square", "log", "sin", "cos", "prelu", "scaled_dot_product_attention"),
+        *("conv", "conv_transpose", "abs", "clamp"),
     ]
 )
 # … the first operand if the weight is trained, or any operand if the other one is data.
-_SAVES_FOR_WEIGHT = frozenset(["conv", "linear", "conv_transpose"])
+_SAVES_FOR_WEIGHT = frozenset(["linear"])
 _SAVES_FOR_OTHER = frozenset(["mul", "matmul", "div"])
 
 _VIEWS = frozenset(
@@ -39,7 +43,8 @@ def _saves(subject: Subject, reader: Node, value: str) -> bool:
         return reader.inputs[:1] == (value,) and weight is not None and weight.trainable
     if reader.op in _SAVES_FOR_OTHER:
         others = [i for i in reader.inputs if i != value]
-        return any(subject.graph[i].op not in ("constant",) for i in others) and bool(others)
+        squared = reader.inputs.count(value) > 1
+        return squared or any(subject.graph[i].op != "constant" for i in others)
     return False
 
 
