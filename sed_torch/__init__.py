@@ -21,6 +21,7 @@ from sed_torch.tracing import trace
 
 if TYPE_CHECKING:
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
+    from sed_torch.report import draw
     from sed_torch.training import counterparts
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "check",
     "counterparts",
+    "draw",
     "explain",
     "register_rule",
     "score",
@@ -48,6 +50,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     "counterparts": "sed_torch.training",
+    "draw": "sed_torch.report",
 }
 """Names whose modules need more than torch and numpy, or time to import."""
 

@@ -53,6 +53,7 @@ PUBLIC = [
     "__version__",
     "check",
     "counterparts",
+    "draw",
     "explain",
     "register_rule",
     "score",

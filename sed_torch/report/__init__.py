@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from sed_torch.report.drawing import Drawing, draw
 from sed_torch.report.plots import correlations, profile, scatter, search_trace, waterfall
 from sed_torch.report.style import inline_svg, save_figure
 
-__all__ = ["correlations", "inline_svg", "profile", "save_figure", "scatter", "search_trace", "waterfall"]
+__all__ = [
+    "Drawing",
+    "correlations",
+    "draw",
+    "inline_svg",
+    "profile",
+    "save_figure",
+    "scatter",
+    "search_trace",
+    "waterfall",
+]
