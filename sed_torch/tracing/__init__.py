@@ -5,7 +5,8 @@ Front-ends, in this order, the one used is named in ``Graph.frontend``:
 ``fx``
     The forward is followed on ``meta`` tensors and recorded as a ``torch.fx.Graph`` (:mod:`.recorder`).
 ``export``
-    ``torch.export.export(strict=False)`` on ``meta`` tensors (:mod:`.exporting`).
+    ``torch.export.export(strict=False)`` on ``meta`` tensors (:mod:`.exporting`). It replaces
+    ``nn.Module.__call__`` for all threads while it runs; ``auto`` tries it when no other thread runs.
 ``fx+leaf``
     As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its
     parameters count as not covered.
@@ -24,8 +25,10 @@ from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
+from sed_torch.tracing.randomness import random_state_kept
 from sed_torch.tracing.recorder import LostValueError, Recorder, is_user_code
 from sed_torch.tracing.shadow import Shadow, unwrap
+from sed_torch.tracing.turns import others_run, together
 
 __all__ = ["Frontend", "trace"]
 
@@ -64,16 +67,17 @@ def trace(
         raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")
     _check_ignored(model, ignore_modules)
     inputs = resolve_inputs(model, input_size, input_data)
-    if training:
-        return _record(model, inputs, ignore_modules, training=True)
-    if frontend == "export":
-        return _export(model, inputs)
-    try:
-        return _record(model, inputs, ignore_modules)
-    except TraceError as error:
-        if frontend == "fx":
-            raise
-        return _fall_back(model, inputs, ignore_modules, error)
+    with random_state_kept():
+        if training:
+            return _record(model, inputs, ignore_modules, training=True)
+        if frontend == "export":
+            return _export(model, inputs)
+        try:
+            return _record(model, inputs, ignore_modules)
+        except TraceError as error:
+            if frontend == "fx":
+                raise
+            return _fall_back(model, inputs, ignore_modules, error)
 
 
 def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
@@ -92,7 +96,7 @@ def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), *, tra
     args = _placeholders(recorder, inputs.args, "x")
     kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
     try:
-        with torch.no_grad(), recorder:
+        with together(), torch.no_grad(), recorder:
             result = shadow.root(*args, **kwargs)
         recorder.output(tensors_in(result))
     except TraceError as error:
@@ -163,11 +167,13 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     reasons = [("fx", _first_line(error))]
     if isinstance(error, ShapeError):
         raise error  # a shape that does not fit does not fit elsewhere either
-    if not ignored:
+    if not ignored and not others_run():
         try:
             return _export(model, inputs)
         except TraceError as second:
             reasons.append(("export", _first_line(second)))
+    elif not ignored:
+        reasons.append(("export", "not tried: it would disturb the other threads that run"))
     leaf = error.module_path
     tried = set(ignored)
     last = error

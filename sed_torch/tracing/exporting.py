@@ -19,11 +19,11 @@ from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import canonical
 from sed_torch.tracing.inputs import Inputs
 from sed_torch.tracing.shadow import Shadow
+from sed_torch.tracing.turns import alone
 
 __all__ = ["export_graph"]
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in')
-_ONE_AT_A_TIME = threading.Lock()  # torch.export keeps state of its own in globals
 
 
 def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
@@ -36,7 +36,7 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
     root = shadow.root
     _to_meta(root)
     try:
-        with _ONE_AT_A_TIME, _quietly(), torch.no_grad():
+        with alone(), _quietly(), torch.no_grad():
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
     except Exception as error:
         text = str(error).strip().split("\n")[0]

@@ -19,6 +19,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
 from sed_torch.ops import Op
@@ -51,8 +52,6 @@ _SILENT = frozenset(
         "__repr__",
         "__format__",
         "__hash__",
-        "requires_grad_",
-        "__set__",
         "is_floating_point",
         "is_complex",
         "is_contiguous",
@@ -71,24 +70,36 @@ _SILENT = frozenset(
         "__deepcopy__",
         "untyped_storage",
         "_version",
-        "register_hook",
-        "retain_grad",
         "has_names",
         "result_type",
         "can_cast",
         "promote_types",
     ]
 )
-_RANDOM = frozenset(
+_OF_AUTOGRAD = frozenset(["requires_grad_", "register_hook", "retain_grad"])
+_RANDOM_OF_TENSORS = frozenset(
+    [
+        "bernoulli",
+        "multinomial",
+        "poisson",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_dropout",
+        "feature_alpha_dropout",
+        "native_dropout",
+        "rrelu",
+    ]
+)
+_RANDOM = _RANDOM_OF_TENSORS | frozenset(
     [
         "rand",
         "randn",
         "randint",
         "randperm",
         "normal",
-        "bernoulli",
-        "multinomial",
-        "poisson",
         "rand_like",
         "randn_like",
         "randint_like",
@@ -181,6 +192,7 @@ class Recorder(TorchFunctionMode):
         self._alive: list[Tensor] = []
         self._base_of: dict[int, Tensor] = {}
         self._fresh: set[int] = set()
+        self._own_storages: set[int] = set()
         self._overwritten: dict[int, torch.fx.Node] = {}
         self._user_code: dict[CodeType, bool] = {}
 
@@ -212,11 +224,17 @@ class Recorder(TorchFunctionMode):
             return self._attribute(func, args)
         if name in _SILENT:
             return func(*args, **kwargs)
+        if name in _OF_AUTOGRAD:  # there is no gradient here, and the tensor may be the model's own
+            return RemovableHandle({}) if name == "register_hook" else args[0]
+        if name == "__set__":
+            return self._set_attribute(func, *args)
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
         tensors = _tensors(args, kwargs)
         if not self._depends(tensors):
-            return self._constant(func, name, args, kwargs)
+            if not self._writes_to_what_was_there(name, args, kwargs):
+                return self._constant(func, name, args, kwargs, tensors)
+            self._node(self._stand_in(tensors[0]))  # from here on its values are unknown
         if name in _NEEDS_VALUES:
             raise self._data_dependent(name)
         return self._record(func, name, args, kwargs)
@@ -234,6 +252,11 @@ class Recorder(TorchFunctionMode):
             return None
         return func(tensor)
 
+    def _set_attribute(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
+        """``tensor.data = value`` gives the tensor another content from here on; the rest concerns autograd."""
+        if getattr(getattr(func, "__self__", None), "__name__", "") == "data" and isinstance(value, Tensor):
+            self._node_of[id(self._stand_in(tensor))] = self._node(self._stand_in(value))
+
     def _depends(self, tensors: list[Tensor]) -> bool:
         """True when a call must be recorded: it touches an input, a parameter or what came from one."""
         return any(
@@ -241,15 +264,31 @@ class Recorder(TorchFunctionMode):
             for t in tensors
         )
 
-    def _made_here(self, result: Any) -> Any:
-        """Remember a ``meta`` constant that the forward made itself."""
-        if isinstance(result, Tensor) and result.device.type == "meta":
+    def _writes_to_what_was_there(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """True for an in-place call on a tensor that is older than this trace: the model's or the caller's."""
+        target = kwargs.get("out")
+        if target is None and args and (_in_place(name) or kwargs.get("inplace")):
+            target = args[0]
+        return isinstance(target, Tensor) and _storage(target) not in self._own_storages
+
+    def _made_here(self, result: Any, tensors: Iterable[Tensor] = ()) -> Any:
+        """Remember a constant that the forward made itself; a view of another is none."""
+        if not isinstance(result, Tensor):
+            return result
+        if result.device.type == "meta":
             self._fresh.add(id(result))
             self._alive.append(result)
+        elif (storage := _storage(result)) not in map(_storage, tensors):
+            self._own_storages.add(storage)
         return result
 
     def _constant(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        func: Callable[..., Any],
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Tensor],
     ) -> Any:
         """A call on constants of the forward's own making runs for real, so that their values may be used."""
         if name in _RANDOM:
@@ -261,7 +300,7 @@ class Recorder(TorchFunctionMode):
             return args[0]
         if name == "to":
             args = tuple(_CPU if _is_device(a) else a for a in args)
-        return self._made_here(func(*args, **kwargs))
+        return self._made_here(func(*args, **kwargs), tensors)
 
     def _random(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -271,7 +310,7 @@ class Recorder(TorchFunctionMode):
             self._node(self._stand_in(args[0]))
             return args[0]
         kwargs = {k: v for k, v in kwargs.items() if k != "generator"} | {"device": "meta"}
-        if name in ("bernoulli", "multinomial", "poisson"):
+        if name in _RANDOM_OF_TENSORS:
             kwargs.pop("device")
             args = tuple(a.to("meta") if isinstance(a, Tensor) else a for a in args)
         return self._made_here(func(*args, **kwargs))
@@ -531,6 +570,11 @@ class Recorder(TorchFunctionMode):
 
 def _place(path: str, source: str | None) -> str:
     return (f"module {path!r}" if path else "the root module") + (f", {source}" if source else "")
+
+
+def _storage(tensor: Tensor) -> int:
+    """Which memory a tensor looks at; 0 where it has none of the ordinary kind."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0
 
 
 def _owner(name: str | None) -> str:

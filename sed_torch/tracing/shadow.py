@@ -7,9 +7,6 @@ touched, not even for a moment, so that threads can score or train it at the sam
 
 from __future__ import annotations
 
-import copy
-import functools
-import types
 from typing import Any
 
 import torch
@@ -17,11 +14,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
+from sed_torch.tracing.mirror import Mirror
 
 __all__ = ["Shadow", "unwrap"]
 
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
-_CONTAINERS = (list, tuple, dict, set)
+_PLAIN = (bool, int, float, str, type(None), torch.Tensor, torch.dtype, torch.device)
 
 
 def unwrap(model: object) -> nn.Module:
@@ -101,8 +99,9 @@ class Shadow:
         for name, b in model.named_buffers():
             self.tensors.setdefault(id(b), name)
         self.constants: set[int] = set()
+        mirror = Mirror(self._clones)
         for clone in self._clones.values():
-            self._rebind(clone)
+            self._rebind(clone, mirror)
             self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
 
     def _clone(self, module: nn.Module) -> nn.Module:
@@ -119,41 +118,21 @@ class Shadow:
         state = dict(module.__dict__)
         state["training"] = self._training
         state["_compiled_call_impl"] = None
-        for name in ("_parameters", "_buffers"):
-            state[name] = dict(state[name])
-        for name, value in state.items():
-            if name.endswith("_hooks") and value is not None:
-                state[name] = copy.copy(value)
+        for name in _TABLES:
+            if name in state:  # modules that were pickled by an older torch lack some
+                state[name] = state[name].copy() if state[name] else type(state[name])()
         state["_modules"] = {
             n: self._clone(m) if isinstance(m, nn.Module) else m for n, m in state["_modules"].items()
         }
         clone.__dict__.update(state)
         return clone
 
-    def _rebind(self, clone: nn.Module) -> None:
-        """Attributes that hold modules, their methods or containers of them point into the shadow."""
+    def _rebind(self, clone: nn.Module, mirror: Mirror) -> None:
+        """Attributes and hooks point into the shadow, so that what they change is the shadow's."""
         for name, value in clone.__dict__.items():
-            if name.startswith("_") and name in _MODULE_STATE:
-                continue
-            if isinstance(value, (nn.Module, types.MethodType, functools.partial, *_CONTAINERS)):
-                clone.__dict__[name] = self._mirror(value)
-
-    def _mirror(self, value: Any) -> Any:
-        if isinstance(value, nn.Module):
-            return self._clones.get(id(value), value)
-        if isinstance(value, types.MethodType):
-            owner = self._clones.get(id(value.__self__))
-            return types.MethodType(value.__func__, owner) if owner is not None else value
-        if isinstance(value, functools.partial):
-            return functools.partial(self._mirror(value.func), *value.args, **value.keywords)
-        if type(value) in (list, tuple, set):
-            return type(value)(self._mirror(v) for v in value)
-        if isinstance(value, dict):
-            mirrored = copy.copy(value)
-            for key, v in value.items():
-                mirrored[key] = self._mirror(v)
-            return mirrored
-        return value
+            hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
+            if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
+                clone.__dict__[name] = mirror(value)
 
 
 def _tensors_in(value: Any) -> list[torch.Tensor]:
@@ -168,3 +147,5 @@ def _tensors_in(value: Any) -> list[torch.Tensor]:
 
 
 _MODULE_STATE = frozenset(nn.Module().__dict__)
+# parameters, buffers, hooks: what a forward may add to or take from
+_TABLES = tuple(n for n, v in nn.Module().__dict__.items() if isinstance(v, (dict, set)) and n != "_modules")
