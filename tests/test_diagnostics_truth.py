@@ -105,8 +105,9 @@ def backward_raises(model: nn.Module) -> bool:
     torch.manual_seed(0)
     try:
         model.train()(torch.randn(SIZE)).sum().backward()
-    except RuntimeError as error:
-        assert "modified by an inplace operation" in str(error)
+    except RuntimeError as raised:
+        if "modified by an inplace operation" not in str(raised):
+            raise
         return True
     return False
 
@@ -300,7 +301,7 @@ def test_raise_on_carries_the_report() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
-    with pytest.raises(CheckFailedError, match="1 finding.* of severity error or above") as raised:
+    with pytest.raises(CheckFailedError, match=r"1 finding.* of severity error or above") as raised:
         check(Net(), input_size=(2, 4), raise_on="error")
     assert raised.value.report.codes() == ("SED001",)  # type: ignore[attr-defined]
     assert check(Net(), input_size=(2, 4), raise_on="error", ignore=["SED001"])

@@ -41,8 +41,13 @@ def _without_effect(subject: Subject) -> tuple[list[str], bool]:
     return [name for name in unused if name not in used], True
 
 
-def _by_module(subject: Subject, names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The names by the topmost module all of whose parameters are among them, else by their own module."""
+def _by_module(
+    subject: Subject, names: Iterable[str], called: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, list[str]]]:
+    """The names by the topmost module, not in ``called``, all of whose parameters are among them.
+
+    Where there is none, by their own module.
+    """
     names = list(names)
     gone = set(names)
     total: dict[str, int] = {}
@@ -57,7 +62,7 @@ def _by_module(subject: Subject, names: Iterable[str]) -> Iterator[tuple[str, li
     for name in names:
         parts = name.split(".")[:-1]
         whole = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
-        top = next((path for path in whole if total[path] == lost[path]), ".".join(parts))
+        top = next((m for m in whole if total[m] == lost[m] and m not in called), ".".join(parts))
         groups.setdefault(top, []).append(name)
     yield from groups.items()
 
@@ -120,7 +125,8 @@ def unused_parameters(subject: Subject) -> Iterator[Hit]:
     names, sure = _without_effect(subject)
     read = _read(subject.graph)
     never = [n for n in names if n not in read]
-    for path, group in _by_module(subject, never):
+    called = frozenset(m.path for m in subject.graph.modules if m.calls)
+    for path, group in _by_module(subject, never, called):
         yield _unused_hit(
             subject, path, group, "are never read by the forward", f"call it or remove it: {_DDP}", sure
         )

@@ -195,7 +195,8 @@ def overwritten_skip(subject: Subject) -> Iterator[Hit]:
     """
     for node in subject.live:
         stale = [n for n in node.attrs.get("stale", ()) if n in subject.graph.needed]
-        fresh = [r for r in subject.needed_readers(node) if r.name not in stale]
+        readers = subject.needed_readers(node)
+        fresh = [r for r in readers if r.name not in stale or r.inputs.count(node.name) > 1]
         if stale and fresh:
             reader = subject.graph[stale[0]]
             yield Hit(

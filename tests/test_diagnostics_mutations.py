@@ -1,0 +1,397 @@
+"""Recall: each defect is planted into real models, and must be found, at the module where it was planted.
+
+A finding counts when the model without the defect does not have it, and its code and path are the expected ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sed_torch import trace
+from sed_torch.diagnostics import check
+from sed_torch.errors import SedTorchError
+from sed_torch.graph import Graph, Node
+from sed_torch.zoo import load
+
+MODELS = [
+    "torchvision:resnet18",
+    "torchvision:vgg11_bn",
+    "torchvision:mobilenet_v2",
+    "torchvision:densenet121",
+    "torchvision:googlenet",
+    "torchvision:shufflenet_v2_x1_0",
+    "torchvision:squeezenet1_1",
+    "torchvision:efficientnet_b0",
+    "torchvision:regnet_y_400mf",
+    "torchvision:mnasnet0_5",
+    "timm:resnet26d",
+    "timm:convnext_atto",
+    "timm:mobilenetv3_small_100",
+    "timm:poolformer_s12",
+]
+QUICK = ["torchvision:mobilenet_v2"]
+
+Planted = tuple[nn.Module, str]
+"""The model with its defect, and the path where it must be found."""
+
+
+class Planter:
+    """A model, what is known of its graph, and ways to change it.
+
+    Attributes:
+        model: built anew for each defect.
+        graph: of the model as it was.
+        random: seeded by model and defect.
+    """
+
+    def __init__(self, model: nn.Module, graph: Graph, seed: str) -> None:
+        self.model, self.graph, self.random = copy.deepcopy(model), graph, random.Random(seed)
+        self.modules = dict(self.model.named_modules())
+        self._replaced: tuple[nn.Module, str, nn.Module] | None = None
+
+    def shuffled(self, items: list[Any]) -> list[Any]:
+        return self.random.sample(items, len(items))
+
+    def convs(
+        self, wanted: Callable[[Node, nn.Conv2d], bool] = lambda n, m: True
+    ) -> list[tuple[Node, nn.Conv2d]]:
+        """Convolutions that some output depends on, in a seeded order, each called once."""
+        found = []
+        for node in self.graph.nodes:
+            module = self.modules.get(node.path)
+            if (
+                node.op == "conv"
+                and node.name in self.graph.live
+                and type(module) is nn.Conv2d
+                and wanted(node, module)
+            ):
+                found.append((node, module))
+        return self.shuffled(found)
+
+    def replace(self, path: str, new: nn.Module) -> nn.Module:
+        """Put a module in another's place; the one replaced before comes back."""
+        if self._replaced is not None:
+            setattr(*self._replaced)
+        parent, _, name = path.rpartition(".")
+        self._replaced = self.modules[parent], name, self.modules[path]
+        setattr(self.modules[parent], name, new)
+        return self.model
+
+    def readers(self, node: Node) -> list[Node]:
+        return [n for n in self.graph.nodes if node.name in n.inputs]
+
+    def input_of(self, node: Node) -> tuple[int, ...]:
+        return self.graph[node.inputs[0]].shape or ()
+
+
+class Before(nn.Module):
+    """Something, then the layer that stood here."""
+
+    def __init__(self, extra: nn.Module, inner: nn.Module) -> None:
+        super().__init__()
+        self.extra, self.inner = extra, inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.extra(x))
+
+
+class Dropped(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        self.extra(x)
+        return self.inner(x)
+
+
+class TimesZero(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + 0 * self.extra(x)
+
+
+class Detached(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.extra(x).detach()
+
+
+class Itself(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + self.extra(x))
+
+
+class StaleSkip(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 1.5
+        return self.inner(self.extra(x) + x)
+
+
+class Overwrites(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.sigmoid(self.inner(x))
+        y += 1.0
+        return y
+
+
+def _like(conv: nn.Conv2d) -> nn.Conv2d:
+    pad: Any = conv.padding
+    return nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad, conv.dilation, conv.groups
+    )  # type: ignore[arg-type]
+
+
+# -- defects -------------------------------------------------------------------------------------------------
+
+
+def unused_module(p: Planter) -> Iterator[Planted]:
+    for path, module in p.shuffled(list(p.modules.items())):
+        if not isinstance(module, (nn.Sequential, nn.ModuleList)) and list(module.children()):
+            module.add_module("forgotten", nn.Conv2d(4, 4, 3))
+            yield p.model, f"{path}.forgotten".lstrip(".")
+            del module.forgotten
+
+
+def dropped_branch(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, Dropped(_like(conv), conv)), f"{node.path}.extra"
+
+
+def times_zero(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, TimesZero(_like(conv), conv)), node.path
+
+
+def detached_branch(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, Detached(_like(conv), conv)), f"{node.path}.extra"
+
+
+def skip_of_nothing(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, Itself(nn.Identity(), conv)), node.path
+
+
+def stale_skip(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, StaleSkip(nn.ReLU(inplace=True), conv)), f"{node.path}.extra"
+
+
+def overwritten(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, Overwrites(nn.Identity(), conv)), node.path
+
+
+def wrong_stride(p: Planter) -> Iterator[Planted]:
+    """A stride larger than the kernel, where the map is read by nobody else."""
+    for node, conv in p.convs(
+        lambda n, m: len(p.readers(p.graph[n.inputs[0]])) == 1 and min(p.input_of(n)[2:]) > 16
+    ):
+        old = conv.stride
+        conv.stride = (2 * conv.kernel_size[0], 2 * conv.kernel_size[1])
+        yield p.model, node.path
+        conv.stride = old
+
+
+def oversized_pool(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: min(p.input_of(n)[2:]) >= 4):
+        side = min(p.input_of(node)[2:])
+        width = side - 1 + side % 2  # odd, so that padding keeps the size
+        pool = nn.AvgPool2d(width, stride=1, padding=width // 2)
+        yield p.replace(node.path, Before(pool, conv)), f"{node.path}.extra"
+
+
+def pool_after_pool(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: min(p.input_of(n)[2:]) >= 4):
+        pools = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1))
+        yield p.replace(node.path, Before(pools, conv)), f"{node.path}.extra.1"
+
+
+def degraded_map(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: min(m.kernel_size) > 1 and min(p.input_of(n)[2:]) >= 28):
+        pools = nn.Sequential(nn.AvgPool2d(9, 1, 4), nn.AvgPool2d(9, 1, 4))
+        yield p.replace(node.path, Before(pools, conv)), f"{node.path}.inner"
+
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+
+
+def dropped_activation(p: Planter) -> Iterator[Planted]:
+    """An activation module between two mixing layers, nothing else reading on the way."""
+    for act in p.shuffled([n for n in p.graph.nodes if n.name in p.graph.live]):
+        if not isinstance(p.modules.get(act.path), ACTIVATIONS):
+            continue
+        if sum(n.path == act.path for n in p.graph.nodes) > 1:
+            continue  # shared by several places
+        before, after = _mix_before(p, act), _mix_after(p, act)
+        if before is not None and after is not None:
+            yield p.replace(act.path, nn.Identity()), after.path
+
+
+def _mix_before(p: Planter, node: Node) -> Node | None:
+    while node.inputs:
+        node = p.graph[node.inputs[0]]
+        if node.op in ("conv", "linear"):
+            return node
+        if node.op != "batch_norm" or len(p.readers(node)) != 1:
+            return None
+    return None
+
+
+def _mix_after(p: Planter, node: Node) -> Node | None:
+    for _ in range(8):
+        readers = p.readers(node)
+        if len(readers) != 1:
+            return None
+        node = readers[0]
+        if node.op in ("conv", "linear"):
+            return node
+        if node.op not in ("dropout", "flatten", "batch_norm"):
+            return None
+    return None
+
+
+def dropout_before_norm(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: [r.op for r in p.readers(n)] == ["batch_norm"]):
+        yield p.replace(node.path, Before(nn.Dropout(0.5), conv)), f"{node.path}.extra"
+
+
+def bias_before_norm(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: [r.op for r in p.readers(n)] == ["batch_norm"] and m.bias is None):
+        conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
+        yield p.model, node.path
+        conv.bias = None
+
+
+def frozen_middle(p: Planter) -> Iterator[Planted]:
+    convs = [n for n in p.graph.nodes if n.op == "conv" and n.name in p.graph.live]
+    for node, conv in p.convs(lambda n, m: n not in (convs[0], convs[-1])):
+        conv.requires_grad_(False)
+        yield p.model, node.path
+        conv.requires_grad_(True)
+
+
+def taps_on_padding(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(
+        lambda n, m: min(m.kernel_size) > 1 and set(m.stride) == {1} and type(m.padding) is tuple
+    ):
+        n = max(p.input_of(node)[2:])
+        old = conv.dilation, conv.padding
+        conv.dilation = (n, n)
+        conv.padding = tuple(n * (k - 1) // 2 for k in conv.kernel_size)
+        yield p.model, node.path
+        conv.dilation, conv.padding = old
+
+
+def shared_layer(p: Planter) -> Iterator[Planted]:
+    seen: dict[Any, tuple[Node, nn.Conv2d]] = {}
+    order = sorted(p.convs(), key=lambda pair: p.graph.index[pair[0].name])
+    for node, conv in order:
+        key = (conv.weight.shape, conv.stride, conv.padding, conv.groups)
+        if key in seen:
+            yield p.replace(node.path, seen[key][1]), seen[key][0].path
+        seen[key] = (node, conv)
+
+
+def groups_apart(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: m.in_channels >= 8):
+        c = conv.in_channels
+        pair = nn.Sequential(
+            nn.Conv2d(c, c, 3, padding=1, groups=c), nn.ReLU(), nn.Conv2d(c, c, 3, padding=1, groups=c)
+        )
+        yield p.replace(node.path, Before(pair, conv)), f"{node.path}.extra.2"
+
+
+def ends_in_softmax(p: Planter) -> Iterator[Planted]:
+    yield nn.Sequential(p.model, nn.Softmax(-1)), "1"
+
+
+DEFECTS: dict[str, tuple[str, Callable[[Planter], Iterator[Planted]], dict[str, Any]]] = {
+    "unused module": ("SED001", unused_module, {}),
+    "dropped branch": ("SED002", dropped_branch, {}),
+    "times zero": ("SED003", times_zero, {}),
+    "detached branch": ("SED005", detached_branch, {}),
+    "degraded map": ("SED101", degraded_map, {}),
+    "oversized pool": ("SED102", oversized_pool, {}),
+    "pool after pool": ("SED103", pool_after_pool, {}),
+    "wrong stride": ("SED104", wrong_stride, {}),
+    "taps on padding": ("SED105", taps_on_padding, {}),
+    "bias before norm": ("SED201", bias_before_norm, {}),
+    "dropped activation": ("SED202", dropped_activation, {}),
+    "groups apart": ("SED204", groups_apart, {}),
+    "skip of nothing": ("SED205", skip_of_nothing, {}),
+    "shared layer": ("SED206", shared_layer, {}),
+    "dropout before norm": ("SED302", dropout_before_norm, {}),
+    "ends in softmax": ("SED303", ends_in_softmax, {"loss": "CrossEntropyLoss"}),
+    "overwritten": ("SED304", overwritten, {}),
+    "stale skip": ("SED305", stale_skip, {}),
+    "frozen middle": ("SED306", frozen_middle, {}),
+}
+
+PLACES = 2
+"""Places a model at which each defect is planted."""
+
+
+@functools.cache
+def traced(ref: str) -> tuple[nn.Module, Graph]:
+    model = load(ref).model
+    return model, trace(model)
+
+
+def hunt(ref: str, defect: str, places: int = PLACES) -> list[tuple[bool, str]]:
+    """For each planted place: whether it was found, and a line for the report."""
+    code, plant, options = DEFECTS[defect]
+    model, graph = traced(ref)
+    # a Sequential around the model has no input size of its own
+    size = (
+        {"input_size": next(n.shape for n in graph.nodes if n.op == "input")}
+        if defect == "ends in softmax"
+        else {}
+    )
+    before = {f.key for f in check(model, select=[code], **options).findings}
+    outcome: list[tuple[bool, str]] = []
+    for place in range(places):
+        for planted, path in _planted(plant, Planter(model, graph, f"{ref} {defect} {place}")):
+            try:
+                report = check(planted, select=[code], **options, **size)
+            except SedTorchError:
+                continue  # shapes do not fit at this place: try the next one
+            found = any(f.path == path and f.key not in before for f in report.findings)
+            outcome.append((found, f"{ref} {defect} at {path}: {sorted(f.key for f in report.findings)[:4]}"))
+            break
+    return outcome
+
+
+def _planted(plant: Callable[[Planter], Iterator[Planted]], planter: Planter) -> Iterator[Planted]:
+    """The first dozen places; what is made for them has no memory, as the model."""
+    places = plant(planter)
+    for _ in range(12):
+        with torch.device("meta"):
+            found = next(places, None)
+        if found is None:
+            return
+        yield found
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+@pytest.mark.parametrize("ref", QUICK)
+def test_a_planted_defect_is_found(ref: str, defect: str) -> None:
+    outcome = hunt(ref, defect, places=1)
+    assert outcome, f"{ref} offers no place for {defect}"
+    missed = [line for found, line in outcome if not found]
+    assert not missed, "\n".join(missed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_recall(defect: str) -> None:
+    outcomes = {ref: hunt(ref, defect) for ref in MODELS}
+    planted = [o for found in outcomes.values() for o in found]
+    missed = [line for found, line in planted if not found]
+    models = sum(bool(found) for found in outcomes.values())
+    print(f"{defect}: {len(planted) - len(missed)} of {len(planted)} found, in {models} models")
+    assert models >= 10
+    assert len(missed) <= 0.05 * len(planted), "\n".join(missed)
