@@ -115,12 +115,11 @@ def test_blocks_that_others_read_are_not_folded() -> None:
     class Dense(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(3))
+            self.layers = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(4))
 
         def forward(self, x: Tensor) -> Tensor:
-            a = self.layers[0](x)
-            b = self.layers[1](a)
-            return cast("Tensor", self.layers[2](b) + a)
+            a = self.layers[1](self.layers[0](x))
+            return cast("Tensor", self.layers[3](self.layers[2](a)) + a)
 
     found = draw(Dense(), depth=2, input_size=SIZE)
     assert [(n.label, n.count) for n in found.nodes if n.kind == "block"] == [
