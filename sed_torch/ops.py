@@ -61,7 +61,7 @@ _TEXT: dict[str, str] = {
         sign=sgn round floor ceil trunc=fix frac erf erfc erfinv reciprocal logit deg2rad rad2deg
         masked_fill where cumsum cumprod logcumsumexp sort topk to=_to_copy type type_as
         float half bfloat16 double int long bool cpu cuda contiguous clone=lift_fresh_copy,lift_fresh,lift
-        detach=alias,data,positive,__pos__ requires_grad nan_to_num triu tril flip=fliplr,flipud,rot90
+        detach=alias,data,_local_scalar_dense,positive,__pos__ requires_grad nan_to_num triu tril flip=fliplr,flipud,rot90
         roll uniform=normal,bernoulli,exponential fft=fft_fft,fft_fft2,fft_fftn,fft_rfft,fft_rfft2,fft_rfftn
         ifft=fft_ifft,fft_ifft2,fft_ifftn,fft_irfft,fft_irfft2,fft_irfftn,fft_hfft fftshift=fft_fftshift,fft_ifftshift
         real imag conj=_conj,conj_physical,resolve_conj,resolve_neg complex polar angle view_as_real view_as_complex

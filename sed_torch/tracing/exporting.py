@@ -138,7 +138,8 @@ def _spelling(node: torch.fx.Node) -> str:
     target: Any = node.target
     schema = getattr(target, "_schema", None)
     if schema is not None:
-        return canonical(schema.name)
+        name = canonical(schema.name)
+        return "_local_scalar_dense" if name == "item" else name  # "item" is one of several results
     name = getattr(target, "__name__", str(target))
     return "item" if name == "getitem" and not isinstance(node.args[0], Tensor) else name
 

@@ -71,7 +71,7 @@ def _meta(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def _from_data(data: Any) -> Inputs:
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor) or hasattr(data, "__array_interface__"):
         return Inputs((_stand_in(data),), {})
     if isinstance(data, Mapping):
         return Inputs((), {k: _stand_in(v) for k, v in data.items()})

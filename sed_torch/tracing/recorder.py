@@ -338,7 +338,7 @@ class Recorder(TorchFunctionMode):
             result = fast(*meta_args, **meta_kwargs) if fast is not None else NotImplemented
             if result is NotImplemented:
                 result = func(*meta_args, **meta_kwargs)
-        except (LostValueError, TraceError):
+        except (LostValueError, TraceError, RecursionError, MemoryError):
             raise
         except Exception as error:
             raise self._explain(error, name, meta_args, path, source) from error

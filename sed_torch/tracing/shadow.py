@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
 from sed_torch.tracing.mirror import Mirror
+from sed_torch.tracing.quantised import float_forward
 
 __all__ = ["Shadow", "unwrap"]
 
@@ -31,7 +32,7 @@ def unwrap(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         hint = " Did you pass the class instead of an instance?" if isinstance(model, type) else ""
         raise ModelError(f"expected an nn.Module, found {type(model).__name__}.{hint}")
-    while True:
+    while not isinstance(model, torch.jit.ScriptModule):
         if type(model).__name__ in _WRAPPERS and isinstance(getattr(model, "module", None), nn.Module):
             model = model.module
         elif isinstance(model.__dict__.get("_modules", {}).get("_orig_mod"), nn.Module):
@@ -102,6 +103,10 @@ class Shadow:
         mirror = Mirror(self._clones)
         for clone in self._clones.values():
             self._rebind(clone, mirror)
+            forward = float_forward(clone)
+            if forward is not None:
+                clone.__dict__.update(forward=forward, _modules={}, _parameters={}, _buffers={})
+                clone.__dict__.pop("_packed_params", None)
             self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
 
     def _clone(self, module: nn.Module) -> nn.Module:
