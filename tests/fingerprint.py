@@ -72,8 +72,15 @@ def of_model(model: nn.Module) -> Fingerprint:
         for name, value in module.__dict__.items():
             found[f"{path}:{name}"] = _frozen(value)
     for name, tensor in model.state_dict(keep_vars=True).items():
-        found[f"{name}:state"] = _frozen(tensor)
+        found[f"{name}:state"] = _value(tensor)
     return found
+
+
+def _value(value: Any) -> Any:
+    """Without who it is: quantised modules unpack their weights anew each time."""
+    if isinstance(value, Tensor):
+        return _tensor(value)[1:]
+    return [_value(v) for v in value] if isinstance(value, tuple) else _frozen(value)
 
 
 def process() -> Fingerprint:
@@ -144,8 +151,11 @@ def _content_of(value: Any) -> Any:
 
 
 def _tensor(t: Tensor) -> tuple[Any, ...]:
+    if torch.nn.parameter.is_lazy(t):
+        return (id(t), type(t), t.dtype, t.device, t.requires_grad)
     return (
-        (type(t), id(t), t.dtype, t.device, tuple(t.shape), t.layout),
+        id(t),
+        (type(t), t.dtype, t.device, tuple(t.shape), t.layout),
         (t.requires_grad, t.is_leaf, t._version, id(t.grad) if t.is_leaf and t.grad is not None else None),
         _digest(t),
         sorted(t.__dict__),
@@ -153,7 +163,7 @@ def _tensor(t: Tensor) -> tuple[Any, ...]:
 
 
 def _digest(t: Tensor) -> str:
-    if t.device.type == "meta" or torch.nn.parameter.is_lazy(t):
+    if t.device.type == "meta":
         return "no values"
     with torch.no_grad():
         plain = t.detach().cpu()
