@@ -43,7 +43,8 @@ def check(
     """Look for what is wrong with an architecture before it is trained.
 
     Findings come from the graph, its shapes, the local-entropy calculus, and the flags of the parameters; the
-    model is not run on data and is left as found. Graph and score come from one trace.
+    model is not run on data and is left as found. Graph and score come from one trace; a second one, in training
+    mode, is made only when something seems unused, for auxiliary heads are called in training alone.
 
     Args:
         model: the module.

@@ -34,7 +34,8 @@ def _read(graph: Graph) -> set[str]:
 
 def _without_effect(subject: Subject) -> tuple[list[str], bool]:
     """Parameters that no output depends on, in training mode as well; whether that mode could be looked at."""
-    unused = [p.name for p in subject.graph.parameters if p.name not in _used(subject.graph)]
+    used = _used(subject.graph)
+    unused = [p.name for p in subject.graph.parameters if p.name not in used]
     if not unused or subject.training_graph is None:
         return unused, not unused
     used = _used(subject.training_graph)

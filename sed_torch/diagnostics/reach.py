@@ -60,6 +60,12 @@ def _merged(reaches: list[_Reach]) -> _Reach:
 
 
 def _reaches(subject: Subject) -> dict[int, _Reach]:
+    """Reach of what each live step leaves, computed once a subject."""
+    reaches: dict[int, _Reach] = subject.once("reaches", _follow)
+    return reaches
+
+
+def _follow(subject: Subject) -> dict[int, _Reach]:
     found: dict[int, _Reach] = {}
     for i, step in enumerate(subject.topology.steps):
         if i not in subject.topology.live:

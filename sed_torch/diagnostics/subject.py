@@ -77,6 +77,13 @@ class Subject:
         self.batch_given = batch_given
         self.loss = loss
         self._trace_training = trace_training
+        self._once: dict[str, Any] = {}
+
+    def once(self, name: str, compute: Callable[[Subject], Any]) -> Any:
+        """``compute(self)``, remembered under a name: what several rules of one theme ask for."""
+        if name not in self._once:
+            self._once[name] = compute(self)
+        return self._once[name]
 
     @property
     def topology(self) -> Topology:
