@@ -20,6 +20,7 @@ from sed_torch.topology import Topology, TopologyBuilder
 from sed_torch.tracing import trace
 
 if TYPE_CHECKING:
+    from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
     from sed_torch.report import draw
     from sed_torch.training import counterparts
@@ -28,20 +29,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "Comparison",
     "Finding",
     "Graph",
     "Score",
     "SedTorchError",
+    "Sensitivity",
     "Topology",
     "TopologyBuilder",
     "__version__",
     "check",
+    "compare",
     "counterparts",
     "draw",
     "explain",
     "register_rule",
     "score",
     "search",
+    "sensitivity",
     "topology",
     "trace",
     "unregister_rule",
@@ -49,6 +54,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
+    **dict.fromkeys(["Comparison", "Sensitivity", "compare", "sensitivity"], "sed_torch.comparison"),
     "counterparts": "sed_torch.training",
     "draw": "sed_torch.report",
 }

@@ -808,6 +808,40 @@ def _update_baseline(path: str, report: CheckReport) -> None:
 
 
 @cli.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option(
+    "--input-size", callback=_sizes, metavar="N,C,H,W", multiple=True, help="For both. Default: inferred."
+)
+@click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
+@_output_options
+def compare(
+    a: str, b: str, input_size: list[tuple[int, ...]], depth: int | None, form: str | None, output: str | None
+) -> None:
+    """Show what changed from model A to model B, block by block, and what it did to the score.
+
+    \b
+    sed-torch compare timm:resnet50 timm:resnext50_32x4d
+    sed-torch compare "nets.py:Net(width=32)" "nets.py:Net(width=48)" --depth 2
+    """
+    from sed_torch.api import score as compute
+    from sed_torch.comparison import compare as compared
+    from sed_torch.zoo import load
+
+    size = _one_or_many(input_size)
+    with contextlib.redirect_stdout(sys.stderr):
+        first, second = (compute(load(ref).model, input_size=size, name=ref) for ref in (a, b))
+    result = compared(first, second, depth=depth)
+    views = {
+        "text": result.to_text,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+    }
+    _emit(views, form, output)
+
+
+@cli.command()
 @click.argument("code", required=False)
 def explain(code: str | None) -> None:
     """Show the page of a check: what it means, why it matters, what to do. Without CODE, list all."""
