@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sed_torch.report.drawing import Drawing, draw
+from sed_torch.report.html import save_html, to_html
 from sed_torch.report.plots import correlations, profile, scatter, search_trace, waterfall
 from sed_torch.report.style import inline_svg, save_figure
 
@@ -13,7 +14,9 @@ __all__ = [
     "inline_svg",
     "profile",
     "save_figure",
+    "save_html",
     "scatter",
     "search_trace",
+    "to_html",
     "waterfall",
 ]

@@ -68,9 +68,14 @@ def profile(score: Score, *, depth: int | None = None, theme: ThemeName = "light
         _name_bands(axes[0], data.bands, len(data.points))
         axes[0].set_xlim(0.4, len(data.points) + 0.6)
         axes[2].set_xlabel("convolutions and linear layers, in order of execution")
-        figure.suptitle(score.headline(), fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+        _title(figure, score.headline(), colours)
         figure.align_ylabels()
     return figure
+
+
+def _title(figure: Figure, text: str, theme: Theme) -> None:
+    if theme.name != "css":  # a page has headings of its own
+        figure.suptitle(text, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
 
 
 def _nothing(figure: Figure, text: str) -> Figure:
@@ -202,7 +207,7 @@ def waterfall(score: Score, *, depth: int | None = None, theme: ThemeName = "lig
         left.set_ylim(len(data.rows) - 0.4, -1.6)
         for ax in (left, right):
             ax.grid(axis="x")
-        figure.suptitle(score.headline(), fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+        _title(figure, score.headline(), colours)
     return figure
 
 
@@ -414,7 +419,7 @@ def correlations(report: ValidationReport, *, theme: ThemeName = "light") -> Fig
         axes[0].set_ylim(len(bars) - 0.4, -0.6)
         for tick, bar in zip(axes[0].get_yticklabels(), bars, strict=True):
             tick.set_fontweight("bold" if bar.ours else "normal")
-        figure.suptitle(_short(report.title, 90), fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+        _title(figure, _short(report.title, 90), colours)
         figure.legend(loc="outside lower left", fontsize=8, ncols=4)
     return figure
 
@@ -487,9 +492,11 @@ def search_trace(result: SearchResult, *, theme: ThemeName = "light") -> Figure:
         _draw_search_front(right, data, colours)
         for ax in (left, right):
             ax.grid(True)
-        limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in result.constraints.items())
+        limits = ", ".join(
+            f"{n} ≤ {tables.quantity(v).replace('.00', '')}" for n, v in result.constraints.items()
+        )
         title = f"Search of {_short(data.space, 50)}" + (f", {limits}" if limits else "")
-        figure.suptitle(title, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+        _title(figure, title, colours)
     return figure
 
 

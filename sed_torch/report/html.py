@@ -1,0 +1,149 @@
+"""One HTML file of results: no network, no external script; everything a user named is text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from sed_torch._files import write_text
+from sed_torch.api import versions as score_versions
+from sed_torch.diagnostics.findings import CheckReport
+from sed_torch.errors import MissingDependencyError
+from sed_torch.ranking.rows import Ranking
+from sed_torch.report import views
+from sed_torch.report.parts import Section
+from sed_torch.results import Score
+from sed_torch.scoring import DEFAULT_DEFINITION
+from sed_torch.searching.result import SearchResult
+from sed_torch.validation import ValidationReport
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["Reportable", "save_html", "to_html"]
+
+Reportable = Score | CheckReport | Ranking | ValidationReport | SearchResult
+
+_DRAWN = 6  # models of a comparison that get their own figures; more would make the file too large
+
+
+def save_html(
+    path: str | os.PathLike[str], *results: Reportable, title: str | None = None, depth: int | None = None
+) -> None:
+    """Write :func:`to_html` to a file, whole or not at all."""
+    write_text(path, to_html(*results, title=title, depth=depth))
+
+
+def to_html(*results: Reportable, title: str | None = None, depth: int | None = None) -> str:
+    """One page of results, complete in itself.
+
+    A :class:`~sed_torch.CheckReport` shows its score with its findings; several scores are compared.
+
+    Args:
+        results: scores, check reports, rankings, validations, searches, in any mixture.
+        title: of the page; made from the results when None.
+        depth: names of the module path that make a block; each score's own when None.
+
+    Raises:
+        ValueError: nothing to report on.
+        TypeError: a result of another kind.
+        MissingDependencyError: matplotlib or jinja2 is not installed.
+    """
+    if not results:
+        raise ValueError("nothing to report on: expected at least one result")
+    models, others = _sorted_out(results)
+    sections = [*_model_sections(models, depth), *(_section(r, f"r{k}") for k, r in enumerate(others))]
+    sections.append(views.about(*_provenance(results)))
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = _template().render(
+        title=title or _title(sections),
+        sections=sections,
+        style=_asset("report.css"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        version=score_versions()["sed_torch"],
+    )
+    return page.strip() + "\n"
+
+
+def _sorted_out(results: Iterable[Any]) -> tuple[list[tuple[Score, CheckReport | None]], list[Any]]:
+    """Models, each with its check where there is one, and everything else."""
+    models: list[tuple[Score, CheckReport | None]] = []
+    others: list[Any] = []
+    for result in results:
+        if isinstance(result, CheckReport) and result.score is not None:
+            models.append((result.score, result))
+        elif isinstance(result, Score):
+            models.append((result, None))
+        elif isinstance(result, (CheckReport, Ranking, ValidationReport, SearchResult)):
+            others.append(result)
+        else:
+            raise TypeError(
+                f"cannot report on {type(result).__name__}: expected a Score, CheckReport, Ranking, "
+                "ValidationReport or SearchResult"
+            )
+    return models, others
+
+
+def _model_sections(models: list[tuple[Score, CheckReport | None]], depth: int | None) -> Iterable[Section]:
+    if len(models) > 1:
+        yield views.compared(models)
+    if len(models) <= _DRAWN:
+        for k, (score, check) in enumerate(models):
+            yield views.scored(score, check, f"m{k}", depth=depth, folded=len(models) > 1)
+
+
+def _section(result: Any, key: str) -> Section:
+    if isinstance(result, Ranking):
+        return views.ranked(result, key)
+    if isinstance(result, ValidationReport):
+        return views.validated(result, key)
+    if isinstance(result, SearchResult):
+        return views.searched(result, key)
+    return views.unscored(result, key)
+
+
+def _provenance(results: Iterable[Any]) -> tuple[set[str], dict[str, str]]:
+    """Definitions of the scores, and versions of what computed them."""
+    definitions: set[str] = set()
+    versions: dict[str, str] = {}
+    for result in results:
+        score = result.score if isinstance(result, CheckReport) else result
+        versions |= getattr(score, "versions", {})
+        if isinstance(result, Ranking):
+            definitions |= {r.definition for r in result if r.definition}
+        else:
+            definitions.add(getattr(score, "definition", DEFAULT_DEFINITION))
+    return definitions, versions or score_versions()
+
+
+def _title(sections: list[Section]) -> str:
+    first = sections[0]
+    return f"{first.title}: {first.subtitle}" if first.subtitle else first.title
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("sed_torch") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Template:
+    try:
+        import jinja2
+    except ModuleNotFoundError:
+        raise MissingDependencyError("jinja2", "plot", "an HTML report") from None
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
