@@ -1,0 +1,47 @@
+"""What the callbacks share: the numbers they log, and agreement between processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from sed_torch.diagnostics import CheckReport
+from sed_torch.diagnostics.findings import FailOn
+from sed_torch.errors import CheckFailedError, SedTorchError
+
+__all__ = ["failure", "findings_table", "metrics", "raise_everywhere"]
+
+
+def metrics(report: CheckReport) -> dict[str, float]:
+    """Score, its parts and the number of findings, by the names under which they are logged. Finite ones only."""
+    numbers: dict[str, float | None] = {
+        "sed/errors": float(len(report.errors)),
+        "sed/warnings": float(len(report.warnings)),
+    }
+    if report.score is not None:
+        for name in ("total", "conv", "pool", "skip", "suppression", "params", "macs"):
+            value = getattr(report.score, name)
+            numbers["sed/score" if name == "total" else f"sed/{name}"] = value
+    return {k: float(v) for k, v in numbers.items() if v is not None and math.isfinite(v)}
+
+
+def findings_table(report: CheckReport) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows, for loggers that take tables."""
+    columns = ["code", "severity", "path", "message", "advice"]
+    return columns, [[str(getattr(f, c)) for c in columns] for f in report.findings]
+
+
+def failure(run: Callable[[], CheckReport], level: FailOn | None) -> tuple[CheckReport | None, str | None]:
+    """The report, and why training must not start, if so. A model that cannot be read stops nothing by itself."""
+    try:
+        report = run()
+    except SedTorchError as error:
+        return None, f"the model could not be checked: {error}" if level is not None else None
+    found = report.at_least(level) if level is not None else ()
+    return report, str(report) if found else None
+
+
+def raise_everywhere(message: str | None, report: CheckReport | None) -> None:
+    """Raise in every process what rank zero found, lest the others wait for it in their first collective."""
+    if message is not None:
+        raise CheckFailedError(message, report)
