@@ -1,5 +1,11 @@
 """pytest: a fixture with which a project's own tests check its architectures.
 
+It is opted into, for it imports torch: in the root ``conftest.py``
+
+>>> pytest_plugins = ["sed_torch.integrations.pytest_plugin"]
+
+(or ``-p sed_torch.integrations.pytest_plugin``), and then
+
 >>> def test_net(sed_check):                                                  # doctest: +SKIP
 ...     sed_check(Net(), input_size=(1, 3, 32, 32), fail_on="warning")
 
