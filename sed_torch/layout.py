@@ -58,12 +58,16 @@ Dim = tuple[Atom, ...]
 Layout = tuple[Dim, ...]
 
 
-def input_layout(shape: Sequence[int]) -> Layout:
-    """Of a network input: dimension 0 is the batch, every other one an axis (all are white as yet)."""
+def input_layout(shape: Sequence[int], batch: int | None = 0) -> Layout:
+    """Of a network input: dimension ``batch`` is the batch, every other one an axis (all are white as yet)."""
     if len(shape) <= 1:
-        return tuple((Atom(0, n),) if n > 1 else () for n in shape)
-    batch: Dim = (Atom(BATCH, shape[0]),) if shape[0] > 1 else ()
-    return (batch, *(((Atom(i, n),) if n > 1 else ()) for i, n in enumerate(shape[1:])))
+        batch = None
+    axes = iter(range(len(shape)))
+    dims = (
+        (Atom(BATCH if i == batch else next(axes), n),) if n > 1 or i != batch else ()
+        for i, n in enumerate(shape)
+    )
+    return tuple(d if d and d[0].size > 1 else () for d in dims)
 
 
 def canonical_layout(shape: Sequence[int], spatial: int, batch: Dim = ()) -> Layout:

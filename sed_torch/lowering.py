@@ -13,6 +13,7 @@ from typing import Any
 
 from sed_torch.graph import Graph, Node
 from sed_torch.layout import (
+    BATCH,
     CHANNEL,
     EQUAL_ATOM,
     Atom,
@@ -58,12 +59,26 @@ def lower(graph: Graph) -> Topology:
     Only nodes on a path from an input to an output are lowered as such; mixing operators elsewhere are kept
     as dead steps, so that they can be reported.
     """
-    return _Lowering(graph).run()
+    try:
+        return _Lowering(graph, 0).run()
+    except _SequenceFirstError as found:
+        return _Lowering(graph, found.batch_dim).run()
+
+
+class _SequenceFirstError(Exception):
+    """A recurrent or attention layer goes along dimension 0 of the input: the batch is another one, or none."""
+
+    def __init__(self, batch_dim: int | None) -> None:
+        super().__init__(batch_dim)
+        self.batch_dim = batch_dim
 
 
 class _Lowering:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, batch_dim: int | None) -> None:
         self.graph = graph
+        self.batch_dim = batch_dim
+        first = next((n.shape or () for n in graph.nodes if n.op == "input"), ())
+        self.batch = graph.batch if batch_dim == 0 else first[batch_dim] if batch_dim is not None else 1
         self.steps: list[Step] = []
         self.values: dict[str, _Value] = {}
         self.reached = _reached(graph)
@@ -79,7 +94,7 @@ class _Lowering:
         return Topology(tuple(self.steps), outputs, self.graph.name)
 
     def _input(self, node: Node) -> None:
-        layout = input_layout(node.shape or ())
+        layout = input_layout(node.shape or (), self.batch_dim)
         ndim = 1 + max((a.axis for dim in layout for a in dim), default=-1)
         self.values[node.name] = self.emit(node, "input", (), ndim, layout)
 
@@ -125,12 +140,53 @@ class _Lowering:
         )
         return _Value(len(self.steps) - 1, ndim, layout, gate)
 
+    def with_others(self, node: Node, value: _Value, inputs: Sequence[_Value]) -> _Value:
+        """``value``, on a path with further operands that shape it but do not carry it: offsets, masks, weights."""
+        others = tuple(dict.fromkeys(v.step for v in inputs if v.step != value.step))
+        if not others:
+            return value
+        steps = (value.step, *others)
+        return self.emit(node, "same", steps, value.ndim, value.layout, suffix=":with", gate=value.gate)
+
+    def goes_along(self, value: _Value, dim: int) -> None:
+        """An operator runs through ``dim`` of a value step by step: this cannot be the batch."""
+        if self.batch_dim == 0 and any(a.axis == BATCH for a in value.layout[dim]):
+            inputs = [n for n in self.graph.nodes if n.op == "input"]
+            ranks = [len(n.shape or ()) for n in inputs]
+            unbatched = ranks[0] == 1 or (ranks[0] == 2 and "int" not in inputs[0].dtype)
+            raise _SequenceFirstError(None if unbatched else 1)
+
     def on_axes(self, node: Node, value: _Value, dims: Sequence[int]) -> _Value:
         """``value`` with its field along the tensor dimensions ``dims``, in that order."""
+        value = self._repeated(node, value, dims)
         axes = read_axes(value.layout, dims)
         if is_identity(axes, value.ndim):
             return value
         return self.emit(node, "view", (value.step,), len(axes), value.layout, suffix=":view", axes=axes)
+
+    def _repeated(self, node: Node, value: _Value, dims: Sequence[int]) -> _Value:
+        """Dimensions in which every position stands several times in a row: the field is upsampled there."""
+        layout, factor = list(value.layout), [1.0] * value.ndim
+        for d in dims:
+            dim = layout[d]
+            if len(dim) == 2 and dim[0].axis >= 0 and not dim[0].parts and dim[0].step == 1:
+                axis, times = dim[0].axis, dim[1].size
+                if dim[1].axis == EQUAL_ATOM and sum(axis in axes_in(other) for other in layout) == 1:
+                    layout[d] = (Atom(axis, dim[0].size * times),)
+                    factor[axis] = float(times)
+        if all(f == 1 for f in factor):
+            return value
+        steps = (value.step,)
+        return self.emit(
+            node,
+            "upsample",
+            steps,
+            value.ndim,
+            tuple(layout),
+            suffix=":repeat",
+            gate=value.gate,
+            factor=tuple(factor),
+        )
 
 
 def _reached(graph: Graph) -> set[str]:
@@ -192,7 +248,7 @@ def _main(inputs: list[_Value]) -> _Value:
 
 
 def _keep(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    main = inputs[0] if len(inputs) == 1 else _main(inputs)
+    main = inputs[0] if len(inputs) == 1 else low.with_others(node, _main(inputs), inputs)
     if node.shape is None:
         return main
     return _Value(main.step, main.ndim, _relayout(node, main), main.gate and node.op not in ("unknown",))
@@ -204,7 +260,7 @@ def _gate(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
 
 
 def _norm(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    main = inputs[0]
+    main = low.with_others(node, inputs[0], inputs)
     layout = _relayout(node, main) if node.shape is not None else main.layout
     return low.emit(node, "norm", (main.step,), main.ndim, layout)
 
@@ -221,15 +277,15 @@ def _mix_numbers(node: Node, batch: int, c_in: int, c_out: int, groups: int, rea
 
 
 def _conv(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    a, x = node.attrs, inputs[0]
-    if a.get("transposed"):
+    if node.attrs.get("transposed"):
         return _conv_transpose(low, node, inputs)
+    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
     n = len(a["window"])
     rank = len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = _extent(low, node, x, n)
     shape = _shape(node)
-    numbers = _mix_numbers(node, low.graph.batch, a["c_in"], a["c_out"], a["groups"], math.prod(a["window"]))
+    numbers = _mix_numbers(node, low.batch, a["c_in"], a["c_out"], a["groups"], math.prod(a["window"]))
     return low.emit(
         node,
         "mix",
@@ -250,12 +306,12 @@ def _extent(low: _Lowering, node: Node, x: _Value, n: int) -> tuple[int, ...]:
 
 
 def _conv_transpose(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    a, x = node.attrs, inputs[0]
+    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
     n, rank = len(a["window"]), len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = _extent(low, node, x, n)
     patches = _phases(a["window"], a["stride"], extent)
-    outputs = node.numel / low.graph.batch
+    outputs = node.numel / low.batch
     positions_in = math.prod(extent)
     value = low.emit(
         node,
@@ -294,7 +350,7 @@ def _phases(
 
 def _linear(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     c_in, c_out = node.attrs["c_in"], node.attrs["c_out"]
-    return _mix_last(low, node, inputs[0], c_in, c_out)
+    return _mix_last(low, node, low.with_others(node, inputs[0], inputs), c_in, c_out)
 
 
 def _mix_last(low: _Lowering, node: Node, x: _Value, c_in: int, c_out: int, suffix: str = "") -> _Value:
@@ -321,7 +377,7 @@ def _mix_last(low: _Lowering, node: Node, x: _Value, c_in: int, c_out: int, suff
         window=ones,
         stride=ones,
         dilation=ones,
-        **_mix_numbers(node, low.graph.batch, c_in, c_out, 1, 1.0),
+        **_mix_numbers(node, low.batch, c_in, c_out, 1, 1.0),
     )
 
 
@@ -534,7 +590,7 @@ def _permute(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
 
 
 def _slice(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    x = inputs[0]
+    x = low.with_others(node, inputs[0], inputs)
     dims = node.attrs.get("dims")
     if node.shape is None or dims is None or any(d >= len(x.layout) for d, _ in dims):
         return _keep(low, node, inputs)
@@ -755,7 +811,7 @@ def _matmul_with_weights(
         window=ones,
         stride=ones,
         dilation=ones,
-        **_mix_numbers(node, low.graph.batch, c_in, max(c_out, 1), 1, 1.0),
+        **_mix_numbers(node, low.batch, c_in, max(c_out, 1), 1, 1.0),
     )
 
 
@@ -770,7 +826,7 @@ def _attend(
 ) -> _Value:
     """A product of two maps. Contracting positions averages the map that is summed over (attention)."""
     values = [low.values[n] for n in live]
-    macs = node.numel / low.graph.batch * reads
+    macs = node.numel / low.batch * reads
     source = values[-1]
     summed = frozenset(
         axis
@@ -806,7 +862,7 @@ def _attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     named = [low.graph[i].shape or () for i in node.inputs[:3]]
     length = named[1][-2] if len(named) > 1 and len(named[1]) > 1 else 1
     width = named[0][-1] if named[0] else 1
-    macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.graph.batch if shape else 0.0
+    macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.batch if shape else 0.0
     axes = axes_in(v.layout[-2]) if len(v.layout) > 1 else frozenset()
     counts = tuple(_positions(v.layout[-2], a) if a in axes else 0 for a in range(v.ndim))
     layout = without_axes(broadcast([q.layout], shape), _ALL_AXES)
@@ -818,101 +874,91 @@ def _attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
 
 
 def _multi_head_attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
-    """nn.MultiheadAttention: input projections, attention, output projection."""
+    """nn.MultiheadAttention on (tokens, batch, channels): input projections, attention, output projection."""
     a = node.attrs
-    q, k, v = (inputs[min(i, len(inputs) - 1)] for i in range(3))
+    q, k, v = (low.values.get(i, inputs[0]) for i in node.inputs[:3])
     shapes = [low.graph[i].shape or () for i in node.inputs[:3]]
-    batch = low.graph.batch
-    tokens = [math.prod(s[:-1]) / batch for s in shapes]
+    for x, shape in zip((q, k, v), shapes, strict=True):
+        if len(shape) == len(x.layout):
+            low.goes_along(x, 0)
+    tokens = [math.prod(s[:-1]) / low.batch for s in shapes]
     embed = a["embed"]
-    steps = []
-    for place, (x, n, c_in) in enumerate(zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), strict=True)):
-        ones = (1,) * x.ndim
-        steps.append(
-            low.emit(
-                node,
-                "mix",
-                (x.step,),
-                x.ndim,
-                x.layout,
-                suffix=("", ":k", ":v")[place],
-                window=ones,
-                stride=ones,
-                dilation=ones,
-                positions=n,
-                c_in=c_in,
-                c_out=embed,
-                macs=n * c_in * embed,
-            )
-        )
+    sources = zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), ("", ":k", ":v"), strict=True)
+    steps = [
+        _pointwise(low, node, x, suffix, positions=n, c_in=c_in, c_out=embed)
+        for x, n, c_in, suffix in sources
+    ]
     source = steps[2]
     dims = [d for d in source.layout if axes_in(d)]
     counts = tuple(max((_positions(d, i) for d in dims), default=0) for i in range(source.ndim))
-    lengths = [
-        s[-2] if len(s) < 3 else max(s[0], s[1]) if batch == 1 else math.prod(s[:-1]) // batch for s in shapes
-    ]
+    kept = without_axes(q.layout, _ALL_AXES)
+    if node.inputs[0] not in low.values:  # learned queries: each reads the same average
+        kept = tuple((Atom(EQUAL_ATOM, n),) if n > 1 else () for n in shapes[0][:-1])
+        kept += ((Atom(CHANNEL, embed),) if embed > 1 else (),)
     attended = low.emit(
         node,
         "attend",
         (source.step, steps[0].step, steps[1].step),
         source.ndim,
-        without_axes(q.layout, _ALL_AXES),
+        kept,
         suffix=":attend",
         counts=counts,
-        macs=2.0 * tokens[0] * lengths[1] * embed,
+        macs=2.0 * tokens[0] * shapes[1][0] * embed,
     )
-    ones = (1,) * attended.ndim
-    return low.emit(
-        node,
-        "mix",
-        (attended.step,),
-        attended.ndim,
-        attended.layout,
-        suffix=":out",
-        window=ones,
-        stride=ones,
-        dilation=ones,
-        positions=tokens[0],
-        c_in=embed,
-        c_out=a["out"],
-        macs=tokens[0] * embed * a["out"],
-    )
+    return _pointwise(low, node, attended, ":out", positions=tokens[0], c_in=embed, c_out=a["out"])
 
 
 def _recurrent(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     """Each layer and direction mixes its input and its state into the gates at every position."""
-    a, x = node.attrs, inputs[0]
+    a, x, states = node.attrs, inputs[0], inputs[1:]
     shape = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
-    positions = math.prod(shape[:-1]) / low.graph.batch if shape else 1.0
-    gates, hidden = a["gates"], a["hidden"]
-    step, first = x, True
-    for place, (c_in, c_state) in enumerate(a["layers"]):
-        ones = (1,) * step.ndim
-        mixed: list[_Value] = []
-        for kind, width in (("in", c_in), ("state", c_state)):
-            value = low.emit(
+    if a["time"] is not None and len(shape) == 3:
+        low.goes_along(x, a["time"])
+    positions = math.prod(shape[:-1]) / low.batch if shape else 1.0
+    width, step = max(a["gates"] * a["hidden"], 1), low.with_others(node, x, states[1:])
+    for place, (c_in, c_state, projection) in enumerate(a["layers"]):
+        numbers = {"positions": positions, "c_out": width}
+        before = states[0] if states and place == 0 else step
+        name = "" if place == 0 else f":in{place}"
+        new = _pointwise(low, node, step, name, c_in=c_in, **numbers)
+        old = _pointwise(low, node, before, f":state{place}", c_in=c_state, **numbers)
+        step = low.emit(node, "add", (new.step, old.step), step.ndim, step.layout, suffix=f":sum{place}")
+        if projection:
+            step = _pointwise(
+                low,
                 node,
-                "mix",
-                (step.step,),
-                step.ndim,
-                step.layout,
-                suffix="" if first else f":{kind}{place}",
-                window=ones,
-                stride=ones,
-                dilation=ones,
+                step,
+                f":projection{place}",
+                c_in=a["hidden"],
+                c_out=projection,
                 positions=positions,
-                c_in=max(width, 1),
-                c_out=max(gates * hidden, 1),
-                macs=positions * width * gates * hidden,
             )
-            first = False
-            mixed.append(value)
-        both = tuple(v.step for v in mixed)
-        step = low.emit(node, "add", both, step.ndim, step.layout, suffix=f":sum{place}")
     layout = step.layout
     if node.shape is not None:
         layout = _relayout_but_last(layout, node.shape)
     return _Value(step.step, step.ndim, layout)
+
+
+def _pointwise(
+    low: _Lowering, node: Node, x: _Value, suffix: str, *, positions: float, c_in: int, c_out: int
+) -> _Value:
+    """A linear layer at each position, as a part of a larger operator."""
+    ones = (1,) * x.ndim
+    return low.emit(
+        node,
+        "mix",
+        (x.step,),
+        x.ndim,
+        x.layout,
+        suffix=suffix,
+        window=ones,
+        stride=ones,
+        dilation=ones,
+        positions=positions,
+        c_in=max(c_in, 1),
+        c_out=c_out,
+        macs=positions * c_in * c_out,
+    )
 
 
 def _embedding(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:

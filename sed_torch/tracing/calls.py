@@ -284,7 +284,8 @@ def _matmul(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
         equation = next(a for a in (*args, *kwargs.values()) if isinstance(a, str))
         return {"equation": equation.replace(" ", "")}
     if op.name == "tensordot":
-        dims = _arg(args, kwargs, 2, "dims", 2)
+        # ATen gives the dimensions of each operand as an argument of its own
+        dims = args[2:4] if len(args) > 3 else _arg(args, kwargs, 2, "dims", 2)
         ranks = [len(shape_of(a)) for a in args[:2]]
         if isinstance(dims, int):
             a_dims, b_dims = list(range(ranks[0] - dims, ranks[0])), list(range(dims))
@@ -315,30 +316,32 @@ def _multi_head(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
 
 
 def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """``layers``: (inputs, state, projection or 0) of each layer and direction, in order."""
     gates = {"lstm": 4, "gru": 3}.get(op.name.split("_")[0], 1)
     if op.name.endswith("_cell"):
         w_ih, w_hh = shape_of(args[2]), shape_of(args[3])
-        return {
-            "gates": gates,
-            "hidden": w_hh[1],
-            "layers": ((w_ih[1], w_hh[1]),),
-            "directions": 1,
-            "cell": True,
-        }
-    weights = [shape_of(w) for w in args[2]] if len(args) > 2 and isinstance(args[2], (tuple, list)) else []
-    flags = [a for a in args if isinstance(a, bool)]
+        return {"gates": gates, "hidden": w_hh[1], "layers": ((w_ih[1], w_hh[1], 0),), "time": None}
+    weights = [shape_of(w) for w in next((a for a in args[2:] if _is_weights(a)), ())]
     matrices = [w for w in weights if len(w) == 2]
-    bidirectional = bool(flags[2]) if len(flags) > 2 else False
-    per = 2 if len(matrices) % 3 or not _projected(matrices) else 3
-    layers = tuple((matrices[i][1], matrices[i + 1][1]) for i in range(0, len(matrices) - 1, per))
-    hidden = matrices[0][0] // gates if matrices else 0
+    per = 3 if _projected(matrices) else 2
+    layers = tuple(
+        (matrices[i][1], matrices[i + 1][1], matrices[i + 2][0] if per == 3 else 0)
+        for i in range(0, len(matrices) - 1, per)
+    )
+    flags = [
+        a for a in args if isinstance(a, bool)
+    ]  # bias, training, bidirectional and, unless packed, batch_first
     return {
         "gates": gates,
-        "hidden": hidden,
+        "hidden": matrices[0][0] // gates if matrices else 0,
         "layers": layers,
-        "directions": 2 if bidirectional else 1,
-        "cell": False,
+        "time": (1 if flags[3] else 0) if len(flags) > 3 else None,
     }
+
+
+def _is_weights(value: Any) -> bool:
+    """A list of tensors, some of them matrices, as opposed to the pair of states."""
+    return isinstance(value, (tuple, list)) and any(len(shape_of(v)) == 2 for v in value)
 
 
 def _projected(matrices: Sequence[tuple[int, ...]]) -> bool:
