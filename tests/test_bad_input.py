@@ -232,7 +232,9 @@ def test_lazy_modules() -> None:
     refused(ModelError, message, model, input_size=SIZE)
 
 
-@pytest.mark.parametrize("thing", [None, "resnet50", 3, lambda x: x, torch.zeros(3)], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [None, "resnet50", 3, lambda x: x, torch.zeros(3)], ids=lambda t: type(t).__name__
+)
 def test_what_is_no_module(thing: Any) -> None:
     with pytest.raises(ModelError, match=f"expected an nn.Module, found {type(thing).__name__}"):
         sed_torch.score(thing)
