@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import Subject, share
+from sed_torch.diagnostics.subject import ELEMENTWISE, Subject, share
 from sed_torch.graph import Node
 
 DEGRADED = 0.1
@@ -198,12 +198,51 @@ def _unread_share(subject: Subject, readers: Sequence[Node], extent: Sequence[in
     return 1.0 - float(read.mean())
 
 
+_PASSED_ON = ELEMENTWISE | {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
+
+
+def _sliding_readers(subject: Subject, value: Node) -> list[Node]:
+    """Convolutions and pools that read a map, through activations and norms; [] when something reads all of it."""
+    found, todo = [], [value]
+    while todo:
+        current = todo.pop(0)
+        for reader in subject.needed_readers(current):
+            if reader.op in _SLIDING and reader.inputs[0] == current.name:
+                found.append(reader)
+            elif reader.op in _PASSED_ON and len(subject.data_inputs(reader)) == 1:
+                if reader.name in subject.graph.outputs:
+                    return []
+                todo.append(reader)
+            else:
+                return []
+    return found
+
+
+def _is_copy(subject: Subject, value: Node) -> bool:
+    """Whether a padded or cut map stands beside other readers of its original, which may read the rest."""
+    while value.op in ("pad", "getitem", *_PASSED_ON):
+        inputs = subject.data_inputs(value)
+        if len(inputs) != 1:
+            return True
+        value = inputs[0]
+        if len(subject.needed_readers(value)) > 1:
+            return True
+    return False
+
+
+def _reads_all(node: Node) -> bool:
+    a = node.attrs
+    dense = all(d == 1 for d in a["dilation"])
+    return dense and all(s <= k for s, k in zip(a["stride"], a["window"], strict=True))
+
+
 @rule("SED104", "unread-positions", "warning")
 def unread_positions(subject: Subject) -> Iterator[Hit]:
     """Positions of a map that nobody reads: every reader's stride is larger than its kernel.
 
-    All readers of the map are counted together: a strided 1×1 shortcut beside a 3×3 convolution is fine, for
-    the 3×3 reads what the shortcut skips. A dilation that shares a factor with the stride skips positions too.
+    All readers of the map are counted together, also those behind a normalisation of their own: a strided 1×1
+    shortcut beside a 3×3 convolution is fine, for the 3×3 reads what the shortcut skips. A dilation that shares a
+    factor with the stride skips positions too.
 
     Why it matters: what was computed for the skipped positions is thrown away (three quarters of it for a 1×1
     convolution with stride 2).
@@ -233,14 +272,10 @@ def unread_positions(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for value in (*(n for n in subject.graph.nodes if n.op == "input"), *subject.live):
-        readers = subject.needed_readers(value)
-        if not readers or value.name in subject.graph.outputs:
+        if value.op in _PASSED_ON or value.name in subject.graph.outputs or _is_copy(subject, value):
             continue
-        if any(r.op not in _SLIDING or r.inputs[0] != value.name for r in readers):
-            continue
-        if all(
-            s <= k for r in readers for s, k in zip(r.attrs["stride"], r.attrs["window"], strict=True)
-        ) and all(d == 1 for r in readers for d in r.attrs["dilation"]):
+        readers = _sliding_readers(subject, value)
+        if not readers or all(_reads_all(r) for r in readers):
             continue
         extent = subject.extent(readers[0])
         if not extent or any(subject.extent(r) != extent for r in readers):
