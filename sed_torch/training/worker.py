@@ -121,7 +121,7 @@ def _told(error: Exception) -> str:
     if isinstance(error, ModelReferenceError):
         return first
     surprise = (
-        "" if isinstance(error, (SedTorchError, MemoryError, torch.OutOfMemoryError)) else "unexpected "
+        "" if isinstance(error, (SedTorchError, MemoryError, torch.cuda.OutOfMemoryError)) else "unexpected "
     )
     return f"{surprise}{type(error).__name__}: {first}"
 
