@@ -206,11 +206,26 @@ class TestRules:
 
     def test_default_weights_fade_by_six_a_layer(self) -> None:
         torch.manual_seed(0)
-        layers = [m for _ in range(5) for m in (nn.Linear(512, 512, bias=False), nn.ReLU())]
+        layers = [m for _ in range(6) for m in (nn.Linear(512, 512, bias=False), nn.ReLU())]
         (finding,) = check(nn.Sequential(*layers), input_size=(1, 512), select=["SED309"]).findings
         # after layer n: 1/3 · (1/6)^(n-1) falls below 10⁻³ at n = 5
         assert finding.evidence["layer"] == 5
         assert finding.evidence["second_moment"] == pytest.approx(1 / 3 / 6**4, rel=0.1)
+
+    def test_a_branch_beside_a_skip_may_start_small(self) -> None:
+        class Block(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.body = nn.Sequential(*[nn.Linear(64, 64) for _ in range(4)])
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x + self.body(x)
+
+        torch.manual_seed(0)
+        model = nn.Sequential(Block(), nn.Linear(64, 4))
+        for p in model.parameters():
+            p.data.mul_(0.01)
+        assert check(model, input_size=(1, 64), select=["SED309"]).findings == ()
 
     def test_models_without_values_are_passed_over(self) -> None:
         with torch.device("meta"):

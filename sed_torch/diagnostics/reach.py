@@ -191,7 +191,7 @@ def receptive_field_large(subject: Subject) -> Iterator[Hit]:
         )
 
 
-def _cuts(subject: Subject) -> list[Node]:
+def cuts(subject: Subject) -> list[Node]:
     """Values through which every path from an input to an output goes, in order."""
     graph = subject.graph
     last: dict[str, int] = {}
@@ -199,15 +199,15 @@ def _cuts(subject: Subject) -> list[Node]:
         for name in node.inputs:
             if node.name in graph.live:
                 last[name] = i
-    cuts, furthest = [], -1
+    found, furthest = [], -1
     for i, node in enumerate(graph.nodes):
         if node.name not in graph.live:
             continue
         if furthest <= i:
-            cuts.append(node)
+            found.append(node)
         reach = len(graph.nodes) if node.name in graph.outputs else last.get(node.name, i)
         furthest = max(furthest, reach)
-    return cuts
+    return found
 
 
 @rule("SED109", "bottleneck", "warning")
@@ -241,15 +241,15 @@ def bottleneck(subject: Subject) -> Iterator[Hit]:
         )
         size = (1, 3, 32, 32)
     """
-    cuts = [c for c in _cuts(subject) if c.shape is not None]
-    if len(cuts) < 3:
+    passed = [c for c in cuts(subject) if c.shape is not None]
+    if len(passed) < 3:
         return
     widest_after = _widest_after(subject)
-    first = subject.numel(cuts[0])
+    first = subject.numel(passed[0])
     final = sum(subject.numel(subject.graph[o]) for o in subject.graph.outputs)
     narrowest_before = math.inf
     worst: tuple[float, Node] | None = None
-    for cut in cuts:
+    for cut in passed:
         size = subject.numel(cut)
         later = widest_after.get(cut.name, 0.0)
         if cut.op != "input" and size and size < NARROW * min(narrowest_before, later):

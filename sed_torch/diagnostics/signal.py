@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from sed_torch.diagnostics.reach import cuts
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
 
 LOW, HIGH = 1e-3, 1e3
 """Limits of the second moment E[x²] at a layer, for an input of unit variance."""
+
+CHAIN = 3
+"""Layers without a normalisation that make a chain."""
 
 _SAMPLE = 4096
 _NORMS = (
@@ -82,17 +86,21 @@ def _parameter(subject: Subject, node: Node, place: int) -> Tensor | None:
     return found
 
 
-def _normed(subject: Subject, node: Node) -> float:
-    """E[y²] = E[γ²] + E[β²] behind a normalisation: its last two parameters, in this order."""
-    given = [
+def _given(subject: Subject, node: Node) -> list[float]:
+    """Second moments of the parameters that a node reads, as far as they have values."""
+    tensors = [
         subject.tensors.get(subject.graph[i].target)
         for i in node.inputs
         if subject.graph[i].op == "parameter"
     ]
-    moments = [_second_moment(t) for t in given if t is not None]
-    gain = moments[0] if moments and moments[0] is not None else 1.0
-    shift = moments[1] if len(moments) > 1 and moments[1] is not None else 0.0
-    return gain + shift
+    found = [_second_moment(t) for t in tensors if t is not None]
+    return [m for m in found if m is not None]
+
+
+def _normed(subject: Subject, node: Node) -> float:
+    """E[y²] = E[γ²] + E[β²] behind a normalisation with scale γ and shift β."""
+    given = _given(subject, node)
+    return given[0] + (given[1] if len(given) > 1 else 0.0) if given else 1.0
 
 
 def moments(subject: Subject) -> dict[str, float]:
@@ -123,10 +131,22 @@ def _moment(subject: Subject, node: Node, inputs: list[float]) -> float:
     if node.op in ("add", "sub"):
         return math.fsum(inputs)
     if node.op == "mul":
-        return min(math.prod(inputs), 1e30)
+        return min(math.prod([*inputs, *_given(subject, node)]), 1e30)
+    if node.op == "addcmul":  # shift + scale · x
+        given = _given(subject, node)
+        return given[0] + given[1] * inputs[-1] if len(given) == 2 else inputs[-1]
     if node.op == "softmax":
         return 1.0
     return max(inputs)
+
+
+def _depths(subject: Subject) -> dict[str, int]:
+    """Layers since the last normalisation, or since the input, along the longest way."""
+    found: dict[str, int] = {}
+    for node in subject.live:
+        before = max((found.get(i, 0) for i in node.inputs), default=0)
+        found[node.name] = 0 if node.op in _NORMS else before + (node.op in ("conv", "linear"))
+    return found
 
 
 @rule("SED309", "signal-out-of-range", "warning")
@@ -136,7 +156,7 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     E[x²] is followed from layer to layer for an input of unit variance, with the second moments of the weights
     that the model holds now (a sample of each; nothing is run). PyTorch's default initialisation gives
     Var(w) = 1/(3·fan_in), which with ReLU divides the signal by six at every layer. Models on ``meta`` have no
-    weights and are passed over.
+    weights and are passed over; so are branches that a skip goes around, and the last layer.
 
     Why it matters: gradients fade or grow at the same rate; deep networks of this kind do not start to learn.
 
@@ -161,10 +181,12 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     """
     found = moments(subject)
     layers = [n for n in subject.live if n.op in ("conv", "linear")]
-    for node in layers:
+    depths = _depths(subject)
+    # a value that a skip goes around may be as small as its author likes, and so may the logits
+    for node in [n for n in cuts(subject) if n in layers and n is not layers[-1]]:
         q = found[node.name]
-        if LOW <= q <= HIGH or q == 0.0:
-            continue  # exactly zero is a zero-initialised branch, which is meant
+        if LOW <= q <= HIGH or q == 0.0 or depths[node.name] < CHAIN:
+            continue
         yield Hit(
             node.path,
             f"E[x²] is {q:.2g} after this layer for an input of unit variance: it has "
