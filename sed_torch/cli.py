@@ -27,7 +27,7 @@ __all__ = ["cli", "main"]
 
 FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
 _FORMATS = ("text", "json", "csv", "md")
-_SUFFIXES = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "text"}
+_SUFFIXES = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "text", ".html": "html", ".htm": "html"}
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -84,7 +84,7 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--output",
         type=click.Path(dir_okay=False),
         callback=_writable,
-        help="Write to a file, whole or not at all.",
+        help="Write to a file, whole or not at all; .html is a page.",
     )(command)
 
 
@@ -101,6 +101,8 @@ def _emit(
 ) -> None:
     """One of the views to the file or stdout; colours only on a terminal, and for the text form."""
     form = form or _SUFFIXES.get(os.path.splitext(output or "")[1].lower(), "text")
+    if form not in views:
+        raise click.UsageError(f"this command has no {form} form; expected one of {', '.join(views)}")
     if output:
         from sed_torch._files import write_text
 
@@ -237,9 +239,16 @@ def score(
         "json": lambda: result.to_json(depth=depth),
         "csv": lambda: result.to_csv(depth),
         "md": lambda: result.to_markdown(depth),
+        "html": lambda: _page(result, depth=depth),
     }
     _emit(views, form, output, result)
     return _score_status(result)
+
+
+def _page(*results: Any, **options: Any) -> str:
+    from sed_torch.report import to_html
+
+    return to_html(*results, **options)
 
 
 def _score_status(result: Score) -> int:
@@ -353,6 +362,7 @@ def _ranking_views(result: Ranking) -> dict[str, Callable[[], str]]:
         "json": result.to_json,
         "csv": result.to_csv,
         "md": result.to_markdown,
+        "html": lambda: _page(result),
     }
 
 
@@ -440,6 +450,7 @@ def validate(
         "json": report.to_json,
         "csv": lambda: str(report.to_dataframe().to_csv(index=False)),
         "md": report.to_markdown,
+        "html": lambda: _page(report),
     }
     _emit(views, form, output)
     return FINDINGS if report.overall.spearman is None else 0
@@ -563,6 +574,7 @@ def search(
         "json": result.to_json,
         "csv": result.to_csv,
         "md": result.to_markdown,
+        "html": lambda: _page(result),
     }
     _emit(views, form, output)
     return INTERRUPTED if result.stop == "interrupted" else 0
@@ -706,6 +718,64 @@ def _tell_run(done: int, total: int, row: RunRow) -> None:
     _say(f"{done}/{total}  {row.network}  seed {row.seed}  {row.status}: {how}")
 
 
+@cli.command()
+@click.option(
+    "--data", type=click.Path(exists=True), help="Folder of benchmark files.  [default: SED_TORCH_DATA]"
+)
+@click.option("--only", multiple=True, metavar="NAME", help="A benchmark; may be repeated.  [default: all]")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples for the 95 % intervals.",
+)
+@click.option(
+    "--networks",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Built networks to time; 0 times nothing.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_output_options
+def benchmark(
+    data: str | None,
+    only: tuple[str, ...],
+    bootstrap: int,
+    networks: int,
+    seed: int,
+    form: str | None,
+    output: str | None,
+) -> None:
+    """Report quality, picks and times on the public benchmarks whose files you have.
+
+    Times are of one core; keep the machine quiet. CSV has the summary of quality alone.
+
+    \b
+    OMP_NUM_THREADS=1 sed-torch benchmark --data FOLDER -o benchmarks.md
+    """
+    from sed_torch.benchmarking import SPACES, run_benchmarks
+
+    result = run_benchmarks(
+        data,
+        only=only or SPACES,
+        n_bootstrap=bootstrap,
+        networks=networks,
+        seed=seed,
+        report=lambda stage: _say(f"… {stage}"),
+    )
+    views = {
+        "text": result.to_markdown,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+    }
+    _emit(views, form, output)
+
+
 _CHECK_FORMATS = ("text", "json", "sarif", "github")
 _LEVELS = ("info", "warning", "error", "never")
 
@@ -842,6 +912,133 @@ def compare(
 
 
 @cli.command()
+@click.argument("ref")
+@click.option("--input-size", callback=_sizes, metavar="N,C,H,W", multiple=True, help="Default: inferred.")
+@click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
+@click.option(
+    "--color",
+    type=click.Choice(["share", "suppression"]),
+    default="share",
+    show_default=True,
+    help="What fills the boxes: their share of the score, or the local entropy lost in them.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["builtin", "graphviz"]),
+    default="builtin",
+    show_default=True,
+    help="What lays an SVG out.",
+)
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "svg", "dot", "mermaid", "json"]),
+    help="Default: by the suffix of --output, else text.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), callback=_writable, help="Write to a file.")
+def graph(
+    ref: str,
+    input_size: list[tuple[int, ...]],
+    depth: int | None,
+    color: Any,
+    engine: Any,
+    theme: Any,
+    form: str | None,
+    output: str | None,
+) -> None:
+    """Draw a model's blocks: what flows where, what each adds to the score, what is dead.
+
+    \b
+    sed-torch graph timm:resnet50 -o resnet50.svg
+    sed-torch graph nets.py:Net --depth 2 --color suppression --format mermaid
+    """
+    from sed_torch.api import score as compute
+    from sed_torch.report import draw
+    from sed_torch.zoo import load
+
+    with contextlib.redirect_stdout(sys.stderr):
+        scored = compute(load(ref).model, input_size=_one_or_many(input_size), name=ref)
+        drawing = draw(scored, depth=depth, color=color)
+    views = {
+        "text": lambda: str(drawing),
+        "svg": lambda: drawing.to_svg(engine=engine, theme=theme),
+        "dot": drawing.to_dot,
+        "mermaid": drawing.to_mermaid,
+        "json": drawing.to_json,
+    }
+    suffixes = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
+    _emit(views, form or suffixes.get(os.path.splitext(output or "")[1].lower()), output)
+
+
+@cli.command()
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    callback=_writable,
+    help="The HTML file.",
+)
+@click.option("--input-size", callback=_sizes, metavar="N,C,H,W", multiple=True, help="For all models.")
+@click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
+@click.option("--title", help="Of the page.")
+@click.option("--against", metavar="SOURCE", help="Also validate each ranking, as 'validate --against' does.")
+def report(
+    refs: tuple[str, ...],
+    output: str,
+    input_size: list[tuple[int, ...]],
+    depth: int | None,
+    title: str | None,
+    against: str | None,
+) -> int:
+    """Write one HTML file that holds all there is to say: scores, findings, figures, tables.
+
+    REF is a model as for 'score' (several are compared), a ranking that 'rank -o' wrote as CSV or JSON, or a file
+    of 'train-counterparts'. The file needs no network and no other file.
+
+    \b
+    sed-torch report timm:resnet50 timm:convnext_tiny -o two.html
+    sed-torch report rank.csv --against torchvision -o rank.html
+    """
+    if against is not None and not any(map(_is_file, refs)):
+        raise click.UsageError("--against goes with a ranking's file only")
+    with contextlib.redirect_stdout(sys.stderr):
+        found = [r for ref in refs for r in _reportable(ref, _one_or_many(input_size), against)]
+    _emit({"html": lambda: _page(*found, title=title, depth=depth)}, "html", output)
+    return FINDINGS if any(map(_has_findings, found)) else 0
+
+
+def _is_file(ref: str) -> bool:
+    return os.path.splitext(ref)[1].lower() in (".csv", ".json")
+
+
+def _reportable(ref: str, input_size: Any, against: str | None) -> list[Any]:
+    """What a reference or a file holds: a check with its score, a ranking and its validation, runs."""
+    from sed_torch.diagnostics import check as compute
+    from sed_torch.zoo import load
+
+    if not _is_file(ref):
+        return [compute(load(ref).model, input_size=input_size, name=ref)]
+    from sed_torch.ranking import read_ranking
+    from sed_torch.training import read_runs
+
+    if os.path.exists(ref) and _holds_runs(ref):
+        return [read_runs(ref).validate()]
+    ranking = read_ranking(ref)
+    if against is None:
+        return [ranking]
+    return [ranking, _against(ref, against, None, (), None, None).validate()]
+
+
+def _has_findings(result: Any) -> bool:
+    """A check that failed, or a score that is missing or partial."""
+    score = getattr(result, "score", None)
+    return bool(getattr(result, "failed", False)) or (score is not None and bool(_score_status(score)))
+
+
+@cli.command()
 @click.argument("code", required=False)
 def explain(code: str | None) -> None:
     """Show the page of a check: what it means, why it matters, what to do. Without CODE, list all."""
@@ -883,7 +1080,10 @@ _PACKAGES = {
     "optuna": "search with an Optuna study",
     "pandas": "to_dataframe()",
     "pyarrow": "to_parquet()",
-    "matplotlib": "plots",
+    "matplotlib": "plots, HTML reports",
+    "jinja2": "HTML reports",
+    "graphviz": "graph --engine graphviz",
+    "networkx": "to_networkx()",
     "pooch": "downloading benchmark results",
 }
 

@@ -1,0 +1,21 @@
+"""What SED is worth on public benchmarks: quality beside its rivals, what a search by it picks, and time."""
+
+from __future__ import annotations
+
+from sed_torch.benchmarking.picks import Pick, SearchRow, picks
+from sed_torch.benchmarking.report import BenchmarkReport, DatasetResult
+from sed_torch.benchmarking.running import SPACES, run_benchmarks
+from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
+
+__all__ = [
+    "SPACES",
+    "BenchmarkReport",
+    "DatasetResult",
+    "NetworkTimes",
+    "Pick",
+    "SearchRow",
+    "SearchTime",
+    "SpaceTimes",
+    "picks",
+    "run_benchmarks",
+]

@@ -1,0 +1,407 @@
+"""The benchmark report: data, and its Markdown."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sed_torch import tables
+from sed_torch.benchmarking.picks import BEST, LARGEST, RANDOM, Pick, SearchRow
+from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
+from sed_torch.correlation import Interval
+from sed_torch.errors import MissingDependencyError
+from sed_torch.validation import Comparison, ValidationReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SCHEMA", "BenchmarkReport", "DatasetResult"]
+
+SCHEMA = "sed_torch.benchmarks/1"
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """One benchmark and dataset.
+
+    Attributes:
+        benchmark, dataset: names.
+        unit: of the accuracy.
+        validation: SED and the public rivals against trained accuracy.
+        picks: what each picks of all networks.
+        limit: half the parameters of the largest network, or None.
+        limited: what each picks within the limit.
+    """
+
+    benchmark: str
+    dataset: str
+    unit: str
+    validation: ValidationReport
+    picks: tuple[Pick, ...]
+    limit: float | None
+    limited: tuple[Pick, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; of the validation what concerns the score, and no list of each network left out."""
+        validation = self.validation.to_dict()
+        validation["left_out"] = len(self.validation.left_out)
+        validation.pop("source")
+        return {
+            "benchmark": self.benchmark,
+            "dataset": self.dataset,
+            "unit": self.unit,
+            "validation": validation,
+            "picks": [p.to_dict() for p in self.picks],
+            "limit": self.limit,
+            "limited": [p.to_dict() for p in self.limited],
+        }
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Quality, picks and times, with what is needed to repeat them.
+
+    Attributes:
+        date: UTC, ISO 8601.
+        versions: of the packages involved.
+        machine: what it was run on.
+        files: (benchmark, file name, SHA-256) of the data.
+        absent: (benchmark, reason) of what was not run.
+        results: one a benchmark and dataset.
+        searches: of NAS-Bench-201, by what they pick.
+        found: what a second's search finds in each space; empty where nothing was timed.
+        space_times, network_times: None where nothing was timed.
+        definition: name of the score's form.
+        seed, n_bootstrap: of the intervals.
+    """
+
+    date: str
+    versions: Mapping[str, str]
+    machine: str
+    files: tuple[tuple[str, str, str], ...]
+    absent: tuple[tuple[str, str], ...]
+    results: tuple[DatasetResult, ...]
+    searches: tuple[SearchRow, ...]
+    found: tuple[SearchTime, ...]
+    space_times: SpaceTimes | None
+    network_times: NetworkTimes | None
+    definition: str
+    seed: int
+    n_bootstrap: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a schema version."""
+        return {
+            "schema": SCHEMA,
+            "date": self.date,
+            "versions": dict(self.versions),
+            "machine": self.machine,
+            "files": [{"benchmark": b, "file": f, "sha256": h} for b, f, h in self.files],
+            "absent": [{"benchmark": b, "reason": r} for b, r in self.absent],
+            "results": [r.to_dict() for r in self.results],
+            "searches": [s.to_dict() for s in self.searches],
+            "found": [f.to_dict() for f in self.found],
+            "space_times": self.space_times and self.space_times.to_dict(),
+            "network_times": self.network_times and self.network_times.to_dict(),
+            "definition": self.definition,
+            "seed": self.seed,
+            "n_bootstrap": self.n_bootstrap,
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """The summary of quality, one row a benchmark and dataset."""
+        rows = _summary(self.results)
+        return tables.to_csv(rows, list(rows[0]))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a benchmark, dataset and predictor, as :meth:`ValidationReport.to_dataframe` has them.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
+        frames = []
+        for result in self.results:
+            frame = result.validation.to_dataframe()
+            frame.insert(0, "benchmark", result.benchmark)
+            frame.insert(1, "dataset", result.dataset)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def to_markdown(self) -> str:
+        """The whole report."""
+        sections = [
+            _head(self),
+            _quality(self.results),
+            *(_rivals(name, rows) for name, rows in _grouped(self.results)),
+            _search_section(self.searches, self.found),
+            *(_picks_section(name, rows) for name, rows in _grouped(self.results)),
+            _time_section(self.space_times, self.network_times),
+            _sources(self),
+        ]
+        return "\n\n".join(s for s in sections if s) + "\n"
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def __repr__(self) -> str:
+        return f"BenchmarkReport({self.date}, {len(self.results)} datasets)"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.to_markdown())}</pre>"
+
+
+def _grouped(results: Sequence[DatasetResult]) -> Iterable[tuple[str, list[DatasetResult]]]:
+    groups: dict[str, list[DatasetResult]] = {}
+    for result in results:
+        groups.setdefault(result.benchmark, []).append(result)
+    return groups.items()
+
+
+def _table(rows: Rows) -> str:
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    return tables.to_markdown(rows, columns)
+
+
+# --- sections ------------------------------------------------------------------------------------------------
+
+
+def _head(report: BenchmarkReport) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in report.versions.items())
+    intervals = (
+        f"Intervals are 95 % percentile bootstrap intervals over networks ({report.n_bootstrap:,} resamples, fewer "
+        f"for slow statistics, seed {report.seed})."
+        if report.n_bootstrap
+        else "Intervals were left out."
+    )
+    missing = (
+        "\nPublished models (timm, torchvision, pycls) have names and no space: `sed-torch rank`, then `sed-torch "
+        "validate`."
+    )
+    missing += "".join(f"\nNot run: {name} ({reason})." for name, reason in report.absent)
+    return (
+        "# SED on public benchmarks\n\n"
+        f"Made by `sed-torch benchmark` on {report.date} with {versions}; {report.machine}.\n"
+        f"Score: definition `{report.definition}`, this project's form, derived from the published claims of arXiv "
+        f"2411.06236.\n{intervals}\nρ is Spearman's, τ Kendall's τ-b; higher is better everywhere.{missing}"
+    )
+
+
+def _quality(results: Sequence[DatasetResult]) -> str:
+    notes = "\n".join(f"- {name}: {_notes(rows)}" for name, rows in _grouped(results))
+    return (
+        "## Quality\n\nScore against trained accuracy; params and MACs on the same networks. *Ceiling*: ρ between two "
+        "training runs of the same networks, which no score can be expected to exceed by much.\n\n"
+        f"{_table(_summary(results))}{_balance(results)}\n\n{notes}"
+    )
+
+
+def _notes(results: Sequence[DatasetResult]) -> str:
+    """What holds for all datasets first, then what holds for one."""
+    notes = [r.validation.notes for r in results]
+    common = [n for n in notes[0] if all(n in other for other in notes)]
+    own = [f"{r.dataset}: {n}" for r in results for n in r.validation.notes if n not in common]
+    return "; ".join([*common, *own])
+
+
+def _balance(results: Sequence[DatasetResult]) -> str:
+    signs = [c.difference for r in results for c in r.validation.rivals]
+    better = sum(d.significant is True and (d.value or 0) > 0 for d in signs)
+    worse = sum(d.significant is True and (d.value or 0) < 0 for d in signs)
+    if not any(d.significant is not None for d in signs):
+        return ""
+    return (
+        f"\n\nOf {len(signs)} comparisons with a rival on the same rows (params and MACs among them) SED is better in "
+        f"{better}, the rival in {worse}; in {len(signs) - better - worse} the interval of the difference has 0 in it."
+    )
+
+
+def _summary(results: Sequence[DatasetResult]) -> Rows:
+    return [_summary_row(r) for r in results]
+
+
+def _summary_row(result: DatasetResult) -> dict[str, Any]:
+    c = result.validation.overall
+    by_name = {r.rival: r for r in result.validation.rivals}
+    ceiling = [x.spearman for x in result.validation.ceiling.values() if x.spearman is not None]
+    tops = [
+        x.top.spearman for x in result.validation.ceiling.values() if x.top and x.top.spearman is not None
+    ]
+    return {
+        "benchmark": result.benchmark,
+        "dataset": result.dataset,
+        "n": f"{c.n:,}",
+        "SED ρ": _value(c.spearman, c.intervals.get("spearman")),
+        "SED τ": _value(c.kendall, c.intervals.get("kendall")),
+        "SED ρ, top 10 %": _value(c.top.spearman, c.top.intervals.get("spearman")) if c.top else "–",
+        "params ρ": _rival_value(by_name.get("params")),
+        "MACs ρ": _rival_value(by_name.get("macs")),
+        "ceiling ρ": _range(ceiling),
+        "ceiling ρ, top 10 %": _range(tops),
+    }
+
+
+def _value(value: float | None, interval: Interval | None = None) -> str:
+    return "–" if value is None else f"{value:.3f}" + (f" {interval}" if interval else "")
+
+
+def _rival_value(c: Comparison | None) -> str:
+    return "–" if c is None else _value(c.rival_correlation.spearman, c.difference.second_interval)
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    low, high = min(values), max(values)
+    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
+
+
+def _rivals(name: str, results: Sequence[DatasetResult]) -> str:
+    rivals = list(dict.fromkeys(c.rival for r in results for c in r.validation.rivals))
+    if not rivals:
+        return ""
+    rows = []
+    for rival in rivals:
+        row: dict[str, Any] = {"rival": rival}
+        for r in results:
+            found = next((c for c in r.validation.rivals if c.rival == rival), None)
+            row[r.dataset] = "–" if found is None else _comparison(found)
+        rows.append(row)
+    return (
+        f"### {name}: each rival and SED on the same rows\n\n"
+        "ρ of the rival / ρ of SED / rows; **+** SED is better, **−** the rival is, **=** the paired 95 % interval of "
+        f"the difference has 0 in it.\n\n{_table(rows)}"
+    )
+
+
+def _comparison(c: Comparison) -> str:
+    rival, own = c.rival_correlation.spearman, c.score_correlation.spearman
+    sign = {True: "**+**" if (c.difference.value or 0) > 0 else "**−**", False: "**=**", None: ""}
+    return f"{_value(rival)} / {_value(own)} / {c.n:,} {sign[c.difference.significant]}".rstrip()
+
+
+def _search_section(searches: Sequence[SearchRow], found: Sequence[SearchTime]) -> str:
+    rows = [
+        {
+            "space": f.space,
+            "networks": f"{f.size:.2e}" if f.size >= 1e6 else f"{f.size:,}",
+            "strategy": f.strategy,
+            "looks": f"{f.looks:,}",
+            "seconds": f"{f.seconds:.2f}",
+            "SED of the best": f"{f.sed:.3f}",
+            "its params": tables.quantity(f.params),
+            "Pareto front": f.front,
+        }
+        for f in found
+    ]
+    parts = [
+        "## Search\n\n`sed_torch.search(space, budget_s=1.0)`, each in a process of its own, no network built:\n\n"
+        + _table(rows)
+        if rows
+        else ""
+    ]
+    if searches:
+        parts.append(
+            "### What searches pick on nasbench201\n\nTest accuracy of the pick, looked up; mean [least, most] over "
+            f"the searches.\n\n{_table([_search_row(s) for s in searches])}"
+        )
+    return "\n\n".join(p for p in parts if p)
+
+
+def _search_row(s: SearchRow) -> dict[str, Any]:
+    return {
+        "strategy": s.strategy,
+        "params at most": "–" if s.limit is None else tables.quantity(s.limit),
+        "looks": f"{s.looks:,}",
+        "searches": s.runs,
+        "seconds": f"{s.seconds:.2f}",
+        "params": tables.quantity(s.params),
+        **{
+            f"{name}, %": f"{mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if s.runs > 1 else "")
+            for name, (mean, low, high) in s.accuracy.items()
+        },
+    }
+
+
+def _picks_section(name: str, results: Sequence[DatasetResult]) -> str:
+    """Accuracy of the network that each predictor likes best, without and with the limit."""
+    parts = [f"### {name}: the network that each likes best"]
+    choices: list[tuple[str, Callable[[DatasetResult], tuple[Pick, ...]]]] = [
+        ("Of all networks", lambda r: r.picks),
+        ("Of those with at most half the parameters of the largest", lambda r: r.limited),
+    ]
+    for caption, of in choices:
+        shown = [r for r in results if of(r)]
+        if shown:
+            parts.append(f"{caption}:\n\n{_table(_pick_rows(shown, of))}")
+    parts.append(
+        "Accuracy (params; share of the networks allowed that are less accurate). A mean where several are liked "
+        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all."
+    )
+    return "\n\n".join(parts)
+
+
+def _pick_rows(results: Sequence[DatasetResult], of: Callable[[DatasetResult], tuple[Pick, ...]]) -> Rows:
+    names = list(dict.fromkeys(p.by for r in results for p in of(r)))
+    first = [n for n in ("SED", BEST, RANDOM, LARGEST) if n in names]
+    rows = []
+    for name in [*first, *(n for n in names if n not in first)]:
+        row: dict[str, Any] = {"by": name}
+        for r in results:
+            found = next((p for p in of(r) if p.by == name), None)
+            row[f"{r.dataset}, {r.unit}"] = "–" if found is None else _pick_cell(found)
+        rows.append(row)
+    return rows
+
+
+def _pick_cell(p: Pick) -> str:
+    size = "" if p.params is None else f"{tables.quantity(p.params)}; "
+    return f"{p.accuracy:.4g} ({size}{p.percentile:.1%})"
+
+
+def _time_section(space: SpaceTimes | None, networks: NetworkTimes | None) -> str:
+    if space is None or networks is None:
+        return ""
+    each = space.first / space.networks
+    ways = {
+        f"from strings, all {space.networks:,} together (first time)": each,
+        "from one string, through its topology": networks.string,
+        "from the built module: trace and score": networks.traced,
+        "build, trace and score": networks.build + networks.traced,
+    }
+    rows = [
+        {
+            "SED": way,
+            "seconds a network": f"{seconds:.3g}",
+            **{f"{r} takes × as long": f"{s / seconds:,.0f}" for r, s in networks.rivals.items()},
+        }
+        for way, seconds in ways.items()
+    ]
+    rivals = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in networks.rivals.items())
+    load = "" if networks.load is None else f" The machine's load average was {networks.load:.1f}."
+    return (
+        f"## Time\n\nAll {space.networks:,} cells of {space.space} from their strings, one core: "
+        f"{space.first:.3f} s the first time ({each * 1e6:.1f} µs a cell), {space.again:.3f} s again. CPU seconds of "
+        f"one thread, which are those of the clock on a core that nobody else uses.{load}\n\n"
+        f"Medians over {len(networks.archs)} built networks of {networks.space}, one core, one run: {rivals} a "
+        f"network (batch of {networks.batch}, random input, building the module not counted), building it "
+        f"{networks.build:.3g} s. Score from the string and from the module differ by at most "
+        f"{networks.largest_difference:.1e} nats.\n\n{_table(rows)}"
+    )
+
+
+def _sources(report: BenchmarkReport) -> str:
+    rows = [{"benchmark": b, "file": f, "SHA-256": h} for b, f, h in report.files]
+    return f"## Data\n\nNot part of this project.\n\n{_table(rows)}"

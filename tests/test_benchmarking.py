@@ -1,0 +1,183 @@
+"""The benchmark report: picks by hand, searches looked up, times, and Markdown that holds what was computed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sed_torch.benchmark_data import BenchmarkTable, scorer
+from sed_torch.benchmarking import SPACES, picks, run_benchmarks
+from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, half_limit, search_rows
+from sed_torch.benchmarking.timing import time_networks, time_search
+from sed_torch.cli import main
+from sed_torch.errors import DataError
+from sed_torch.spaces import get_space
+from sed_torch.spaces.counting import count_many
+
+SPACE = get_space("nasbench201")
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
+
+
+TABLE = BenchmarkTable(
+    "bench",
+    "data",
+    ("a", "b", "c", "d", "e"),
+    column(90, 80, 70, 60, 50),
+    "%",
+    "here",
+    rivals={
+        "zen": column(1, 5, 5, math.nan, math.nan),
+        "plain": column(*[math.nan] * 5),
+        "flops": column(1, 2, 3, 4, 5),
+    },
+    params=column(10, 20, 30, 40, 50),
+    macs=column(1, 9, 3, 4, 5),
+)  # fmt: skip
+
+
+def test_picks_by_hand() -> None:
+    scores = column(2, 3, -math.inf, math.nan, 1)
+    found = {p.by: p for p in picks(TABLE, scores)}
+    assert list(found) == ["SED", LARGEST, MOST_MACS, "zen", RANDOM, BEST]
+    # b has the best score: three of the other four are less accurate. -inf and NaN are no candidates.
+    assert found["SED"].to_dict() == {
+        "by": "SED", "candidates": 3, "ties": 1, "accuracy": 80, "params": 20, "percentile": 0.75,
+    }  # fmt: skip
+    assert (found[LARGEST].accuracy, found[LARGEST].percentile) == (50, 0)
+    assert found[MOST_MACS].accuracy == 80
+    # b and c are liked equally well
+    assert (found["zen"].ties, found["zen"].accuracy, found["zen"].params, found["zen"].candidates) == (
+        2,
+        75,
+        25,
+        3,
+    )
+    assert (found[RANDOM].accuracy, found[RANDOM].candidates, found[RANDOM].percentile) == (70, 5, 0.5)
+    assert (found[BEST].accuracy, found[BEST].percentile) == (90, 1)
+
+
+def test_picks_within_a_limit() -> None:
+    assert half_limit(TABLE) == 25
+    found = {p.by: p for p in picks(TABLE, column(1, 0, 9, 9, 9), 25)}
+    assert (found["SED"].accuracy, found["SED"].candidates) == (90, 2)
+    assert found[LARGEST].accuracy == 80
+    assert found[RANDOM].accuracy == 85
+    with pytest.raises(ValueError, match="bench: no network has at most 5 parameters"):
+        picks(TABLE, TABLE.accuracy, 5)
+    bare = replace(TABLE, params=None)
+    assert half_limit(bare) is None
+    assert all(p.params is None for p in picks(bare, TABLE.accuracy))
+    with pytest.raises(ValueError, match="bench: no params to limit"):
+        picks(bare, TABLE.accuracy, 5)
+
+
+def test_searches_are_looked_up() -> None:
+    archs = tuple(str(a) for a in SPACE)
+    params = count_many(SPACE, archs, ["params"])["params"]
+    table = BenchmarkTable("nasbench201", "cifar10", archs, params / 1e4, "%", "here", params=params)
+    other = replace(table, dataset="cifar100", accuracy=-params)
+    limit = params.max() / 2
+    rows = search_rows("nasbench201", (table, other), (None, limit), looks=60, runs=3)
+    assert [(r.limit, r.runs) for r in rows] == [(lim, n) for lim in (None, limit) for n in (1, 3, 3)]
+    assert [r.looks for r in rows[1:3]] == [60, 60]
+    # of all networks the largest has the highest score
+    assert rows[0].params == params.max()
+    assert rows[0].accuracy["cifar10"] == (params.max() / 1e4,) * 3
+    for row in rows:
+        mean, low, high = row.accuracy["cifar10"]
+        assert low <= mean <= high
+        assert mean == pytest.approx(row.params / 1e4)
+        assert row.accuracy["cifar100"][0] == pytest.approx(-row.params)
+    assert all(r.params <= limit for r in rows[3:])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Forty cells; accuracy falls with the score's rank, so that SED is wrong throughout."""
+    rng = np.random.default_rng(0)
+    archs = sorted({str(SPACE.sample(rng)) for _ in range(45)})
+    archs = [a for a, s in zip(archs, scorer("nb201")(archs), strict=True) if np.isfinite(s)][:40]
+    scores = scorer("nb201")(archs)
+    rows = [
+        f"{a},{90 - s},{80 - s},{70 - s},{-s if i else ''},{90 - s},{90 - s}"
+        for i, (a, s) in enumerate(zip(archs, scores, strict=True))
+    ]
+    head = "arch,cifar10_test,cifar100_test,imagenet16_test,cifar10_zen,cifar10_test_seed0,cifar10_test_seed1"
+    (tmp_path / "nb201.csv").write_text("\n".join([head, *rows]) + "\n")
+    return tmp_path
+
+
+def test_a_report(data: Path) -> None:
+    stages: list[str] = []
+    found = run_benchmarks(data, n_bootstrap=50, networks=0, report=stages.append)
+    assert [(r.benchmark, r.dataset) for r in found.results] == [
+        ("nasbench201", d) for d in ("cifar10", "cifar100", "imagenet16")
+    ]
+    assert dict(found.absent) == dict.fromkeys(SPACES[1:], "no file in the data folder")
+    first = found.results[0]
+    assert first.validation.overall.spearman == pytest.approx(-1)
+    zen = next(c for c in first.validation.rivals if c.rival == "zen")
+    assert (zen.n, zen.rival_correlation.spearman) == (39, pytest.approx(1))
+    # counted from the architectures: the file has neither
+    assert {c.rival for c in first.validation.rivals} == {"zen", "params", "macs"}
+    assert found.searches == ()  # not all architectures are in the table
+    text = found.to_markdown()
+    assert text == str(found)
+    assert "| nasbench201 | cifar10 | 40 | -1.000 [-1.000, -1.000] |" in text
+    assert "1.000 / -1.000 / 39 **−**" in text
+    assert "Not run: nasbench101 (no file in the data folder)." in text
+    assert "SED is better in 0, the rival in" in text
+    assert "| nasbench201 | nb201.csv |" in text
+    assert str(data) not in text + found.to_json()
+    assert json.loads(found.to_json())["schema"] == "sed_torch.benchmarks/1"
+    assert found.to_csv().count("\n") == 4
+    assert set(found.to_dataframe()["dataset"]) == {"cifar10", "cifar100", "imagenet16"}
+    assert "3 datasets" in repr(found)
+    assert found._repr_html_().startswith("<pre># SED")
+    assert "nasbench201 cifar100" in stages
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="no benchmark 'timm' of a search space: expected some of nasbench201"
+    ):
+        run_benchmarks(tmp_path, only=["timm"])
+    with pytest.raises(DataError, match="no file of nasbench301"):
+        run_benchmarks(tmp_path, only=["nasbench301"])
+
+
+def test_times() -> None:
+    found = time_networks(networks=1, batch=2, rivals=("synflow", "zen"))
+    assert found.largest_difference < 1e-9
+    assert list(found.rivals) == ["synflow", "zen"]
+    assert all(s > 0 for s in (found.string, found.build, found.traced, *found.rivals.values()))
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_search_in_a_process_of_its_own() -> None:
+    found = time_search("nats_size", budget_s=0.5)
+    assert (found.space, found.size) == ("nats_size", 32_768)
+    assert found.looks > 0
+    assert found.params > 0
+
+
+def test_the_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = data / "report.md"
+    options = ("--data", data, "--bootstrap", 0, "--networks", 0, "--only", "nasbench201")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([str(a) for a in ("benchmark", *options, "-o", target)])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "… nasbench201 imagenet16" in err
+    assert target.read_text().startswith("# SED on public benchmarks")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["benchmark", "--data", str(data), "--only", "what"])
+    assert "error: no benchmark 'what'" in capsys.readouterr().err
