@@ -39,10 +39,9 @@ class Drawing:
     """The graph of a network at the depth of blocks, ready to be drawn from left to right.
 
     Boxes are modules, and operators of the root's own forward; what leaves a map as it is for the calculus, such as
-    an activation, has none. Blocks that repeat one after the other are one
-    box with their count. A box says its share of the total amplitude exp(SED), which is also the length of its
-    bar, and its suppression (effective taps over taps, in (0, 1], higher is better). Dead parts are hatched,
-    identity skips dashed.
+    an activation, has none. Blocks that repeat one after the other are one box with their count. A box says its share
+    of the total amplitude exp(SED), which is also the length of its bar, and its suppression (effective taps over
+    taps, in (0, 1], higher is better). Dead parts are hatched, identity skips dashed.
 
     Attributes:
         name: the model's.
