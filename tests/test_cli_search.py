@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -98,14 +97,29 @@ def test_ctrl_c_keeps_the_best(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert json.loads(out)["looks"] == told[-1]
 
 
-@pytest.mark.slow
+LOOKING = """
+import contextlib, sys
+from sed_torch.cli import main
+from sed_torch.searching import running
+
+told = []
+
+def tell(state):
+    if state.looks and not told:
+        told.append(print("looking", file=sys.stderr, flush=True))
+
+running._reporting = lambda *_: contextlib.nullcontext(tell)
+main(["search", "--space", "darts", "--budget", "120", "--format", "json"])
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_real_signal() -> None:
-    command = [sys.executable, "-m", "sed_torch", "search", "--space", "darts", "--budget", "120"]
     process = subprocess.Popen(
-        [*command, "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOOKING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(8)  # imports, then looks
+    assert process.stderr is not None
+    assert process.stderr.readline() == "looking\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     data = json.loads(out)

@@ -29,7 +29,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import sed_torch
 from sed_torch import training
-from sed_torch.cli import _run
+from sed_torch.cli import run as _run
 from sed_torch.errors import (
     DataError,
     InputError,

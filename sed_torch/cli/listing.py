@@ -1,0 +1,100 @@
+"""``sed-torch ops`` and ``sed-torch doctor``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from sed_torch.cli.options import output_options
+from sed_torch.cli.output import FINDINGS, emit, row_views
+
+
+@click.command()
+@output_options
+def ops(form: str | None, output: str | None) -> None:
+    """List the operators that have a rule, with their spellings."""
+    from sed_torch.ops import table
+
+    rows: list[dict[str, Any]] = [dict(r) for r in table()]
+    columns = ("op", "rule", "spellings")
+    short = [{**r, "spellings": _cut(r["spellings"], 60)} for r in rows]
+    emit({**row_views(rows, columns), "text": row_views(short, columns)["text"]}, form, output)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: text.rfind(",", 0, width - 2) + 1] + " …"
+
+
+_PACKAGES = {
+    "torch": "required",
+    "numpy": "required",
+    "click": "required",
+    "rich": "required",
+    "timm": "references timm:NAME",
+    "torchvision": "references torchvision:NAME",
+    "joblib": "rank",
+    "platformdirs": "cache",
+    "psutil": "memory limit of rank",
+    "distributed": "rank on a Dask cluster",
+    "ray": "rank on a Ray cluster",
+    "scipy": "validate",
+    "scikit-learn": "the dataset digits",
+    "optuna": "search with an Optuna study",
+    "pandas": "to_dataframe()",
+    "pyarrow": "to_parquet()",
+    "matplotlib": "plots, HTML reports",
+    "jinja2": "HTML reports",
+    "graphviz": "graph --engine graphviz",
+    "networkx": "to_networkx()",
+    "pooch": "downloading benchmark results",
+}
+
+
+@click.command()
+@output_options
+def doctor(form: str | None, output: str | None) -> int:
+    """Show the environment: versions, optional packages, devices; no paths, no names, no settings."""
+    rows = [*_environment(), *_package_rows(), *_device_rows()]
+    emit(row_views(rows, ("item", "found", "for")), form, output)
+    return FINDINGS if any(r["found"] is None and r["for"] == "required" for r in rows) else 0
+
+
+def _environment() -> list[dict[str, Any]]:
+    import platform
+
+    from sed_torch import __version__
+    from sed_torch.scoring import DEFAULT_DEFINITION
+
+    return [
+        {"item": "sed-torch", "found": __version__, "for": f"definition {DEFAULT_DEFINITION}"},
+        {"item": "python", "found": platform.python_version(), "for": platform.python_implementation()},
+        {"item": "platform", "found": platform.system(), "for": platform.machine()},
+    ]
+
+
+def _package_rows() -> list[dict[str, Any]]:
+    from importlib import metadata
+
+    def version(name: str) -> str | None:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return [{"item": name, "found": version(name), "for": use} for name, use in _PACKAGES.items()]
+
+
+def _device_rows() -> list[dict[str, Any]]:
+    import torch
+
+    rows: list[dict[str, Any]] = [{"item": "cpu", "found": f"{os.cpu_count()} cores", "for": "device"}]
+    if torch.cuda.is_available():
+        rows += [
+            {"item": f"cuda:{i}", "found": torch.cuda.get_device_name(i), "for": "device"}
+            for i in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        rows.append({"item": "mps", "found": "available", "for": "device"})
+    return rows

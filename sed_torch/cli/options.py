@@ -1,0 +1,132 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+__all__ = [
+    "byte_count",
+    "one_or_many",
+    "output_options",
+    "quantity",
+    "refuse",
+    "sizes",
+    "worker_options",
+    "writable",
+]
+
+_FORMATS = ("text", "json", "csv", "md")
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--format",
+        "form",
+        type=click.Choice(_FORMATS),
+        help="Default: by the suffix of --output, else text.",
+    )(command)
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False),
+        callback=writable,
+        help="Write to a file, whole or not at all; .html is a page.",
+    )(command)
+
+
+def writable(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Told before the work, not after it."""
+    folder = os.path.dirname(path or "") or "."
+    if path is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise click.BadParameter(f"{folder!r} is not a folder that can be written to")
+    return path
+
+
+def sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[int, ...]]:
+    """``1,3,224,224`` or ``1x3x224x224``: batch first, all positive."""
+    sizes = []
+    for value in values:
+        try:
+            size = tuple(int(part) for part in value.strip("() ").replace("x", ",").split(","))
+        except ValueError:
+            size = ()
+        if not size or min(size) < 1:
+            raise click.BadParameter(f"{value!r} is no size; expected positive integers such as 1,3,224,224")
+        sizes.append(size)
+    return sizes
+
+
+def one_or_many(sizes: list[tuple[int, ...]]) -> Any:
+    return sizes[0] if len(sizes) == 1 else sizes or None
+
+
+def byte_count(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """``2G``, ``1.5GiB``, ``800M`` or plain bytes; units are powers of 1024, as for memory."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if not found or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is no amount of memory; expected one such as 2G or 800M")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+def quantity(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """``1.0M``, ``200k`` or a plain number; units are powers of 1000."""
+    from sed_torch.errors import SearchError
+    from sed_torch.searching import parse_quantity
+
+    try:
+        return None if text is None else parse_quantity(text)
+    except SearchError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def refuse(needs: str, options: Mapping[str, Any]) -> None:
+    """What would be ignored is an error."""
+    for name, value in options.items():
+        if value not in (None, ()):
+            what = "a RANKING is not scored" if name == "--benchmark" else f"goes with {needs} only"
+            raise click.UsageError(f"{name}: {what}")
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--jobs, --backend and --scheduler: where the work is done."""
+    command = click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        callback=_with_dask,
+        help="Of the Dask scheduler, such as tcp://host:8786.",
+    )(command)
+    command = click.option(
+        "--backend",
+        type=click.Choice(["loky", "dask", "ray"]),
+        default="loky",
+        show_default=True,
+        is_eager=True,  # the scheduler's callback looks at it
+    )(command)
+    return click.option(
+        "--jobs",
+        "-j",
+        type=click.IntRange(min=-1),
+        callback=_some,
+        default=1,
+        show_default=True,
+        help="-1: one a core.",
+    )(command)
+
+
+def _some(_: click.Context, __: click.Parameter, jobs: int) -> int:
+    if jobs == 0:
+        raise click.BadParameter("0 workers do nothing; expected 1 or more, or -1")
+    return jobs
+
+
+def _with_dask(ctx: click.Context, _: click.Parameter, scheduler: str | None) -> str | None:
+    if (ctx.params["backend"] == "dask") != (scheduler is not None):
+        raise click.UsageError("--scheduler ADDRESS goes with --backend dask, and --backend dask with it")
+    return scheduler

@@ -1,0 +1,82 @@
+"""``sed-torch search``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sed_torch.cli.options import output_options, quantity
+from sed_torch.cli.output import INTERRUPTED, emit, views_of
+
+
+@click.command()
+@click.option("--space", required=True, metavar="NAME", help="Such as nasbench201, darts, nats_size.")
+@click.option("--max-params", callback=quantity, metavar="N", help="Such as 1.0M.")
+@click.option(
+    "--max-macs", callback=quantity, metavar="N", help="Multiply-accumulates a sample, such as 200M."
+)
+@click.option("--max-depth", callback=quantity, metavar="N", help="Convolutions one after the other.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wall-clock time.",
+)
+@click.option(
+    "--max-looks", type=click.IntRange(min=1), metavar="N", help="Architectures to look at, at most."
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "exhaustive", "evolution", "random"]),
+    default="auto",
+    show_default=True,
+)
+@click.option(
+    "--objective",
+    "objectives",
+    type=click.Choice(["sed", "params", "macs", "depth"]),
+    multiple=True,
+    default=["sed", "params"],
+    show_default=True,
+    help="The best is best by the first, the Pareto front is of all; may be repeated.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@output_options
+def search(
+    space: str,
+    max_params: float | None,
+    max_macs: float | None,
+    max_depth: float | None,
+    budget: float,
+    max_looks: int | None,
+    strategy: Any,
+    objectives: tuple[str, ...],
+    seed: int,
+    form: str | None,
+    output: str | None,
+) -> int:
+    """Find the best networks of a search space by score, within limits of size.
+
+    Ctrl-C ends it early and keeps the best so far. CSV has the Pareto front.
+
+    \b
+    sed-torch search --space nasbench201 --max-params 1.0M
+    sed-torch search --space darts --max-macs 150M --budget 10 -o found.json
+    """
+    from sed_torch.searching import search as find
+
+    limits = {"params": max_params, "macs": max_macs, "depth": max_depth}
+    result = find(
+        space,
+        constraints={k: v for k, v in limits.items() if v is not None},
+        budget_s=budget,
+        strategy=strategy,
+        seed=seed,
+        objectives=objectives,
+        max_looks=max_looks,
+    )
+    emit(views_of(result), form, output)
+    return INTERRUPTED if result.stop == "interrupted" else 0
