@@ -26,7 +26,7 @@ Scope = Literal["convolutional", "extrapolated"]
 
 _SCOPE_NOTE = {
     "convolutional": "a convolutional network, which the theory is about",
-    "extrapolated": "attention, MLP or recurrent parts: beyond what the theory was made for",
+    "extrapolated": "more or other than convolutions: beyond what the theory was made for",
 }
 
 
@@ -352,9 +352,8 @@ class Score:
     def to_text(self, depth: int | None = None) -> str:
         """The report as plain text, with blocks at ``depth``."""
         table = tables.to_text(self._rows(depth), _COLUMNS)
-        return "\n".join(
-            p for p in (self.headline(), self._parts(), "", table, "", self._notes()) if p is not None
-        )
+        head = [line for line in (self.headline(), self._parts()) if line]
+        return "\n".join([*head, "", table, "", self._notes()])
 
     def __str__(self) -> str:
         return self.to_text()
@@ -435,7 +434,9 @@ def _folded(blocks: tuple[Block, ...]) -> list[Block]:
 
 
 def _outline(b: Block) -> tuple[Any, ...]:
-    return (b.operators, b.taps, round(b.effective_taps, 9), round(b.amplitude, 6), b.params, b.macs, b.live)
+    root = not b.path  # what the root does itself is no neighbour of its submodules
+    numbers = (b.operators, b.taps, round(b.effective_taps, 9), round(b.amplitude, 6), b.params, b.macs)
+    return (root, *numbers, b.live)
 
 
 def _merged(run: list[Block]) -> Block:

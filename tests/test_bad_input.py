@@ -298,6 +298,15 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_shape_that_depends_on_values_is_told_by_every_front_end() -> None:
+    """``torch.export`` reads it and leaves a size without a number."""
+    model = AsksForValues(lambda x: x[x.nonzero()[:, 0]])
+    error = refused(DataDependentError, r"tensor.nonzero\(\) asks for the values", model, input_size=SIZE)
+    assert "the shape of nonzero" in str(error)
+    alone = refused(DataDependentError, "torch.export read", model, input_size=SIZE, frontend="export")
+    assert "models.py:" in str(alone)
+
+
 def test_a_submodule_that_cannot_be_entered_is_one_leaf() -> None:
     class Gate(nn.Module):
         def __init__(self) -> None:

@@ -263,6 +263,16 @@ def test_text_folds_equal_blocks(scores: dict[str, Score]) -> None:
     assert str(scores["net"]) == scores["net"].to_text()
 
 
+def test_a_network_without_operators_is_told_in_few_words() -> None:
+    net = nn.Sequential(nn.ReLU(), nn.AvgPool2d(2))
+    lines = sed_torch.score(net, input_size=(1, 3, 8, 8)).to_text().splitlines()
+    assert lines[0].startswith("Sequential: SED undefined (the network has no operator that SED defines")
+    assert lines[1] == ""
+    assert lines[2].startswith("block")
+    # what the root does itself is not folded with what a submodule does
+    assert [line.split()[0] for line in lines[4:6]] == ["(root)", "1"]
+
+
 def test_text_tells_what_was_assumed_and_what_is_unknown() -> None:
 
     class Odd(nn.Module):

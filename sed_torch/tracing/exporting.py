@@ -44,7 +44,7 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
         raise kind(
             f"torch.export gave up on {type(model).__name__}: {type(error).__name__}: {text}"
         ) from error
-    _annotate(program, shadow)
+    _annotate(program, shadow, type(model).__name__)
     graph: torch.fx.Graph = program.graph
     return graph
 
@@ -109,14 +109,14 @@ def _to_meta(root: nn.Module) -> None:
                 module.__dict__[name] = stand_in(value)
 
 
-def _annotate(program: Any, shadow: Shadow) -> None:
+def _annotate(program: Any, shadow: Shadow, model: str) -> None:
     signature = program.graph_signature
     parameters = signature.inputs_to_parameters
     buffers = {**signature.inputs_to_buffers, **getattr(signature, "inputs_to_lifted_tensor_constants", {})}
     user_outputs = set(signature.user_outputs)
     for node in program.graph.nodes:
-        node.meta["shape"] = _shape(node.meta.get("val"))
         node.meta["path"], node.meta["source"] = _path(node), _source(node)
+        node.meta["shape"] = _shape(node, model)
         if not isinstance(node.meta.get("val"), Tensor):
             node.meta["val"] = None
         if node.op == "placeholder" and node.name in {**parameters, **buffers}:
@@ -130,8 +130,16 @@ def _annotate(program: Any, shadow: Shadow) -> None:
             node.args = (tuple(a for a in node.args[0] if getattr(a, "name", None) in user_outputs),)
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(int(n) for n in value.shape) if isinstance(value, Tensor) else None
+def _shape(node: torch.fx.Node, model: str) -> tuple[int, ...] | None:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return None
+    if any(not isinstance(n, int) for n in value.shape):
+        where = node.meta["source"] or node.meta["path"] or "the root"
+        raise DataDependentError(
+            f"torch.export read {model}, but the shape of {node.name} ({where}) depends on the values of a tensor"
+        )
+    return tuple(value.shape)
 
 
 def _spelling(node: torch.fx.Node) -> str:
