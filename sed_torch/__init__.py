@@ -22,6 +22,7 @@ from sed_torch.tracing import trace
 if TYPE_CHECKING:
     from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
+    from sed_torch.ranking import Ranking, rank
     from sed_torch.report import draw
     from sed_torch.training import counterparts
 
@@ -32,6 +33,7 @@ __all__ = [
     "Comparison",
     "Finding",
     "Graph",
+    "Ranking",
     "Score",
     "SedTorchError",
     "Sensitivity",
@@ -43,6 +45,7 @@ __all__ = [
     "counterparts",
     "draw",
     "explain",
+    "rank",
     "register_rule",
     "score",
     "search",
@@ -55,6 +58,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Comparison", "Sensitivity", "compare", "sensitivity"], "sed_torch.comparison"),
+    **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
     "counterparts": "sed_torch.training",
     "draw": "sed_torch.report",
 }

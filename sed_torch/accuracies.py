@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "TIMM_LEFT_OUT",
+    "TIMM_RESULTS",
     "Accuracies",
     "AccuracyRow",
+    "Published",
     "Table",
+    "fetch_timm_results",
     "read_accuracies",
     "read_bytes",
     "read_table",
@@ -306,6 +309,7 @@ class Accuracies:
         source: where from.
         reduction: how several recipes became one row.
         left_out: (name, reason) of everything that was not taken.
+        zoo: ``"timm"`` or ``"torchvision"``, whose references the names are, or None where that is not known.
     """
 
     rows: tuple[AccuracyRow, ...]
@@ -314,6 +318,7 @@ class Accuracies:
     source: str
     reduction: str
     left_out: tuple[tuple[str, str], ...] = field(default=())
+    zoo: Literal["timm", "torchvision"] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -431,6 +436,65 @@ def _check_once(table: Table, names: Sequence[str]) -> None:
 # --- timm ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file that its authors published, pinned to one version of it.
+
+    Attributes:
+        url: where it is.
+        sha256: of its content, in hexadecimal.
+        name: of the copy.
+    """
+
+    url: str
+    sha256: str
+    name: str
+
+
+TIMM_RESULTS = Published(
+    "https://raw.githubusercontent.com/huggingface/pytorch-image-models/"
+    "4e5207c7bb6592474ca56e28b2cf85be8f1a550f/results/results-imagenet.csv",
+    "30972bf7c7ab451bbd4480ec6116b13d0a84441c57bbc946896fd312264acfcd",
+    "timm-results-imagenet.csv",
+)
+"""timm's results of 2025-10-30: 1,556 weights."""
+
+
+def fetch_timm_results(folder: str | os.PathLike[str] | None = None, file: Published = TIMM_RESULTS) -> Path:
+    """timm's published results for :func:`timm_results`, downloaded once and checked against the known hash.
+
+    Args:
+        folder: where the copy is kept; the user's cache folder when None.
+        file: which version.
+
+    Raises:
+        DataError: it cannot be had, or is not what was published.
+        MissingDependencyError: pooch is not installed.
+    """
+    try:
+        import pooch
+    except ModuleNotFoundError:
+        raise MissingDependencyError("pooch", "data", "downloading timm's results") from None
+    from sed_torch.ranking import default_cache_dir
+
+    target = default_cache_dir() / "data" if folder is None else Path(folder)
+    try:
+        found = pooch.retrieve(
+            file.url,
+            known_hash=f"sha256:{file.sha256}",
+            fname=file.name,
+            path=target,
+            downloader=pooch.HTTPDownloader(timeout=30),
+        )
+    except Exception as error:  # of requests, of the disk, or a hash that differs
+        why = (str(error).strip().splitlines() or [""])[0]
+        raise DataError(
+            f"{file.url} could not be fetched ({type(error).__name__}: {why}); get results-imagenet.csv of "
+            "pytorch-image-models by hand and name it with --timm-results (timm_results(path) in Python)"
+        ) from error
+    return Path(found)
+
+
 def timm_results(
     path: str | os.PathLike[str],
     include: Iterable[str] | None = None,
@@ -477,7 +541,8 @@ def timm_results(
         "best": "best tag an architecture",
         "median": "median over tags an architecture",
     }.get(reduce, f"tag {reduce!r} alone") + ", at the smallest image size published"
-    return Accuracies(rows, "ImageNet-1K top-1", "%", str(table.path), reduction, tuple(left_out.items()))
+    source, without = str(table.path), tuple(left_out.items())
+    return Accuracies(rows, "ImageNet-1K top-1", "%", source, reduction, without, zoo="timm")
 
 
 def _timm_rows(table: Table) -> Iterable[AccuracyRow]:
@@ -593,7 +658,8 @@ def torchvision_accuracies(recipe: Literal["best", "V1", "V2"] = "best") -> Accu
             )
     reduction = "best of V1 and V2 an architecture" if recipe == "best" else f"{wanted[recipe][0]} alone"
     source = f"torchvision {torchvision.__version__} weights metadata"
-    return Accuracies(tuple(rows), "ImageNet-1K top-1", "%", source, reduction, tuple(left_out))
+    without = tuple(left_out)
+    return Accuracies(tuple(rows), "ImageNet-1K top-1", "%", source, reduction, without, zoo="torchvision")
 
 
 def _torchvision_reason(weights: str, accuracy: float | None, wanted: Sequence[str]) -> str | None:

@@ -489,7 +489,7 @@ class Joined:
         groups: the family of each, None where it has none, or None where the ranking has no such column.
         left_out: (name, reason) of ranked networks without a score or without an accuracy, then of networks
             with an accuracy that were not ranked.
-        unit, source, metric: of the accuracies.
+        unit, source, metric, reduction: of the accuracies.
     """
 
     names: tuple[str, ...]
@@ -502,6 +502,7 @@ class Joined:
     unit: str | None
     source: str
     metric: str
+    reduction: str
 
     def __len__(self) -> int:
         return len(self.names)
@@ -524,6 +525,7 @@ class Joined:
             title=f"{score_name} against {self.metric}",
             unit=self.unit,
             source=self.source,
+            notes=(f"accuracies: {self.reduction}",),
         )
         return replace(report, left_out=(*self.left_out, *report.left_out))
 
@@ -537,8 +539,9 @@ def join(
 ) -> Joined:
     """Join a ranking CSV (``Ranking.to_csv``) with accuracies by name.
 
-    A name matches as it is, or without the ``timm:`` or ``torchvision:`` before it. The columns family, params,
-    macs, status and reason are taken where the ranking has them.
+    A name matches as it is, or without the ``timm:`` or ``torchvision:`` before it; where both zoos have it, the
+    reference of the accuracies' own zoo does. The columns family, params, macs, status and reason are taken
+    where the ranking has them.
 
     Args:
         ranking: CSV with at least a name and a score.
@@ -554,8 +557,8 @@ def join(
     table = read_table(ranking, required=(name_column, score_column))
     scores = table.numbers(score_column)
     trained = dict(zip(known.names, known.values.tolist(), strict=True))
-    keys = _match(table, table.text(name_column), trained)
-    left_out = _unmatched(table, table.text(name_column), keys, scores)
+    keys, passed_over = _match(table, table.text(name_column), trained, known.zoo)
+    left_out = _unmatched(table, table.text(name_column), keys, scores, passed_over)
     rows = [i for i, key in enumerate(keys) if key is not None and not math.isnan(scores[i])]
     if not rows:
         raise DataError(
@@ -576,32 +579,51 @@ def join(
         known.unit,
         known.source,
         known.metric,
+        known.reduction,
     )
 
 
-def _match(table: Table, names: Sequence[str], trained: Mapping[str, float]) -> list[str | None]:
+def _match(
+    table: Table, names: Sequence[str], trained: Mapping[str, float], zoo: str | None
+) -> tuple[list[str | None], dict[int, str]]:
+    """The name in the accuracies of each row, and why a row gave its place to another."""
     keys: list[str | None] = []
     seen: dict[str, int] = {}
-    for line, name in zip(table.lines, names, strict=True):
-        bare = next((name[len(p) :] for p in _PREFIXES if name.startswith(p)), name)
-        key = name if name in trained else bare
-        if key in seen:
-            raise DataError(f"{table.path}, line {line}: {key!r} is ranked on line {seen[key]} already")
-        seen[key] = line
+    passed_over: dict[int, str] = {}
+    for i, name in enumerate(names):
+        key = name if name in trained else _bare(name)
+        first = seen.setdefault(key, i)
+        if first != i:
+            own = [j for j in (first, i) if zoo and names[j] == f"{zoo}:{key}"]
+            if len(own) != 1:
+                raise DataError(
+                    f"{table.path}, line {table.lines[i]}: {key!r} is ranked on line {table.lines[first]} already"
+                )
+            other = first if own[0] == i else i
+            passed_over[other] = f"ranked as {zoo}:{key} too"
+            seen[key] = own[0]
         keys.append(key if key in trained else None)
-    return keys
+    return [None if i in passed_over else k for i, k in enumerate(keys)], passed_over
+
+
+def _bare(name: str) -> str:
+    return next((name[len(p) :] for p in _PREFIXES if name.startswith(p)), name)
 
 
 def _unmatched(
-    table: Table, names: Sequence[str], keys: Sequence[str | None], scores: FloatArray
+    table: Table,
+    names: Sequence[str],
+    keys: Sequence[str | None],
+    scores: FloatArray,
+    passed_over: Mapping[int, str],
 ) -> list[tuple[str, str]]:
     reasons = table.text("reason") if "reason" in table.columns else [""] * len(table)
     found = []
-    for name, key, score, reason in zip(names, keys, scores, reasons, strict=True):
+    for i, (name, key, score, reason) in enumerate(zip(names, keys, scores, reasons, strict=True)):
         if math.isnan(score):
             found.append((name, f"no score: {reason}" if reason else "no score"))
         elif key is None:
-            found.append((name, "no accuracy"))
+            found.append((name, passed_over.get(i, "no accuracy")))
     return found
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import hashlib
+import http.server
 import io
 import json
 import os
 import pickle
+import re
+import socket
+import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +209,63 @@ def test_torchvision() -> None:
     assert np.all(best.values > 50)
     with pytest.raises(ValueError, match="recipe must be one of best, V1, V2"):
         a.torchvision_accuracies("V3")  # type: ignore[arg-type]
+
+
+# --- fetching ---
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """A folder served on this machine, and the paths that were asked for."""
+    folder, asked = tmp_path / "served", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
+    ) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}", folder, asked
+        finally:
+            httpd.shutdown()
+            thread.join()
+
+
+def test_results_are_fetched_once_and_checked(server: tuple[str, Path, list[str]], tmp_path: Path) -> None:
+    pytest.importorskip("pooch")
+    url, folder, asked = server
+    text = "model,img_size,top1\na.one_in1k,224,90\n"
+    (folder / "r.csv").write_text(text)
+    file = a.Published(f"{url}/r.csv", hashlib.sha256(text.encode()).hexdigest(), "kept.csv")
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        found = a.fetch_timm_results(cache, file)
+        assert found == cache / "kept.csv"
+        assert a.timm_results(found).names == ("a",)
+    assert len(asked) == 1
+    # What was tampered with, on the way or on the disk, is not taken.
+    found.write_text("model,img_size,top1\na.one_in1k,224,1\n")
+    assert a.fetch_timm_results(cache, file).read_text() == text
+    (folder / "r.csv").write_text(text + "b.one_in1k,224,100\n")
+    with pytest.raises(DataError, match=r"r\.csv could not be fetched \(ValueError: .*hash.*--timm-results"):
+        a.fetch_timm_results(tmp_path / "other", file)
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_a_closed_network_says_how_to_get_the_results_by_hand(tmp_path: Path) -> None:
+    pytest.importorskip("pooch")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/r.csv"  # bound, and nobody listens
+        with pytest.raises(DataError, match=r"could not be fetched \(ConnectionError: .* by hand"):
+            a.fetch_timm_results(tmp_path, a.Published(url, "0" * 64, "kept.csv"))
+
+
+def test_the_published_results_are_pinned() -> None:
+    assert re.fullmatch(r"https://\S+/[0-9a-f]{40}/results/results-imagenet\.csv", a.TIMM_RESULTS.url)
+    assert re.fullmatch(r"[0-9a-f]{64}", a.TIMM_RESULTS.sha256)

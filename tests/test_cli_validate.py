@@ -96,9 +96,44 @@ def test_a_ranking_against_timm(files: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(out)["overall"]["spearman"] == pytest.approx(-0.5)
     # The data folder is looked through where no file is named.
     assert json.loads(run(capsys, *command, "--data", files)[1])["n"] == 3
+    assert "accuracies: median over tags an architecture" in json.loads(out)["notes"][0]
     # A single row has no order: that is a finding.
     status, out, _ = run(capsys, *command, *results, "--tags", "two_*")
     assert (status, json.loads(out)["overall"]["reason"]) == (1, "1 complete rows, at least 3 are needed")
+
+
+def test_a_file_with_columns_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = files / "own.csv"
+    path.write_text("model,top1,timm_arch,loss\nNet A,1,a,3\nNet B,2,b,1\nNet C,3,c,2\n")
+    command = ("validate", files / "rank.csv", "--against", path, "--bootstrap", 0, "--format", "json")
+    assert "none of its 5 networks" in run(capsys, *command)[2]  # by model
+    named = (*command, "--name-column", "timm_arch")
+    assert json.loads(run(capsys, *named)[1])["overall"]["spearman"] == pytest.approx(-1)
+    # 3, 2, 1 against 3, 1, 2: Σd² = 2.
+    out = run(capsys, *named, "--metric-column", "loss")[1]
+    assert json.loads(out)["overall"]["spearman"] == pytest.approx(0.5)
+    assert "expected the column nothing" in run(capsys, *named, "--metric-column", "nothing")[2]
+
+
+def test_timms_results_are_fetched_where_there_are_none(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetched: list[Path] = []
+
+    def fetch() -> Path:
+        fetched.append(files / "results-imagenet.csv")
+        return fetched[-1]
+
+    monkeypatch.setattr("sed_torch.accuracies.fetch_timm_results", fetch)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = ("validate", files / "rank.csv", "--against", "timm", "--bootstrap", 0, "--format", "json")
+    # A folder that was named, and has none, is an error; the default one is not.
+    assert "no file of timm" in run(capsys, *command, "--data", empty)[2]
+    assert not fetched
+    monkeypatch.setenv("SED_TORCH_DATA", str(empty))
+    assert json.loads(run(capsys, *command)[1])["n"] == 3
+    assert len(fetched) == 1
 
 
 def test_a_ranking_against_torchvision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,6 +182,10 @@ def test_datasets_are_scored_at_their_own_input() -> None:
         (
             ("{0}/rank.csv", "--against", "{0}/truth.csv", "--recipe", "x"),
             "goes with --against torchvision or timm",
+        ),
+        (
+            ("{0}/rank.csv", "--against", "timm", "--name-column", "x"),
+            "--name-column: goes with --against FILE only",
         ),
         (("{0}/rank.csv", "--against", "{0}/absent.csv"), "absent.csv: no such file"),
         (("{0}/rank.csv", "--against", "{0}/rank.csv"), "none of the usual columns"),

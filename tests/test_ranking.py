@@ -95,7 +95,7 @@ def net(width: int = 8) -> nn.Module:
 
 def result(row: RankRow) -> dict[str, Any]:
     """A row without the time it took."""
-    return {k: v for k, v in asdict(row).items() if k != "seconds"}
+    return {k: v for k, v in asdict(row).items() if k not in ("seconds", "cpu_seconds")}
 
 
 def results(ranking: Ranking) -> list[dict[str, Any]]:
@@ -599,10 +599,22 @@ class TestCluster:
         with pytest.raises(SedTorchError, match="no Dask scheduler answers in this process"):
             rank({"a": net(4)}, input_size=SIZE, backend="dask")
 
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("default")  # of Ray's own
+    def test_ray_agrees_and_outlives_a_worker(self, nets: str) -> None:
+        ray = pytest.importorskip("ray")
+        refs = [f"{nets}:{f}" for f in ("net", "net(4)", "boom")]
+        local = rank(refs, input_size=SIZE)
+        assert results(rank(refs, input_size=SIZE, backend="ray")) == results(local)
+        assert not ray.is_initialized()
+        with_death = rank([*refs, f"{nets}:die"], input_size=SIZE, backend="ray")
+        assert results(with_death.top(2)) == results(local.top(2))
+        assert with_death[f"{nets}:die"].status == "crashed"
+
     def test_ray_missing(self) -> None:
         if importlib.util.find_spec("ray") is not None:
             pytest.skip("ray is installed")
-        with pytest.raises(SedTorchError, match="needs the package 'ray'"):
+        with pytest.raises(SedTorchError, match=r"needs the package 'ray'.*sed-torch\[ray\]"):
             rank({"a": net(4)}, input_size=SIZE, backend="ray")
 
 
@@ -628,7 +640,8 @@ class TestCommand:
         ("args", "message"),
         [
             (["x.py:a", "--jobs", "0"], "0 workers do nothing"),
-            (["x.py:a", "--backend", "dask"], "--scheduler ADDRESS"),
+            (["x.py:a", "--backend", "dask"], "--backend dask needs --scheduler ADDRESS"),
+            (["x.py:a", "--scheduler", "tcp://a:1"], "goes with --backend dask or ray"),
             (["x.py:a", "--memory-limit", "much"], "is no amount of memory"),
             (["timm:resnett*", "--no-cache"], "matches none"),
             ([], "Missing argument"),

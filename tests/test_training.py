@@ -932,7 +932,7 @@ def test_the_command_line_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (["--space", "nasbench201"], "expected one of PATTERNS"),
         (["--width", "3"], "--width goes with --space only"),
         (["--jobs", "0"], "0 workers do nothing"),
-        (["--backend", "dask"], "--scheduler ADDRESS goes with"),
+        (["--backend", "dask"], "--backend dask needs --scheduler ADDRESS"),
         (["--device", "tpu"], "unknown device 'tpu'"),
     ):
         assert _run([*command, *extra, "-o", "x.csv"]) == 2

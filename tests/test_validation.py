@@ -201,6 +201,22 @@ def test_join_by_hand(tmp_path: Path) -> None:
     assert checked.title == "SED against top1"
 
 
+def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> None:
+    """One ranking of both zoos, which share names, serves both sources."""
+    ranking = tmp_path / "r.csv"
+    ranking.write_text("name,sed\ntimm:a,1\ntorchvision:a,2\ntorchvision:b,3\ntimm:b,4\ntimm:c,5\n")
+    rows = tuple(AccuracyRow(n, 1.0) for n in "abc")
+    for zoo, scores, others in (
+        ("timm", [1, 4, 5], ["torchvision:a", "torchvision:b"]),
+        ("torchvision", [2, 3, 5], ["timm:a", "timm:b"]),
+    ):
+        found = v.join(ranking, Accuracies(rows, "top-1", "%", "here", "none", zoo=zoo))  # type: ignore[arg-type]
+        assert dict(zip(found.names, found.scores.tolist(), strict=True)) == dict(
+            zip("abc", scores, strict=True)
+        )
+        assert found.left_out == tuple((o, f"ranked as {zoo}:{o[-1]} too") for o in others)
+
+
 def test_join_refuses_what_is_ambiguous_or_alien(tmp_path: Path) -> None:
     trained = Accuracies((AccuracyRow("a", 1.0),), "top-1", "%", "here", "none")
     ranking = tmp_path / "r.csv"

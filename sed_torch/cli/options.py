@@ -99,8 +99,8 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--scheduler",
         metavar="ADDRESS",
-        callback=_with_dask,
-        help="Of the Dask scheduler, such as tcp://host:8786.",
+        callback=_of_cluster,
+        help="Of the Dask scheduler (tcp://host:8786), or of a Ray cluster.",
     )(command)
     command = click.option(
         "--backend",
@@ -126,7 +126,11 @@ def _some(_: click.Context, __: click.Parameter, jobs: int) -> int:
     return jobs
 
 
-def _with_dask(ctx: click.Context, _: click.Parameter, scheduler: str | None) -> str | None:
-    if (ctx.params["backend"] == "dask") != (scheduler is not None):
-        raise click.UsageError("--scheduler ADDRESS goes with --backend dask, and --backend dask with it")
+def _of_cluster(ctx: click.Context, _: click.Parameter, scheduler: str | None) -> str | None:
+    """Dask needs one; Ray starts here without."""
+    backend = ctx.params["backend"]
+    if backend == "dask" and scheduler is None:
+        raise click.UsageError("--backend dask needs --scheduler ADDRESS")
+    if backend == "loky" and scheduler is not None:
+        raise click.UsageError("--scheduler ADDRESS goes with --backend dask or ray")
     return scheduler

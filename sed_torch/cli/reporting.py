@@ -12,7 +12,7 @@ import click
 from sed_torch.cli.options import one_or_many, sizes, writable
 from sed_torch.cli.output import FINDINGS, emit, page_of
 from sed_torch.cli.scoring import score_status
-from sed_torch.cli.validating import joined_with
+from sed_torch.cli.validating import Truth, joined_with
 
 
 @click.command()
@@ -73,7 +73,7 @@ def _reportable(ref: str, input_size: Any, against: str | None) -> list[Any]:
     ranking = read_ranking(ref)
     if against is None:
         return [ranking]
-    return [ranking, joined_with(ref, against, None, (), None, None).validate()]
+    return [ranking, joined_with(ref, Truth(against)).validate()]
 
 
 def _has_findings(result: Any) -> bool:

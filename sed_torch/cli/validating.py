@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -10,6 +12,7 @@ from sed_torch.cli.options import output_options, refuse
 from sed_torch.cli.output import FINDINGS, emit, page_of
 
 if TYPE_CHECKING:
+    from sed_torch.accuracies import Accuracies
     from sed_torch.validation import Joined
 
 
@@ -21,7 +24,13 @@ if TYPE_CHECKING:
 @click.option(
     "--timm-results",
     type=click.Path(exists=True, dir_okay=False),
-    help="timm's results-imagenet.csv. Default: looked for in the data folder.",
+    help="timm's results-imagenet.csv. Default: that of the data folder, else fetched once into the cache.",
+)
+@click.option(
+    "--name-column", metavar="NAME", help="FILE: column of names.  [default: model, name, arch, ...]"
+)
+@click.option(
+    "--metric-column", metavar="NAME", help="FILE: column of accuracies.  [default: top1, acc@1, ...]"
 )
 @click.option("--benchmark", metavar="NAME", help="Score the networks of a benchmark, such as nasbench201.")
 @click.option("--dataset", help="Of the benchmark.  [default: its first]")
@@ -43,6 +52,8 @@ def validate(
     recipe: str | None,
     tags: tuple[str, ...],
     timm_results: str | None,
+    name_column: str | None,
+    metric_column: str | None,
     benchmark: str | None,
     dataset: str | None,
     data: str | None,
@@ -65,21 +76,18 @@ def validate(
     """
     from sed_torch.training import is_runs_file, read_runs
 
+    truth = Truth(against, recipe, tags, timm_results, name_column, metric_column, data)
     if ranking is not None:
         refuse("--benchmark", {"--dataset": dataset, "--sample": sample, "--benchmark": benchmark})
     if ranking is not None and is_runs_file(ranking):
-        given = {"--against": against, "--recipe": recipe, "--tags": tags, "--timm-results": timm_results}
-        refuse("a RANKING", {**given, "--data": data})
+        refuse("a RANKING", {**truth.options(), "--data": data})
         report = read_runs(ranking).validate(n_bootstrap=bootstrap, seed=seed)
     elif ranking is not None:
-        report = joined_with(ranking, against, recipe, tags, timm_results, data).validate(
-            n_bootstrap=bootstrap, seed=seed
-        )
+        report = joined_with(ranking, truth).validate(n_bootstrap=bootstrap, seed=seed)
     else:
         if benchmark is None:
             raise click.UsageError("expected a RANKING with --against SOURCE, or --benchmark NAME")
-        given = {"--against": against, "--recipe": recipe, "--tags": tags, "--timm-results": timm_results}
-        refuse("a RANKING", given)
+        refuse("a RANKING", truth.options())
         from sed_torch.benchmark_data import scorer
         from sed_torch.validation import validate_benchmark
 
@@ -103,32 +111,71 @@ def validate(
     return FINDINGS if report.overall.spearman is None else 0
 
 
-def joined_with(
-    ranking: str,
-    source: str | None,
-    recipe: str | None,
-    tags: tuple[str, ...],
-    timm_results: str | None,
-    data: str | None,
-) -> Joined:
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The accuracies that were asked for: the source, and the options that some sources have."""
+
+    against: str | None
+    recipe: str | None = None
+    tags: tuple[str, ...] = ()
+    timm_results: str | None = None
+    name_column: str | None = None
+    metric_column: str | None = None
+    data: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What goes with a RANKING only, by its spelling."""
+        return {
+            "--against": self.against,
+            "--recipe": self.recipe,
+            "--tags": self.tags,
+            "--timm-results": self.timm_results,
+            "--name-column": self.name_column,
+            "--metric-column": self.metric_column,
+        }
+
+
+def joined_with(ranking: str, truth: Truth) -> Joined:
     """The ranking joined with the accuracies that were asked for."""
-    from sed_torch import accuracies
-    from sed_torch.benchmark_data import find_file
     from sed_torch.validation import join
 
+    source, options = truth.against, truth.options()
     if source is None:
         raise click.UsageError("a RANKING needs --against torchvision, timm or FILE")
     if source != "timm":
-        refuse("--against timm", {"--tags": tags, "--timm-results": timm_results, "--data": data})
+        refuse(
+            "--against timm", {n: options[n] for n in ("--tags", "--timm-results")} | {"--data": truth.data}
+        )
+    if source in ("timm", "torchvision"):
+        refuse("--against FILE", {n: options[n] for n in ("--name-column", "--metric-column")})
+    else:
+        refuse("--against torchvision or timm", {"--recipe": truth.recipe})
+    return join(ranking, _accuracies(source, truth))
+
+
+def _accuracies(source: str, truth: Truth) -> Accuracies:
+    from sed_torch import accuracies
+
     if source == "torchvision":
         kinds = ("best", "V1", "V2")
-        if recipe not in (None, *kinds):
-            raise click.BadParameter(f"{recipe!r} is none of {', '.join(kinds)}", param_hint="--recipe")
-        known = accuracies.torchvision_accuracies(cast("Any", recipe or "best"))
-    elif source == "timm":
-        file = timm_results or find_file("timm", data)
-        known = accuracies.timm_results(file, include=tags or None, reduce=recipe or "best")
-    else:
-        refuse("--against torchvision or timm", {"--recipe": recipe})
-        known = accuracies.read_accuracies(source)
-    return join(ranking, known)
+        if truth.recipe not in (None, *kinds):
+            raise click.BadParameter(f"{truth.recipe!r} is none of {', '.join(kinds)}", param_hint="--recipe")
+        return accuracies.torchvision_accuracies(cast("Any", truth.recipe or "best"))
+    if source == "timm":
+        file = truth.timm_results or _timm_file(truth.data)
+        return accuracies.timm_results(file, include=truth.tags or None, reduce=truth.recipe or "best")
+    return accuracies.read_accuracies(source, truth.name_column, truth.metric_column)
+
+
+def _timm_file(data: str | None) -> Path:
+    """Of the data folder; where none was named and it has none, fetched once."""
+    from sed_torch.accuracies import fetch_timm_results
+    from sed_torch.benchmark_data import find_file
+    from sed_torch.errors import DataError
+
+    try:
+        return find_file("timm", data)
+    except DataError:
+        if data is not None:
+            raise
+    return fetch_timm_results()

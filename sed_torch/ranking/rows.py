@@ -54,6 +54,7 @@ class RankRow:
         scope: ``"convolutional"`` or ``"extrapolated"``.
         definition: name of the score's form.
         seconds: wall time to build, trace and score it, when that was done.
+        cpu_seconds: CPU time of the process that did it, meanwhile; None where that process was stopped.
         built_on: ``"meta"`` or ``"cpu"``.
         fingerprint: digest of the traced graph; equal graphs have equal scores.
         rank: 1 is the best score of the ranking; equal scores share a rank.
@@ -80,6 +81,7 @@ class RankRow:
     scope: str | None = None
     definition: str | None = None
     seconds: float | None = None
+    cpu_seconds: float | None = None
     built_on: str | None = None
     fingerprint: str | None = None
     rank: int | None = None
@@ -296,7 +298,7 @@ class Ranking:
         try:
             frame.to_parquet(buffer, index=False)
         except ImportError:
-            raise MissingDependencyError("pyarrow", "stats", "to_parquet()") from None
+            raise MissingDependencyError("pyarrow", "parquet", "to_parquet()") from None
         with atomic_write(path, "wb") as f:
             f.write(buffer.getvalue())  # type: ignore[arg-type]
 

@@ -66,6 +66,7 @@ def rank(
         backend: joblib's ``"loky"``, or ``"dask"`` or ``"ray"`` for a cluster, whose workers must have
             ``sed_torch`` installed.
         scheduler: address of the Dask scheduler, or a ``distributed.Client``; the current client when None.
+            Address of the Ray cluster; when None the one this process is connected to, else one is started here.
         time_limit: seconds a model may take. With a limit, models run in child processes of the workers.
         memory_limit: bytes of resident memory that a model's process may reach, the imports (some 400 MB)
             included.
@@ -260,9 +261,19 @@ def _once(
         yield from _parallel(work, items, options, {"backend": backend, "n_jobs": jobs})
 
 
+_DEATHS = {
+    "BrokenProcessPool",
+    "TerminatedWorkerError",
+    "KilledWorker",
+    "WorkerCrashedError",
+    "RayActorError",
+}
+"""Of concurrent.futures, loky, Dask and Ray, which need not be installed."""
+
+
 def _worker_died(error: Exception) -> bool:
     names = {c.__name__ for c in type(error).__mro__}
-    return bool(names & {"BrokenProcessPool", "TerminatedWorkerError", "KilledWorker", "WorkerCrashedError"})
+    return bool(names & _DEATHS)
 
 
 def _score_quietly(item: Item, options: Options) -> RankRow:
@@ -292,7 +303,7 @@ def _on_cluster(
     work = isolated if options.isolated else score_item
     with contextlib.ExitStack() as stack:
         if backend == "ray":
-            _register_ray()
+            stack.enter_context(_ray(scheduler))
             config: dict[str, Any] = {"backend": "ray", "n_jobs": -1}
         else:
             config = {"backend": "dask", "n_jobs": -1, "client": stack.enter_context(_client(scheduler))}
@@ -328,13 +339,29 @@ def _client(scheduler: Any) -> Iterator[Any]:
             client.close()
 
 
-def _register_ray() -> None:
+@contextlib.contextmanager
+def _ray(address: Any) -> Iterator[None]:
+    """Ray as the caller has it, else connected here (or started on this machine) and left again."""
     import importlib
 
     try:
-        importlib.import_module("ray.util.joblib").register_ray()
+        ray: Any = importlib.import_module("ray")
+        register = importlib.import_module("ray.util.joblib").register_ray
     except ModuleNotFoundError:
-        raise MissingDependencyError("ray", "cluster", "backend='ray'") from None
+        raise MissingDependencyError("ray", "ray", "backend='ray'") from None
+    register()
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except Exception as error:  # of Ray's own kinds, and of sockets
+        where = f"at {address!r}" if address else "on this machine"
+        raise SedTorchError(f"no Ray cluster answers {where} ({type(error).__name__}: {error})") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _parallel(

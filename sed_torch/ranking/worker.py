@@ -66,10 +66,12 @@ def _plain(size: Any) -> Any:
 @dataclass
 class _Clock:
     start: float = field(default_factory=time.perf_counter)
+    cpu_start: float = field(default_factory=time.process_time)
 
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
+    def stamp(self, row: RankRow) -> RankRow:
+        """The row with the time since the start."""
+        spent = time.process_time() - self.cpu_start
+        return replace(row, seconds=time.perf_counter() - self.start, cpu_seconds=spent)
 
 
 def score_item(item: Item, options: Options) -> RankRow:
@@ -83,7 +85,7 @@ def score_item(item: Item, options: Options) -> RankRow:
         row = _failed(item, loaded, "memory", error)
     except Exception as error:  # a model's own code may raise anything
         row = _failed(item, loaded, "failed", error)
-    return replace(row, seconds=clock.seconds)
+    return clock.stamp(row)
 
 
 def _load(item: Item) -> LoadedModel:

@@ -204,7 +204,7 @@ def _parallel(
     with contextlib.ExitStack() as stack:
         config: dict[str, Any] = {"backend": backend, "n_jobs": -1}
         if backend == "ray":
-            ranking._register_ray()
+            stack.enter_context(ranking._ray(scheduler))
         else:
             config["client"] = stack.enter_context(ranking._client(scheduler))
         yield from parallel(_work, items, None, config)
