@@ -629,7 +629,9 @@ def read_naslib_json(
 ) -> BenchmarkTable:
     """NAS-Bench-Suite-Zero's ``zc_*.json``: ``{dataset: {arch: {proxy: {"score": s}, "val_accuracy": a}}}``.
 
-    NAS-Bench-201's six op indices become the benchmark's edge string; other spaces' keys are kept as they are.
+    Keys become the strings that :mod:`sed_torch.spaces` reads: NAS-Bench-201's six op indices an edge string,
+    NAS-Bench-101's flattened matrix and op indices ``bits:ops`` (without vertices off every path), TransNAS's digits
+    ``64-…``. NAS-Bench-301's are such strings.
 
     Raises:
         DataError: as :func:`sed_torch.accuracies.read_bytes`, broken JSON (with its line), or another structure
@@ -647,7 +649,7 @@ def read_naslib_json(
             raise DataError(
                 f"{where}: expected an object with val_accuracy and proxies, found {_brief(entry)}"
             )
-        archs.append(_nasbench201_string(key, where) if name == "nasbench201" else key)
+        archs.append(_from_naslib_key(name, key, where))
         accuracy.append(_json_number(entry["val_accuracy"], f"{where} > val_accuracy", finite=True))
         for proxy, value in _naslib_scores(entry, where):
             column = rivals.setdefault(proxy, [math.nan] * (len(archs) - 1))
@@ -728,23 +730,79 @@ def _json_number(value: Any, where: str, *, finite: bool = False) -> float:
     return number
 
 
-# NASLib's order of operations and of edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
-_NASLIB_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+# NASLib's order of operations, and of edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
+_NASLIB_OPS_201 = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+# … and of NAS-Bench-101's vertices: 0 is the input, 1 the output.
+_NASLIB_OPS_101 = {2: "p", 3: "1", 4: "3"}
+_LONGEST_KEY = 400  # a matrix of 7 vertices takes 168
 
 
-def _nasbench201_string(key: str, where: str) -> str:
-    if key.startswith("|"):
-        return key
+def _from_naslib_key(benchmark: str, key: str, where: str) -> str:
+    """A key of NASLib's files → the string of the benchmark's space."""
+    if benchmark == "nasbench201" and not key.startswith("|"):
+        return _nasbench201_string(_key_integers(key), where, key)
+    if benchmark == "nasbench101" and ":" not in key:
+        return _nasbench101_string(_key_integers(key), where, key)
+    if benchmark.startswith("transnas") and not key.startswith("64-"):
+        return _transnas_string(benchmark, _key_integers(key), where, key)
+    return key
+
+
+def _key_integers(key: str) -> tuple[int, ...]:
+    """``"(1, 0, 2)"`` or ``"['1', '0', '2']"`` → integers; nothing for anything else."""
     try:
-        indices = ast.literal_eval(key[:60])
-        a, b, c, d, e, f = (_NASLIB_OPS[i] if i >= 0 else None for i in indices)
-    except (ValueError, SyntaxError, TypeError, IndexError, RecursionError, MemoryError) as error:
+        values = ast.literal_eval(key[:_LONGEST_KEY])
+        return tuple(int(v) for v in values if isinstance(v, (int, str)))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return ()
+
+
+def _nasbench201_string(indices: tuple[int, ...], where: str, key: str) -> str:
+    if len(indices) != 6 or not all(0 <= i < len(_NASLIB_OPS_201) for i in indices):
         raise DataError(
             f"{where}: expected six op indices from 0 to 4 or an edge string |op~0|+..., found {key[:60]!r}"
-        ) from error
-    if None in (a, b, c, d, e, f):
-        raise DataError(f"{where}: expected six op indices from 0 to 4, found {key[:60]!r}")
+        )
+    a, b, c, d, e, f = (_NASLIB_OPS_201[i] for i in indices)
     return f"|{a}~0|+|{b}~0|{d}~1|+|{c}~0|{e}~1|{f}~2|"
+
+
+def _nasbench101_string(indices: tuple[int, ...], where: str, key: str) -> str:
+    n = math.isqrt(len(indices))  # n·n of the matrix and n operations
+    rows, ops = [indices[i * n : (i + 1) * n] for i in range(n)], indices[n * n :]
+    sound = 2 <= n <= 7 and len(ops) == n and all(v in (0, 1) for row in rows for v in row)
+    sound = sound and not any(rows[i][j] for i in range(n) for j in range(i + 1))
+    if not sound or (ops[0], ops[-1]) != (0, 1) or any(o not in _NASLIB_OPS_101 for o in ops[1:-1]):
+        raise DataError(
+            f"{where}: expected an upper-triangular matrix of 2 to 7 vertices, flattened, and as many op indices (0 "
+            f"first, 1 last, 2 to 4 between), found {key[:60]!r}"
+        )
+    live = _on_a_path(rows)
+    if len(live) < 2:
+        raise DataError(f"{where}: no path leads from the input to the output of {key[:60]!r}")
+    bits = "".join(str(rows[i][j]) for k, i in enumerate(live) for j in live[k + 1 :])
+    return f"{bits}:{''.join(_NASLIB_OPS_101[ops[v]] for v in live[1:-1])}"
+
+
+def _on_a_path(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Vertices on a path from the first to the last, of an upper-triangular matrix."""
+    n = len(rows)
+    reached, feeds = {0}, {n - 1}
+    for j in range(1, n):
+        reached |= {j} if any(rows[i][j] for i in reached if i < j) else set()
+    for i in range(n - 2, -1, -1):
+        feeds |= {i} if any(rows[i][j] for j in feeds if j > i) else set()
+    return sorted(reached & feeds)
+
+
+def _transnas_string(benchmark: str, digits: tuple[int, ...], where: str, key: str) -> str:
+    text = "".join(str(d) for d in digits)
+    if benchmark == "transnas_micro" and len(digits) == 6 and set(text) <= set("0123"):
+        return f"64-41414-{text[0]}_{text[1:3]}_{text[3:]}"
+    text = text.replace("0", "")  # NASLib fills up with zeros
+    if benchmark == "transnas_macro" and 4 <= len(text) <= 6 and set(text) <= set("1234"):
+        return f"64-{text}-basic"
+    wanted = "six digits of 0 to 3" if benchmark == "transnas_micro" else "four to six digits of 1 to 4"
+    raise DataError(f"{where}: expected {wanted} or a string 64-…, found {key[:60]!r}")
 
 
 def _brief(value: Any) -> str:

@@ -210,8 +210,57 @@ def test_naslib_json(tmp_path: Path) -> None:
 
 def test_naslib_json_of_other_spaces(tmp_path: Path) -> None:
     path = write(tmp_path / "zc.json.gz", gzip.compress(json.dumps({"cifar10": {"key": naslib()}}).encode()))
-    assert b.load("nb301", data=path).notes[1].startswith("val_accuracy is a surrogate's prediction")
-    assert b.load("nb101", data=path).archs == ("key",)
+    found = b.load("nb301", data=path)
+    assert found.archs == ("key",)
+    assert found.notes[1].startswith("val_accuracy is a surrogate's prediction")
+
+
+# input, 3×3, pool, 1×1, output; vertex 2 is read by nobody, so that what is left is 0 → 1 → 3 → 4 and 0 → 4
+FLAT_101 = (0, 1, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "dataset", "key", "arch"),
+    [
+        ("nasbench101", "cifar10", str(FLAT_101), "101101:31"),
+        ("nasbench101", "cifar10", "(0, 1, 0, 0, 0, 1)", "1:"),
+        ("nasbench101", "cifar10", "101101:31", "101101:31"),
+        ("transnas_micro", "class_scene", "(1, 2, 3, 0, 1, 2)", "64-41414-1_23_012"),
+        ("transnas_micro", "class_scene", "['1', '2', '3', '0', '1', '2']", "64-41414-1_23_012"),
+        ("transnas_macro", "class_scene", "(1, 2, 3, 3, 0, 0)", "64-1233-basic"),
+        ("transnas_macro", "class_scene", "64-1233-basic", "64-1233-basic"),
+    ],
+)
+def test_naslib_keys_are_architectures(
+    tmp_path: Path, benchmark: str, dataset: str, key: str, arch: str
+) -> None:
+    path = write(tmp_path / "zc.json", json.dumps({dataset: {key: naslib()}}))
+    found = b.load(benchmark, data=path)
+    assert found.archs == (arch,)
+    # and such that the space knows
+    assert b.space_of(benchmark).format(b.space_of(benchmark).parse(arch)) == arch
+    assert np.isfinite(b.scorer(benchmark)(found.archs)).all()
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "dataset", "key", "match"),
+    [
+        ("nasbench101", "cifar10", "key", "expected an upper-triangular matrix of 2 to 7 vertices"),
+        ("nasbench101", "cifar10", "(0, 1, 1, 0, 0, 1)", "expected an upper-triangular"),
+        ("nasbench101", "cifar10", "(0, 1, 0, 0, 0, 4)", "expected an upper-triangular"),
+        ("nasbench101", "cifar10", "(0, 0, 0, 0, 0, 1)", "no path leads from the input to the output"),
+        ("nasbench101", "cifar10", "(0, 2, 0, 0, 0, 1)", "expected an upper-triangular"),
+        ("transnas_micro", "class_scene", "(1, 2, 3, 0, 1, 4)", "expected six digits of 0 to 3"),
+        ("transnas_macro", "class_scene", "(1, 2, 3)", "expected four to six digits of 1 to 4"),
+        ("transnas_macro", "class_scene", "(1, 2, 3, 5)", "expected four to six digits of 1 to 4"),
+    ],
+)
+def test_naslib_keys_that_are_none(
+    tmp_path: Path, benchmark: str, dataset: str, key: str, match: str
+) -> None:
+    path = write(tmp_path / "zc.json", json.dumps({dataset: {key: naslib()}}))
+    with pytest.raises(DataError, match=match):
+        b.load(benchmark, data=path)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +272,7 @@ def test_naslib_json_of_other_spaces(tmp_path: Path) -> None:
         ('{"cifar10": 3}', "cifar10: expected {arch: ...}, found 3"),
         ('{"cifar10": {"(0,0,0,0,0,0)": 3}}', r"cifar10 > \(0,0,0,0,0,0\): expected an object with val_accuracy"),
         ('{"cifar10": {"(0,0,0)": {"val_accuracy": 1}}}', "expected six op indices"),
-        ('{"cifar10": {"(0,0,0,0,0,-1)": {"val_accuracy": 1}}}', "expected six op indices from 0 to 4, found"),
+        ('{"cifar10": {"(0,0,0,0,0,-1)": {"val_accuracy": 1}}}', "expected six op indices from 0 to 4 or an edge"),
         ('{"cifar10": {"__import__": {"val_accuracy": 1}}}', "expected six op indices"),
         ('{"cifar10": {"%s": {"val_accuracy": 1}}}' % ("(" * 9999), "expected six op indices"),
         ('{"cifar10": {"(0,0,0,0,0,5)": {"val_accuracy": 1}}}', "expected six op indices"),
