@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -552,12 +553,20 @@ def _resampled(
     """Shape (predictors, resamples); NaN where a resample leaves the statistic undefined."""
     n = y.size
     if name == "spearman":
-        return _by_counts([_SpearmanDraws(x, y) for x in xs], n, n_bootstrap, seed)
+        # one at a time: the seed gives both predictors of a pair the same rows, and a score that is held against
+        # many rivals on the same rows is resampled once
+        return np.stack([_spearman_draws(x.tobytes(), y.tobytes(), n_bootstrap, seed) for x in xs])
     if name == "kendall" and n <= _MATRIX_ROWS:
         return _by_counts([_KendallDraws(x, y) for x in xs], n, n_bootstrap, seed)
     cells = _WEIGHTED_TAU_CELLS if name == "weighted_tau" else _SLOW_CELLS
     draws = list(_row_draws(n, _slow_resamples(n, n_bootstrap, cells), seed))
     return np.array([[_one_draw(name, x[rows], y[rows], k) for rows in draws] for x in xs])
+
+
+@lru_cache(maxsize=8)
+def _spearman_draws(scores: bytes, accuracy: bytes, resamples: int, seed: int) -> FloatArray:
+    x, y = np.frombuffer(scores), np.frombuffer(accuracy)
+    return np.asarray(_by_counts([_SpearmanDraws(x, y)], y.size, resamples, seed)[0])
 
 
 def _one_draw(name: Statistic, x: FloatArray, y: FloatArray, k: int) -> float:

@@ -96,7 +96,17 @@ def test_searches_are_looked_up() -> None:
         assert low <= mean <= high
         assert mean == pytest.approx(row.params / 1e4)
         assert row.accuracy["cifar100"][0] == pytest.approx(-row.params)
+        assert row.sed[1] <= row.sed[0] <= row.sed[2]
     assert all(r.params <= limit for r in rows[3:])
+
+
+def test_searches_of_a_space_that_no_table_holds() -> None:
+    rows = search_rows("darts", (), (None, 1e6), looks=40, runs=2)
+    assert [(r.strategy, r.limit, r.looks) for r in rows] == [
+        (s, lim, 40) for lim in (None, 1e6) for s in ("evolution", "random")
+    ]
+    assert all(not r.accuracy and r.sed[1] <= r.sed[0] <= r.sed[2] for r in rows)
+    assert all(r.params <= 1e6 for r in rows[2:])
 
 
 @pytest.fixture
@@ -128,11 +138,18 @@ def test_a_report(data: Path) -> None:
     assert (zen.n, zen.rival_correlation.spearman) == (39, pytest.approx(1))
     # counted from the architectures: the file has neither
     assert {c.rival for c in first.validation.rivals} == {"zen", "params", "macs"}
+    assert [p.covariates for p in first.validation.partial][-1] == ("log-params", "log-MACs")
     assert found.searches == ()  # not all architectures are in the table
     text = found.to_markdown()
     assert text == str(found)
     assert "| nasbench201 | cifar10 | 40 | -1.000 [-1.000, -1.000] |" in text
     assert "1.000 / -1.000 / 39 **−**" in text
+    # 39 rows are too few for a best rival
+    assert "| – | 1.000 | 1.000 |" in next(line for line in text.splitlines() if "| cifar10 | 40 |" in line)
+    assert "log-params and log-MACs held fixed" in text
+    assert "| nasbench201 | cifar10 | 1.000 [" not in text
+    assert "weighted τ, top 10 %" in text
+    assert text.count("<details>") == text.count("</details>") == 1
     assert "Not run: nasbench101 (no file in the data folder)." in text
     assert "SED is better in 0, the rival in" in text
     assert "| nasbench201 | nb201.csv |" in text
@@ -165,6 +182,7 @@ def test_times() -> None:
 def test_a_search_in_a_process_of_its_own() -> None:
     found = time_search("nats_size", budget_s=0.5)
     assert (found.space, found.size) == ("nats_size", 32_768)
+    assert found.sed == pytest.approx(get_space("nats_size").score_many([found.arch])[0])
     assert found.looks > 0
     assert found.params > 0
 

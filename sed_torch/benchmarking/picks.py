@@ -12,10 +12,25 @@ import numpy.typing as npt
 
 from sed_torch.benchmark_data import BenchmarkTable
 from sed_torch.searching import search
+from sed_torch.spaces import get_space
 
-__all__ = ["BEST", "LARGEST", "RANDOM", "Pick", "SearchRow", "half_limit", "picks", "search_rows"]
+__all__ = [
+    "BEST",
+    "LARGEST",
+    "PUBLIC_FLOPS",
+    "RANDOM",
+    "Pick",
+    "SearchRow",
+    "half_limit",
+    "picks",
+    "search_rows",
+]
 
 FloatArray = npt.NDArray[np.float64]
+Spread = tuple[float, float, float]
+
+PUBLIC_FLOPS = "flops, public"
+"""What the benchmark's authors count; ``macs`` are this project's own."""
 
 BEST, LARGEST, MOST_MACS, RANDOM = "best possible", "largest network", "most MACs", "random network"
 
@@ -68,7 +83,7 @@ def picks(table: BenchmarkTable, scores: FloatArray, limit: float | None = None)
         within = table.params <= limit
     if not within.any():
         raise ValueError(f"{table.benchmark}: no network has at most {limit:g} parameters")
-    rivals = {n: v for n, v in table.rivals.items() if n not in ("params", "flops")}
+    rivals = {n: v for n, v in table.rivals.items() if n not in ("params", "flops", PUBLIC_FLOPS)}
     counts = {n: v for n, v in ((LARGEST, table.params), (MOST_MACS, table.macs)) if v is not None}
     found = [_pick(table, n, v, within) for n, v in {"SED": scores, **counts, **rivals}.items()]
     chance = _of_rows(table, RANDOM, np.flatnonzero(within), int(within.sum()), within)
@@ -98,49 +113,53 @@ class SearchRow:
     """Searches of one kind, looked up in the table of trained networks.
 
     Attributes:
+        space: its name.
         strategy: of :func:`sed_torch.search`.
         limit: parameters a network may have, or None.
         looks: architectures each looked at.
         runs: searches, with seeds 0, 1, …
         seconds: wall-clock seconds of the median run.
-        accuracy: dataset → (mean, least, most) over the runs, in its unit.
+        sed: (mean, least, most) score of the picks over the runs, in nats.
+        accuracy: dataset → the same of the picks' accuracy, in its unit; empty where a pick may be in no table.
         params: mean parameters of the picks.
     """
 
+    space: str
     strategy: str
     limit: float | None
     looks: int
     runs: int
     seconds: float
-    accuracy: Mapping[str, tuple[float, float, float]]
+    sed: Spread
+    accuracy: Mapping[str, Spread]
     params: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"accuracy": {k: list(v) for k, v in self.accuracy.items()}}
+        return asdict(self) | {
+            "sed": list(self.sed),
+            "accuracy": {k: list(v) for k, v in self.accuracy.items()},
+        }
 
 
 def search_rows(
     space: str, tables: Sequence[BenchmarkTable], limits: Sequence[float | None], *, looks: int, runs: int
 ) -> tuple[SearchRow, ...]:
-    """The whole space, and evolution and random search with equally few looks, by what they pick.
+    """The whole space where it can be seen, and evolution and random search with equally few looks, by what they pick.
 
     Args:
-        space: one whose architectures all are in the tables.
-        tables: a benchmark's datasets.
+        space: its name.
+        tables: datasets that have all of the space's architectures; none where no table has them.
         limits: parameters a network may have; None for no limit.
         looks: of the searches by evolution and at random.
         runs: how many of these.
     """
     known = {t.dataset: dict(zip(t.archs, t.accuracy.tolist(), strict=True)) for t in tables}
+    kinds: list[tuple[str, int | None, int]] = [("evolution", looks, runs), ("random", looks, runs)]
+    if get_space(space).enumerable:
+        kinds.insert(0, ("exhaustive", None, 1))
     return tuple(
-        _search_row(space, known, strategy, limit, number, n)
-        for limit in limits
-        for strategy, number, n in (
-            ("exhaustive", None, 1),
-            ("evolution", looks, runs),
-            ("random", looks, runs),
-        )
+        _search_row(space, known, kind, limit, number, n) for limit in limits for kind, number, n in kinds
     )
 
 
@@ -164,16 +183,18 @@ def _search_row(
         )
         for seed in range(runs)
     ]
-    accuracy = {}
-    for dataset, table in known.items():
-        values = [table[r.best.arch] for r in found]
-        accuracy[dataset] = (statistics.fmean(values), min(values), max(values))
     return SearchRow(
+        space,
         found[0].strategy,
         limit,
         found[0].looks,
         runs,
         statistics.median(r.seconds for r in found),
-        accuracy,
+        _spread([r.best.sed for r in found]),
+        {dataset: _spread([table[r.best.arch] for r in found]) for dataset, table in known.items()},
         statistics.fmean(r.best.params for r in found),
     )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return statistics.fmean(values), min(values), max(values)

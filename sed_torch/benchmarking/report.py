@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sed_torch import tables
-from sed_torch.benchmarking.picks import BEST, LARGEST, RANDOM, Pick, SearchRow
+from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick, SearchRow
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 from sed_torch.correlation import Interval
 from sed_torch.errors import MissingDependencyError
@@ -73,7 +73,7 @@ class BenchmarkReport:
         files: (benchmark, file name, SHA-256) of the data.
         absent: (benchmark, reason) of what was not run.
         results: one a benchmark and dataset.
-        searches: of NAS-Bench-201, by what they pick.
+        searches: of NAS-Bench-201 and DARTS, by what they pick.
         found: what a second's search finds in each space; empty where nothing was timed.
         space_times, network_times: None where nothing was timed.
         definition: name of the score's form.
@@ -145,8 +145,11 @@ class BenchmarkReport:
         sections = [
             _head(self),
             _quality(self.results),
+            _size(self.results),
+            _other_statistics(self.results),
             *(_rivals(name, rows) for name, rows in _grouped(self.results)),
             _search_section(self.searches, self.found),
+            _picks_summary(self.results),
             *(_picks_section(name, rows) for name, rows in _grouped(self.results)),
             _time_section(self.space_times, self.network_times),
             _sources(self),
@@ -202,9 +205,42 @@ def _head(report: BenchmarkReport) -> str:
 def _quality(results: Sequence[DatasetResult]) -> str:
     notes = "\n".join(f"- {name}: {_notes(rows)}" for name, rows in _grouped(results))
     return (
-        "## Quality\n\nScore against trained accuracy; params and MACs on the same networks. *Ceiling*: ρ between two "
-        "training runs of the same networks, which no score can be expected to exceed by much.\n\n"
-        f"{_table(_summary(results))}{_balance(results)}\n\n{notes}"
+        "## Quality\n\nScore against trained accuracy; params and MACs (this project's count) on the same networks. "
+        f"*Best public rival*: of those with at least {_ENOUGH} rows the one with the highest ρ; its ρ, SED's on the "
+        "same rows, and how many these are. *Ceiling*: ρ between two training runs of the same networks, which no "
+        f"score can be expected to exceed by much.\n\n{_table(_summary(results))}{_balance(results)}\n\n{notes}"
+    )
+
+
+_ENOUGH = 100
+"""Rows that a rival needs to be named the best: some public scores cover a few dozen networks."""
+
+
+def _size(results: Sequence[DatasetResult]) -> str:
+    """What is left of the correlation where size is held fixed."""
+    rows = []
+    for r in results:
+        row = {"benchmark": r.benchmark, "dataset": r.dataset}
+        for p in r.validation.partial:
+            row[f"{' and '.join(p.covariates)} held fixed"] = p.reason or _value(p.value, p.interval)
+        rows.append(row)
+    if all(len(row) == 2 for row in rows):
+        return ""
+    return f"### With size held fixed\n\nPartial Spearman's ρ of SED and accuracy (rank residuals).\n\n{_table(rows)}"
+
+
+def _other_statistics(results: Sequence[DatasetResult]) -> str:
+    rows = []
+    for r in results:
+        row = {"benchmark": r.benchmark, "dataset": r.dataset}
+        for suffix, c in (("", r.validation.overall), (", top 10 %", r.validation.overall.top)):
+            for label, name in (("weighted τ", "weighted_tau"), ("nDCG@10", "ndcg"), ("regret@10", "regret")):
+                value = None if c is None else getattr(c, name)
+                row[label + suffix] = _value(value, c.intervals.get(name) if c else None)
+        rows.append(row)
+    return (
+        "### Other statistics of SED\n\n*Regret@10*: the best accuracy less the best among the ten best scores, in "
+        f"the unit of the accuracy; 0 is best.\n\n{_table(rows)}"
     )
 
 
@@ -248,6 +284,7 @@ def _summary_row(result: DatasetResult) -> dict[str, Any]:
         "SED ρ, top 10 %": _value(c.top.spearman, c.top.intervals.get("spearman")) if c.top else "–",
         "params ρ": _rival_value(by_name.get("params")),
         "MACs ρ": _rival_value(by_name.get("macs")),
+        "best public rival ρ": _best_rival(result.validation.rivals),
         "ceiling ρ": _range(ceiling),
         "ceiling ρ, top 10 %": _range(tops),
     }
@@ -259,6 +296,14 @@ def _value(value: float | None, interval: Interval | None = None) -> str:
 
 def _rival_value(c: Comparison | None) -> str:
     return "–" if c is None else _value(c.rival_correlation.spearman, c.difference.second_interval)
+
+
+def _best_rival(rivals: Sequence[Comparison]) -> str:
+    """Of the public scores that cover enough rows; they are sorted, best first."""
+    for c in rivals:
+        if c.rival not in ("params", "macs") and c.n >= _ENOUGH and c.rival_correlation.spearman is not None:
+            return f"{c.rival} {_comparison(c)}"
+    return "–"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -293,31 +338,42 @@ def _comparison(c: Comparison) -> str:
 
 
 def _search_section(searches: Sequence[SearchRow], found: Sequence[SearchTime]) -> str:
-    rows = [
-        {
-            "space": f.space,
-            "networks": f"{f.size:.2e}" if f.size >= 1e6 else f"{f.size:,}",
-            "strategy": f.strategy,
-            "looks": f"{f.looks:,}",
-            "seconds": f"{f.seconds:.2f}",
-            "SED of the best": f"{f.sed:.3f}",
-            "its params": tables.quantity(f.params),
-            "Pareto front": f.front,
-        }
-        for f in found
-    ]
-    parts = [
-        "## Search\n\n`sed_torch.search(space, budget_s=1.0)`, each in a process of its own, no network built:\n\n"
-        + _table(rows)
-        if rows
-        else ""
-    ]
-    if searches:
+    parts = []
+    if found:
         parts.append(
-            "### What searches pick on nasbench201\n\nTest accuracy of the pick, looked up; mean [least, most] over "
-            f"the searches.\n\n{_table([_search_row(s) for s in searches])}"
+            "## Search\n\n`sed_torch.search(space, budget_s=1.0)`, each in a process of its own on one core, no "
+            "network built; the time is the clock's. Accuracy is looked up where a table has the network.\n\n"
+            + _table([_found_row(f) for f in found])
         )
-    return "\n\n".join(p for p in parts if p)
+    for space in dict.fromkeys(s.space for s in searches):
+        rows = [s for s in searches if s.space == space]
+        known = any(s.accuracy for s in rows)
+        what = (
+            "Test accuracy of the pick is looked up."
+            if known
+            else "No table has more than a few of its networks, so that only scores can be compared."
+        )
+        parts.append(
+            f"### Searches on {space}\n\nEvolution and random search look equally often; mean [least, most] over the "
+            f"searches, seconds of the median one. The limit is half the parameters of the largest network in the "
+            f"table. {what}\n\n{_table([_search_row(s) for s in rows])}"
+        )
+    return "\n\n".join(parts)
+
+
+def _found_row(f: SearchTime) -> dict[str, Any]:
+    accuracy = "; ".join(f"{name.split(',')[0]} {value:.2f}" for name, value in f.accuracy.items())
+    return {
+        "space": f.space,
+        "networks": f"{f.size:.2e}" if f.size >= 1e6 else f"{f.size:,}",
+        "strategy": f.strategy,
+        "looks": f"{f.looks:,}",
+        "seconds": f"{f.seconds:.2f}",
+        "SED of the best": f"{f.sed:.3f}",
+        "its params": tables.quantity(f.params),
+        "Pareto front": f.front,
+        "accuracy of the best": accuracy or "–",
+    }
 
 
 def _search_row(s: SearchRow) -> dict[str, Any]:
@@ -327,17 +383,49 @@ def _search_row(s: SearchRow) -> dict[str, Any]:
         "looks": f"{s.looks:,}",
         "searches": s.runs,
         "seconds": f"{s.seconds:.2f}",
+        "SED": _spread(s.sed, s.runs, 3),
         "params": tables.quantity(s.params),
-        **{
-            f"{name}, %": f"{mean:.2f}" + (f" [{low:.2f}, {high:.2f}]" if s.runs > 1 else "")
-            for name, (mean, low, high) in s.accuracy.items()
-        },
+        **{f"{name}, %": _spread(values, s.runs, 2) for name, values in s.accuracy.items()},
+    }
+
+
+def _spread(values: tuple[float, float, float], runs: int, digits: int) -> str:
+    mean, low, high = (f"{v:.{digits}f}" for v in values)
+    return f"{mean} [{low}, {high}]" if runs > 1 else mean
+
+
+def _picks_summary(results: Sequence[DatasetResult]) -> str:
+    """SED's pick between chance and the best, of all networks and within half the parameters."""
+    rows = []
+    for r in results:
+        for limit, found in ((None, r.picks), (r.limit, r.limited)):
+            if found:
+                rows.append(_picks_row(r, limit, {p.by: p for p in found}))
+    return (
+        "### The network that SED likes best\n\n"
+        "Of all networks in the table, and of those with at most half the parameters of the largest. Accuracy (params; "
+        "share of the networks allowed that are less accurate). *Rivals*: how many public rivals pick a network that "
+        f"is no better.\n\n{_table(rows)}"
+    )
+
+
+def _picks_row(result: DatasetResult, limit: float | None, found: Mapping[str, Pick]) -> dict[str, Any]:
+    own = found.get("SED")
+    rivals = [p for by, p in found.items() if by not in ("SED", BEST, RANDOM, LARGEST, MOST_MACS)]
+    no_better = sum(own is not None and p.accuracy <= own.accuracy for p in rivals)
+    cells = {by: _pick_cell(found[by]) if by in found else "–" for by in ("SED", LARGEST, RANDOM, BEST)}
+    return {
+        "benchmark": result.benchmark,
+        "dataset, unit": f"{result.dataset}, {result.unit}",
+        "params at most": "–" if limit is None else tables.quantity(limit),
+        **cells,
+        "rivals": f"{no_better} of {len(rivals)}",
     }
 
 
 def _picks_section(name: str, results: Sequence[DatasetResult]) -> str:
     """Accuracy of the network that each predictor likes best, without and with the limit."""
-    parts = [f"### {name}: the network that each likes best"]
+    parts = [f"<details><summary>{name}: the network that each rival likes best</summary>"]
     choices: list[tuple[str, Callable[[DatasetResult], tuple[Pick, ...]]]] = [
         ("Of all networks", lambda r: r.picks),
         ("Of those with at most half the parameters of the largest", lambda r: r.limited),
@@ -348,7 +436,8 @@ def _picks_section(name: str, results: Sequence[DatasetResult]) -> str:
             parts.append(f"{caption}:\n\n{_table(_pick_rows(shown, of))}")
     parts.append(
         "Accuracy (params; share of the networks allowed that are less accurate). A mean where several are liked "
-        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all."
+        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all.\n\n"
+        "</details>"
     )
     return "\n\n".join(parts)
 
@@ -398,7 +487,8 @@ def _time_section(space: SpaceTimes | None, networks: NetworkTimes | None) -> st
         f"Medians over {len(networks.archs)} built networks of {networks.space}, one core, one run: {rivals} a "
         f"network (batch of {networks.batch}, random input, building the module not counted), building it "
         f"{networks.build:.3g} s. Score from the string and from the module differ by at most "
-        f"{networks.largest_difference:.1e} nats.\n\n{_table(rows)}"
+        f"{networks.largest_difference:.1e} nats. The first row is what a search in a space of this package costs; a "
+        f"network that comes as a module costs the third, or the fourth with its making.\n\n{_table(rows)}"
     )
 
 

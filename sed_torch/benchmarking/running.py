@@ -12,9 +12,9 @@ from importlib import metadata
 from pathlib import Path
 
 from sed_torch.benchmark_data import BENCHMARKS, BenchmarkTable, find_data, find_file, load, scorer, space_of
-from sed_torch.benchmarking.picks import SearchRow, half_limit, picks, search_rows
+from sed_torch.benchmarking.picks import PUBLIC_FLOPS, SearchRow, half_limit, picks, search_rows
 from sed_torch.benchmarking.report import BenchmarkReport, DatasetResult
-from sed_torch.benchmarking.timing import time_networks, time_search, time_space
+from sed_torch.benchmarking.timing import SearchTime, time_networks, time_search, time_space
 from sed_torch.errors import DataError
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces import SPACES as SEARCH_SPACES
@@ -69,7 +69,7 @@ def run_benchmarks(
             tables.append(table)
             results.append(_dataset(table, n_bootstrap, seed))
     report("searches")
-    searches = _searches([t for t in tables if t.benchmark == "nasbench201"], looks, runs)
+    searches = _searches(tables, looks, runs)
     report("times")
     return BenchmarkReport(
         date=datetime.now(timezone.utc).isoformat(timespec="minutes"),
@@ -79,7 +79,7 @@ def run_benchmarks(
         absent=absent,
         results=tuple(results),
         searches=searches,
-        found=tuple(map(time_search, SEARCH_SPACES)) if networks else (),
+        found=tuple(_looked_up(time_search(n), tables) for n in SEARCH_SPACES) if networks else (),
         space_times=time_space() if networks else None,
         network_times=time_networks(networks=networks, seed=seed) if networks else None,
         definition=DEFAULT_DEFINITION,
@@ -102,12 +102,17 @@ def _present(names: Sequence[str], folder: Path) -> tuple[list[str], tuple[tuple
 
 
 def _counted(table: BenchmarkTable) -> BenchmarkTable:
-    """With params and MACs of all networks, where the file has those of some."""
+    """With params and MACs of all networks, where the file has those of some; its own count is a rival then."""
     counts = count_many(space_of(table.benchmark), table.archs, ("params", "macs"))
     notes = tuple(n for n in table.notes if not n.startswith("params and MACs"))
     if table.benchmark.startswith("transnas"):
         notes = (*notes, "every task's network is scored and counted with the linear head of the classifiers")
-    return dataclasses.replace(table, params=counts["params"], macs=counts["macs"], notes=notes)
+    rivals = {n: v for n, v in table.rivals.items() if n not in ("params", "flops")}
+    if table.macs is not None:
+        rivals[PUBLIC_FLOPS] = table.macs
+    return dataclasses.replace(
+        table, params=counts["params"], macs=counts["macs"], rivals=rivals, notes=notes
+    )
 
 
 def _dataset(table: BenchmarkTable, n_bootstrap: int, seed: int) -> DatasetResult:
@@ -116,7 +121,7 @@ def _dataset(table: BenchmarkTable, n_bootstrap: int, seed: int) -> DatasetResul
         scores,
         table.accuracy,
         names=table.archs,
-        rivals={n: v for n, v in table.rivals.items() if n not in ("params", "flops")},
+        rivals=table.rivals,
         params=table.params,
         macs=table.macs,
         seeds=table.seeds,
@@ -140,9 +145,24 @@ def _dataset(table: BenchmarkTable, n_bootstrap: int, seed: int) -> DatasetResul
 
 
 def _searches(tables: Sequence[BenchmarkTable], looks: int, runs: int) -> tuple[SearchRow, ...]:
-    if not tables or any(len(t) < 15_625 for t in tables):
-        return ()
-    return search_rows("nasbench201", tables, (None, half_limit(tables[0])), looks=looks, runs=runs)
+    """Of NAS-Bench-201 with accuracies where all of it is known, and of DARTS, of which no table is whole."""
+    small = [t for t in tables if t.benchmark == "nasbench201"]
+    large = [t for t in tables if t.benchmark == "nasbench301"]
+    found: tuple[SearchRow, ...] = ()
+    if small and all(len(t) == SEARCH_SPACES["nasbench201"].size for t in small):
+        found += search_rows("nasbench201", small, (None, half_limit(small[0])), looks=looks, runs=runs)
+    if large:
+        found += search_rows("darts", (), (None, half_limit(large[0])), looks=looks, runs=runs)
+    return found
+
+
+def _looked_up(found: SearchTime, tables: Sequence[BenchmarkTable]) -> SearchTime:
+    """With the accuracy of what was found, where a table has it."""
+    accuracy = {}
+    for table in tables:
+        if space_of(table.benchmark).name == found.space and found.arch in table.archs:
+            accuracy[f"{table.dataset}, {table.unit}"] = float(table.accuracy[table.archs.index(found.arch)])
+    return dataclasses.replace(found, accuracy=accuracy)
 
 
 def _file(benchmark: str, path: Path) -> tuple[str, str, str]:

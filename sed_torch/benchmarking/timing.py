@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,7 +48,8 @@ from sed_torch.searching import search
 found = search({name!r}, budget_s={budget_s}, progress=False)
 print(json.dumps({{
     "space": found.space, "size": found.size, "strategy": found.strategy, "looks": found.looks,
-    "seconds": found.seconds, "sed": found.best.sed, "params": found.best.params, "front": len(found.front),
+    "seconds": found.seconds, "arch": found.best.arch, "sed": found.best.sed, "params": found.best.params,
+    "front": len(found.front),
 }}))
 """
 
@@ -117,9 +118,11 @@ class SearchTime:
         strategy: that was used.
         looks: architectures looked at.
         seconds: of the wall clock.
-        sed: score of the best, in nats.
+        arch: the best.
+        sed: its score, in nats.
         params: its parameters.
         front: members of the Pareto front of score and parameters.
+        accuracy: dataset → of the best, in the unit of its table, where a table has it.
     """
 
     space: str
@@ -127,9 +130,11 @@ class SearchTime:
     strategy: str
     looks: int
     seconds: float
+    arch: str
     sed: float
     params: int
     front: int
+    accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
