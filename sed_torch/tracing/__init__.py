@@ -81,6 +81,8 @@ def trace(
 
 
 def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
+    if not paths:
+        return
     known = dict(model.named_modules())
     for path in paths:
         if path not in known or not path:

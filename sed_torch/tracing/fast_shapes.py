@@ -7,13 +7,24 @@ words the error where shapes do not fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["FAST_SHAPES"]
+__all__ = ["FAST_SHAPES", "fast_shape"]
+
+
+def fast_shape(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The ``meta`` result of a call; ``NotImplemented`` where torch has to say, also of other keywords."""
+    function = FAST_SHAPES.get(name)
+    if function is None:
+        return NotImplemented
+    try:
+        return function(*args, **kwargs)
+    except (TypeError, AttributeError, ZeroDivisionError):
+        return NotImplemented
 
 
 def _like(x: Tensor) -> Tensor:
@@ -24,9 +35,15 @@ def _like(x: Tensor) -> Tensor:
 
 
 def _like_first(x: Any, *_: Any, inplace: bool = False, out: Any = None, **__: Any) -> Any:
-    if not isinstance(x, Tensor) or out is not None:
+    if not isinstance(x, Tensor) or out is not None or not x.is_floating_point():
         return NotImplemented
     return _like(x)
+
+
+def _softmax(x: Any, dim: Any = None, *others: Any, dtype: Any = None, **__: Any) -> Any:
+    if not isinstance(x, Tensor) or dtype is not None or any(isinstance(o, torch.dtype) for o in others):
+        return NotImplemented
+    return torch.empty(x.shape, dtype=x.dtype, device="meta") if x.is_floating_point() else NotImplemented
 
 
 def _batch_norm(x: Tensor, running_mean: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -34,18 +51,19 @@ def _batch_norm(x: Tensor, running_mean: Any = None, *args: Any, **kwargs: Any) 
     for t in (running_mean, weight):
         if t is not None and (x.dim() < 2 or t.shape[0] != x.shape[1]):
             return NotImplemented
-    return _like(x)
+    return _like(x) if x.is_floating_point() else NotImplemented
 
 
 def _layer_norm(x: Tensor, normalized_shape: Any, *args: Any, **kwargs: Any) -> Any:
     shape = tuple(normalized_shape)
-    if tuple(x.shape[x.dim() - len(shape) :]) != shape:
+    if not shape or not x.is_floating_point() or tuple(x.shape[x.dim() - len(shape) :]) != shape:
         return NotImplemented
     return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
 
 def _group_norm(x: Tensor, num_groups: int, *args: Any, **kwargs: Any) -> Any:
-    return _like(x) if x.dim() > 1 and x.shape[1] % num_groups == 0 else NotImplemented
+    known = x.dim() > 1 and x.shape[1] % num_groups == 0 and x.is_floating_point() and x.is_contiguous()
+    return _like(x) if known else NotImplemented
 
 
 def _pair(value: Any, n: int) -> tuple[int, ...] | None:
@@ -85,6 +103,63 @@ def _linear(x: Tensor, weight: Tensor, bias: Any = None) -> Any:
     return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
 
 
+def _elementwise(a: Any, b: Any, *, out: Any = None, **_: Any) -> Any:
+    """Two maps of one floating type, one of which has the result's shape; or a map and a number."""
+    if isinstance(b, Tensor) and not isinstance(a, Tensor):
+        a, b = b, a
+    if out is not None or not isinstance(a, Tensor) or not a.is_floating_point():
+        return NotImplemented
+    if not isinstance(b, Tensor):
+        return _like(a) if isinstance(b, (int, float)) else NotImplemented
+    if a.dtype != b.dtype or not (a.is_contiguous() and b.is_contiguous()):
+        return NotImplemented
+    if a.shape == b.shape or _fits(b.shape, a.shape):
+        return torch.empty(a.shape, dtype=a.dtype, device="meta")
+    return torch.empty(b.shape, dtype=b.dtype, device="meta") if _fits(a.shape, b.shape) else NotImplemented
+
+
+def _fits(small: Sequence[int], large: Sequence[int]) -> bool:
+    """Broadcasting ``small`` with ``large`` gives ``large``."""
+    lead = len(large) - len(small)
+    return lead >= 0 and all(n in (1, m) for n, m in zip(small, large[lead:], strict=True))
+
+
+def _mean(x: Any, dim: Any = None, keepdim: bool = False, **others: Any) -> Any:
+    dims = (dim,) if isinstance(dim, int) else dim
+    if (
+        others
+        or not isinstance(x, Tensor)
+        or not x.is_floating_point()
+        or not isinstance(dims, (tuple, list))
+    ):
+        return NotImplemented
+    rank = x.dim()
+    if not dims or not all(type(d) is int and -rank <= d < rank for d in dims):
+        return NotImplemented
+    gone = {d % rank for d in dims}
+    if len(gone) != len(dims) or not x.is_contiguous():
+        return NotImplemented
+    size = [1 if i in gone else n for i, n in enumerate(x.shape) if keepdim or i not in gone]
+    return torch.empty(size, dtype=x.dtype, device="meta")
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Where nothing is broadcast; a mask is checked against the scores that it is added to."""
+    if any(kwargs.get(n) for n in ("is_causal", "enable_gqa")) or any(a is True for a in args):
+        return NotImplemented
+    if q.dim() < 3 or not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
+        return NotImplemented
+    if k.shape[:-1] != v.shape[:-1] or q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
+        return NotImplemented
+    if attn_mask is not None:
+        scores = (*q.shape[:-1], k.shape[-2])
+        if attn_mask.dtype not in (torch.bool, q.dtype) or not _fits(attn_mask.shape, scores):
+            return NotImplemented
+    return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device="meta")
+
+
+_ARITHMETIC = ("add", "sub", "mul", "multiply", "subtract", "div", "divide", "true_divide", "truediv")
+
 FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(
         [
@@ -103,11 +178,11 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
             "dropout1d",
             "dropout2d",
             "dropout3d",
-            "softmax",
-            "log_softmax",
         ],
         _like_first,
     ),
+    "softmax": _softmax,
+    "log_softmax": _softmax,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
@@ -115,4 +190,7 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     "conv2d": _conv,
     "conv3d": _conv,
     "linear": _linear,
+    "mean": _mean,
+    "scaled_dot_product_attention": _attention,
+    **dict.fromkeys([n for name in _ARITHMETIC for n in (name, f"__{name}__", f"__r{name}__")], _elementwise),
 }

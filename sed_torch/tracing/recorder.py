@@ -23,7 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
 from sed_torch.ops import Op
-from sed_torch.tracing.fast_shapes import FAST_SHAPES
+from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.shadow import Shadow
 
 __all__ = ["LostValueError", "Recorder", "is_user_code"]
@@ -76,6 +76,7 @@ _SILENT = frozenset(
         "promote_types",
     ]
 )
+_INPUT_IS_NOT_FIRST = frozenset(["where", "searchsorted"])
 _OF_AUTOGRAD = frozenset(["requires_grad_", "register_hook", "retain_grad"])
 _RANDOM_OF_TENSORS = frozenset(
     [
@@ -228,6 +229,8 @@ class Recorder(TorchFunctionMode):
             return RemovableHandle({}) if name == "register_hook" else args[0]
         if name == "__set__":
             return self._set_attribute(func, *args)
+        if not args and "input" in kwargs and name not in _INPUT_IS_NOT_FIRST:
+            args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
         tensors = _tensors(args, kwargs)
@@ -334,8 +337,7 @@ class Recorder(TorchFunctionMode):
             name = "im2col"
         path, source = self._where()
         try:
-            fast = FAST_SHAPES.get(name)
-            result = fast(*meta_args, **meta_kwargs) if fast is not None else NotImplemented
+            result = fast_shape(name, meta_args, meta_kwargs)
             if result is NotImplemented:
                 result = func(*meta_args, **meta_kwargs)
         except (LostValueError, TraceError, RecursionError, MemoryError):
