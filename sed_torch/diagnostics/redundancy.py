@@ -32,6 +32,7 @@ _LINEAR = frozenset(
         *(op.name for op in OPS if op.rule in ("reshape", "permute")),
     ]
 )
+_RESHAPES = frozenset(op.name for op in OPS if op.rule in ("reshape", "permute"))
 _AFFINE_WITH_CONSTANT = ("add", "sub", "mul", "div")
 _MIXES = ("conv", "linear")
 
@@ -93,14 +94,36 @@ def bias_before_norm(subject: Subject) -> Iterator[Hit]:
         )
 
 
-def _pair_after(subject: Subject, first: Node) -> Node | None:
-    """The convolution or linear layer that reads ``first`` through linear operators alone."""
+def _is_linear_map(subject: Subject, node: Node) -> bool:
+    """A convolution or linear layer of data; one whose weight depends on the data as well is no linear map."""
+    return (
+        node.op in _MIXES
+        and node.inputs[0] in subject.reached
+        and not any(i in subject.reached for i in node.inputs[1:])
+    )
+
+
+def _pair_after(subject: Subject, first: Node) -> tuple[Node, bool] | None:
+    """The linear map that reads ``first`` through linear operators alone, and whether it mixes another axis."""
+    axis = _mixed_axis(first)
     for node in subject.forward_alone(first):
         if node.op in _MIXES:
-            return node if subject.data_inputs(node)[:1] and node.inputs[0] in subject.reached else None
+            return (node, axis not in (None, _mixed_axis(node))) if _is_linear_map(subject, node) else None
         if not _is_linear_step(subject, node):
             return None
+        order = node.attrs.get("order")
+        if order is not None and axis in order:
+            axis = order.index(axis)
+        elif node.op in _RESHAPES or len(node.shape or ()) != len(first.shape or ()):
+            axis = None  # it may stand anywhere now
     return None
+
+
+def _mixed_axis(node: Node) -> int | None:
+    """The axis of channels in what a convolution or linear layer leaves; a layer keeps its place."""
+    if node.shape is None:
+        return None
+    return len(node.shape) - (1 if node.op == "linear" else 1 + len(_taps(node)))
 
 
 def _total_in(node: Node) -> int:
@@ -125,8 +148,8 @@ def _factorises(first: Node, second: Node) -> str | None:
 
 
 def _fixed(subject: Subject, first: Node, second: Node) -> str | None:
-    weights = [subject.weight(n) for n in (first, second)]
-    return None if all(w is None or w.trainable for w in weights) else "a fixed transform"
+    trained = all(any(i in subject.trained for i in n.inputs[1:2]) for n in (first, second))
+    return None if trained else "a fixed transform"
 
 
 def _composed(first: Node, second: Node) -> int:
@@ -149,7 +172,8 @@ def linear_after_linear(subject: Subject) -> Iterator[Hit]:
 
     Convolutions and linear layers, with nothing between but batch normalisation, pooling by mean, dropout or
     a change of shape, compute what one of them could. Where the pair is a factorisation that saves weights
-    (low rank, depthwise then pointwise, 1×k then k×1) it is info, for that is done on purpose.
+    (low rank, depthwise then pointwise, 1×k then k×1, one axis then another) or a fixed transform (a buffer or
+    frozen) it is info, for that is done on purpose.
 
     Why it matters: depth without nonlinearity adds parameters and cost, no functions. Usually an activation
     was forgotten.
@@ -171,12 +195,12 @@ def linear_after_linear(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for first in subject.live:
-        if first.op not in _MIXES or first.inputs[0] not in subject.reached:
+        pair = _pair_after(subject, first) if _is_linear_map(subject, first) else None
+        if pair is None:
             continue
-        second = _pair_after(subject, first)
-        if second is None:
-            continue
-        why = _factorises(first, second) or _fixed(subject, first, second)
+        second, apart = pair
+        why = "along different axes: a separable map" if apart else None
+        why = why or _factorises(first, second) or _fixed(subject, first, second)
         evidence: dict[str, Any] = {
             "first": first.path,
             "weights": _weights(subject, first) + _weights(subject, second),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -161,5 +162,5 @@ def _path(node: torch.fx.Node) -> str:
 
 def _source(node: torch.fx.Node) -> str | None:
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [f for f in frames if not f[0].startswith(torch.__path__[0])]
+    own = [f for f in frames if not f[0].startswith(torch.__path__[0] + os.sep)]
     return f"{own[-1][0]}:{own[-1][1]}" if own else None

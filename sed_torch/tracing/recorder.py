@@ -31,7 +31,7 @@ __all__ = ["LostValueError", "Recorder", "is_user_code"]
 _CPU = torch.device("cpu")
 _IM2COL = F.unfold
 _CALL_CODE = nn.Module._wrapped_call_impl.__code__
-_TORCH_DIR = torch.__path__[0]
+_TORCH_DIR = torch.__path__[0] + os.sep  # torchvision is a user's package
 _OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ENTRANCE = os.path.join(_OWN_DIR, "__init__.py")  # whoever called us is not the model
 
