@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+import sed_torch
 from sed_torch import tables
-from sed_torch.ranking import rank
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=5, help="rows a family")
     args = parser.parse_args()
 
-    ranking = rank(args.patterns, jobs=args.jobs)
+    ranking = sed_torch.rank(args.patterns, jobs=args.jobs)
     for family in ranking.families:
         print(f"### {family.family}: {family.models} models, median SED {family.median_sed or 0:.3f}\n")
         rows = [

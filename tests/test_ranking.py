@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -28,7 +30,7 @@ from torch import nn
 from sed_torch import score
 from sed_torch.errors import DataError, ModelReferenceError, SedTorchError
 from sed_torch.ranking import Ranking, RankRow, RowCache, rank, read_ranking
-from sed_torch.ranking.cache import key_of_graph, key_of_reference
+from sed_torch.ranking.cache import _NO_PART, _version, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import average_ranks
 from sed_torch.ranking.supervise import ChildPool
 from sed_torch.ranking.worker import Item, Options
@@ -219,8 +221,10 @@ class TestViews:
 
     def test_text_says_what_failed(self, ranking: Ranking) -> None:
         assert "bad: failed: <i>why</i>" in str(ranking)
-        assert "3 models, 2 scored, 1 not ok" in str(ranking)
+        assert "3 models, 0 from the cache, 2 scored, 1 not ok" in str(ranking)
         assert len(ranking.top(1)) == 1
+        assert "the first 2 of 3 models, 2 scored, 0 not ok" in str(ranking.top(2))
+        assert "the first 1 of 3 models" in str(ranking.top(2).top(1))
 
     @pytest.mark.parametrize("width", [80, 200])
     def test_rich_cuts_no_digits(self, width: int) -> None:
@@ -452,6 +456,30 @@ class TestCache:
         assert len(others | {base}) == 6
         assert key_of_reference("nets.py:net", {}) is None
 
+    def test_versions_are_looked_up_once_a_run_not_once_a_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("torchvision")
+        refs = [f"torchvision:squeezenet1_{n}" for n in (0, 1)]
+        rank(refs, cache=tmp_path)
+        known = importlib.metadata.version
+        asked: list[str] = []
+        monkeypatch.setattr("importlib.metadata.version", lambda p: asked.append(p) or known(p))
+        _version.cache_clear()
+        assert rank(refs, cache=tmp_path).cached == 2
+        once = sorted(asked)
+        asked.clear()
+        _version.cache_clear()
+        rank(refs[:1], cache=tmp_path)
+        assert once == sorted(asked)
+
+    def test_only_what_decides_a_row_is_in_its_key(self) -> None:
+        root = Path(importlib.import_module("sed_torch").__file__ or "").parent
+        places = {p.name.removesuffix(".py") for p in root.iterdir() if p.name[0] != "_" or p.suffix == ".py"}
+        assert set(_NO_PART) <= places, "a place that is not there keeps nothing out"
+        needed = {"ops", "entropy", "tracing", "lowering", "scoring", "topology", "graph", "zoo", "api"}
+        assert needed <= places - set(_NO_PART)
+
     def test_rules_of_the_user_are_part_of_the_key(self) -> None:
         from sed_torch import register_rule, unregister_rule
 
@@ -658,18 +686,20 @@ class TestCommand:
         assert "Traceback" not in err
 
 
-def test_example_runs() -> None:
+def test_example_runs_and_the_readme_shows_its_output() -> None:
     pytest.importorskip("timm")
     root = Path(__file__).resolve().parent.parent
     script = root / "examples" / "rank_timm.py"
     assert len(script.read_text().splitlines()) < 40
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *(p for p in sys.path if p)])}
-    command = [sys.executable, str(script), "timm:resnet18", "timm:resnet34", "timm:regnety_002"]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=100, check=True)
-    assert "### resnet: 2 models" in done.stdout
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| timm:")]
-    assert [line.split(" | ")[0] for line in lines] == [
-        "| timm:resnet34",
-        "| timm:resnet18",
-        "| timm:regnety_002",
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=200, check=True)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "### regnet: 10 models, median SED 18.725",
+        "### resnet: 4 models, median SED 18.483",
     ]
+    assert "| timm:resnet50 | 19.005 | 25.56 M | 2 |" in lines
+    readme = (root / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line for line in readme if line.startswith("| timm:") or ", median SED " in line]
+    assert set(shown) <= set(lines)

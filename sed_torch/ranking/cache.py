@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,15 @@ from typing import Any
 from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.ranking.rows import RankRow
 
-__all__ = ["RowCache", "default_cache_dir", "key_of_graph", "key_of_reference"]
+__all__ = ["RowCache", "calculus", "default_cache_dir", "key_of_graph", "key_of_reference"]
 
 SCHEMA = "sed_torch.row/1"
-_NO_PART = ("ranking", "proxies", "spaces", "validation", "search", "integrations", "cli")
+_NO_PART = (
+    *("accuracies", "benchmark_data", "benchmarking", "cli", "comparison", "diagnostics", "integrations"),
+    *("proxies", "ranking", "report", "searching", "spaces", "training", "validation", "__main__"),
+)
+"""What no row depends on, so that working on it leaves the cache good. New places count until they are here."""
+
 _KEPT = ("ok", "undefined", "failed")
 
 
@@ -74,30 +79,39 @@ class RowCache:
             write_text(path, json.dumps({"schema": SCHEMA, "row": row.to_dict()}, allow_nan=False))
 
 
-def key_of_reference(ref: str, options: Mapping[str, Any]) -> str | None:
-    """Key for a reference to timm or torchvision; None for others, whose code no version pins down."""
+def key_of_reference(
+    ref: str, options: Mapping[str, Any], computed_by: Mapping[str, Any] | None = None
+) -> str | None:
+    """Key for a reference to timm or torchvision; None for others, whose code no version pins down.
+
+    Args:
+        ref: the reference.
+        options: what holds for the whole run.
+        computed_by: :func:`calculus`, for who makes many keys.
+    """
     zoo = ref.partition(":")[0]
     if zoo not in ("timm", "torchvision"):
         return None
-    return _digest({"ref": ref, zoo: _version(zoo), **options, **_calculus()})
+    return _digest({"ref": ref, zoo: _version(zoo), **options, **(computed_by or calculus())})
 
 
 def key_of_graph(fingerprint: str, options: Mapping[str, Any]) -> str:
     """Key for a traced graph."""
-    return _digest({"graph": fingerprint, **options, **_calculus()})
+    return _digest({"graph": fingerprint, **options, **calculus()})
 
 
 def _digest(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
+@cache
 def _version(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
 
 
-def _calculus() -> dict[str, Any]:
+def calculus() -> dict[str, Any]:
     """What the score is computed by: versions, the definition, the rules in force, and the code itself."""
     from sed_torch import __version__
     from sed_torch.ops import OPS

@@ -158,6 +158,7 @@ class Ranking:
         versions: of the packages involved.
         elapsed: wall seconds of the run.
         cached: rows that came from the cache.
+        whole: rows of the ranking that these are the top of; None where they are all.
     """
 
     rows: tuple[RankRow, ...]
@@ -166,6 +167,7 @@ class Ranking:
     versions: dict[str, str] = field(default_factory=dict)
     elapsed: float = 0.0
     cached: int = 0
+    whole: int | None = None
 
     @classmethod
     def of(
@@ -217,7 +219,7 @@ class Ranking:
 
     def top(self, n: int) -> Ranking:
         """The first ``n`` rows, with the ranks they have here."""
-        return replace(self, rows=self.rows[: max(n, 0)])
+        return replace(self, rows=self.rows[: max(n, 0)], whole=self.whole or len(self.rows))
 
     def within(self, family: str) -> Ranking:
         """One family, ranked for itself.
@@ -309,9 +311,12 @@ class Ranking:
         return [_display(r) for r in self.rows]
 
     def _notes(self) -> str:
+        if self.whole is None:
+            of = f"{len(self.rows)} models, {self.cached} from the cache"
+        else:
+            of = f"the first {len(self.rows)} of {self.whole} models"
         lines = [
-            f"{len(self.rows)} models, {len(self.scored)} scored, {len(self.failures)} not ok, "
-            f"{self.cached} from the cache; SED in nats, higher is better"
+            f"{of}, {len(self.scored)} scored, {len(self.failures)} not ok; SED in nats, higher is better"
         ]
         if self.baselines:
             lines.append(f"given size: {RESIDUAL_NOTE.format(self._baseline_text())}")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sed_torch.errors import MissingDependencyError, SedTorchError
-from sed_torch.ranking.cache import RowCache, default_cache_dir, key_of_reference
+from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_of_reference
 from sed_torch.ranking.packing import Packed
 from sed_torch.ranking.progress import Report, reporting
 from sed_torch.ranking.rows import BASELINES, Ranking, RankRow, check_baselines, check_sort
@@ -88,7 +88,7 @@ def rank(
     items = collect(models)
     store = _store(cache)
     options = Options(input_size, os.fspath(store.folder.parent) if store else None, time_limit, memory_limit)
-    keys = [_key(item, options) if store else None for item in items]
+    keys = _keys(items, options) if store else [None] * len(items)
     rows = _known(items, keys, store) if resume else {}
     cached = len(rows)
     missing = [(i, item) for i, item in enumerate(items) if i not in rows]
@@ -191,8 +191,13 @@ def _store(cache: bool | str | os.PathLike[str] | None) -> RowCache | None:
     return RowCache(default_cache_dir() if cache is True else cache)
 
 
-def _key(item: Item, options: Options) -> str | None:
-    return key_of_reference(item.target, options.key()) if isinstance(item.target, str) else None
+def _keys(items: list[Item], options: Options) -> list[str | None]:
+    """A thousand keys take as long as their digests, no more."""
+    key, computed_by = options.key(), calculus()
+    return [
+        key_of_reference(item.target, key, computed_by) if isinstance(item.target, str) else None
+        for item in items
+    ]
 
 
 def _known(items: list[Item], keys: list[str | None], store: RowCache | None) -> dict[int, RankRow]:
