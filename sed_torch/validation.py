@@ -558,7 +558,8 @@ def join(
     scores = table.numbers(score_column)
     trained = dict(zip(known.names, known.values.tolist(), strict=True))
     keys, passed_over = _match(table, table.text(name_column), trained, known.zoo)
-    left_out = _unmatched(table, table.text(name_column), keys, scores, passed_over)
+    why = {**_why_no_accuracy(known), **passed_over}
+    left_out = _unmatched(table, table.text(name_column), keys, scores, why)
     rows = [i for i, key in enumerate(keys) if key is not None and not math.isnan(scores[i])]
     if not rows:
         raise DataError(
@@ -585,11 +586,11 @@ def join(
 
 def _match(
     table: Table, names: Sequence[str], trained: Mapping[str, float], zoo: str | None
-) -> tuple[list[str | None], dict[int, str]]:
-    """The name in the accuracies of each row, and why a row gave its place to another."""
+) -> tuple[list[str | None], dict[str, str]]:
+    """The name in the accuracies of each row, and why a name gave its place to another."""
     keys: list[str | None] = []
     seen: dict[str, int] = {}
-    passed_over: dict[int, str] = {}
+    passed_over: dict[str, str] = {}
     for i, name in enumerate(names):
         key = name if name in trained else _bare(name)
         first = seen.setdefault(key, i)
@@ -600,10 +601,22 @@ def _match(
                     f"{table.path}, line {table.lines[i]}: {key!r} is ranked on line {table.lines[first]} already"
                 )
             other = first if own[0] == i else i
-            passed_over[other] = f"ranked as {zoo}:{key} too"
+            passed_over[names[other]] = f"ranked as {zoo}:{key} too"
             seen[key] = own[0]
         keys.append(key if key in trained else None)
-    return [None if i in passed_over else k for i, k in enumerate(keys)], passed_over
+    return [None if n in passed_over else k for n, k in zip(names, keys, strict=True)], passed_over
+
+
+def _why_no_accuracy(known: Accuracies) -> dict[str, str]:
+    """Of networks all of whose recipes were left out: the reasons, the most frequent first."""
+    reasons: dict[str, dict[str, int]] = {}
+    for name, reason in known.left_out:
+        counts = reasons.setdefault(name.partition(".")[0], {})
+        counts[reason] = counts.get(reason, 0) + 1
+    return {
+        name: "no accuracy: " + "; ".join(sorted(counts, key=lambda r: -counts[r]))
+        for name, counts in reasons.items()
+    }
 
 
 def _bare(name: str) -> str:
@@ -615,15 +628,15 @@ def _unmatched(
     names: Sequence[str],
     keys: Sequence[str | None],
     scores: FloatArray,
-    passed_over: Mapping[int, str],
+    why: Mapping[str, str],
 ) -> list[tuple[str, str]]:
     reasons = table.text("reason") if "reason" in table.columns else [""] * len(table)
     found = []
-    for i, (name, key, score, reason) in enumerate(zip(names, keys, scores, reasons, strict=True)):
+    for name, key, score, reason in zip(names, keys, scores, reasons, strict=True):
         if math.isnan(score):
             found.append((name, f"no score: {reason}" if reason else "no score"))
         elif key is None:
-            found.append((name, passed_over.get(i, "no accuracy")))
+            found.append((name, why.get(name) or why.get(_bare(name), "no accuracy")))
     return found
 
 

@@ -217,6 +217,17 @@ def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> N
         assert found.left_out == tuple((o, f"ranked as {zoo}:{o[-1]} too") for o in others)
 
 
+def test_join_says_why_there_is_no_accuracy(tmp_path: Path) -> None:
+    ranking = tmp_path / "r.csv"
+    ranking.write_text("name,sed\ntimm:a,1\ntimm:b,2\ntimm:c,3\ntimm:d,4\n")
+    left_out = (("a.x", "more data"), ("b.x", "a teacher"), ("b.y", "more data"), ("b.z", "more data"))
+    known = Accuracies((AccuracyRow("a", 1.0), AccuracyRow("c", 2.0)), "top-1", "%", "here", "none", left_out)
+    assert v.join(ranking, known).left_out == (
+        ("timm:b", "no accuracy: more data; a teacher"),
+        ("timm:d", "no accuracy"),
+    )
+
+
 def test_join_refuses_what_is_ambiguous_or_alien(tmp_path: Path) -> None:
     trained = Accuracies((AccuracyRow("a", 1.0),), "top-1", "%", "here", "none")
     ranking = tmp_path / "r.csv"
