@@ -88,7 +88,7 @@ def rank(
     items = collect(models)
     store = _store(cache)
     options = Options(input_size, os.fspath(store.folder.parent) if store else None, time_limit, memory_limit)
-    keys = _keys(items, options) if store else [None] * len(items)
+    keys: list[str | None] = _keys(items, options) if store else [None] * len(items)
     rows = _known(items, keys, store) if resume else {}
     cached = len(rows)
     missing = [(i, item) for i, item in enumerate(items) if i not in rows]
