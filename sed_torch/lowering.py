@@ -716,7 +716,10 @@ def _sliding_window(node: Node, x: _Value) -> _Value:
 def _matmul(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     if node.attrs.get("added"):
         return _matmul_operands(low, node, list(node.inputs[1:]))
-    return _matmul_operands(low, node, list(node.inputs))
+    if node.op != "grouped_mm":
+        return _matmul_operands(low, node, list(node.inputs))
+    mixed = _matmul_operands(low, node, list(node.inputs[:2]))  # what follows says where the groups end
+    return low.with_others(node, mixed, inputs[2:])
 
 
 def _matmul_operands(low: _Lowering, node: Node, names: list[str]) -> _Value:

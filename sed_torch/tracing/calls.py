@@ -283,6 +283,8 @@ def _matmul(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     if op.name == "einsum":
         equation = next(a for a in (*args, *kwargs.values()) if isinstance(a, str))
         return {"equation": equation.replace(" ", "")}
+    if op.name == "grouped_mm":  # experts: each row meets the matrix of its group, no row meets another's
+        return {"equation": "mk,ekn->mn"} if [len(shape_of(a)) for a in args[:2]] == [2, 3] else {}
     if op.name == "tensordot":
         # ATen gives the dimensions of each operand as an argument of its own
         dims = args[2:4] if len(args) > 3 else _arg(args, kwargs, 2, "dims", 2)

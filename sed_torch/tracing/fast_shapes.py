@@ -160,6 +160,14 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
 
 _ARITHMETIC = ("add", "sub", "mul", "multiply", "subtract", "div", "divide", "true_divide", "truediv")
 
+
+def _grouped_mm(a: Tensor, b: Tensor, *args: Any, offs: Any = None, **kwargs: Any) -> Any:
+    # torch's own insists on bfloat16 on `meta`, where the kernels do not
+    if a.dim() != 2 or b.dim() != 3 or a.shape[1] != b.shape[1] or a.dtype != b.dtype:
+        return NotImplemented
+    return torch.empty((a.shape[0], b.shape[2]), dtype=a.dtype, device="meta")
+
+
 FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(
         [
@@ -193,4 +201,6 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     "mean": _mean,
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys([n for name in _ARITHMETIC for n in (name, f"__{name}__", f"__r{name}__")], _elementwise),
+    "grouped_mm": _grouped_mm,
+    "_grouped_mm": _grouped_mm,
 }

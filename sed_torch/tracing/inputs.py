@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,23 +214,74 @@ def _channels_of(model: nn.Module, path: Any) -> int | None:
 
 
 def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
-    """transformers: the config says what the main input looks like."""
+    """transformers: the config says what the main input looks like, and which others go with it."""
     config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
-    if config is None or not isinstance(main, str):
+    if config is None or not isinstance(main, str) or main not in _HF_SHAPES:
         return None
-    if main == "pixel_values":
-        size = getattr(config, "image_size", 224)
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        shape = (1, int(getattr(config, "num_channels", 3)), int(height), int(width))
-        return {main: (shape, _float_dtype(model))}, f"{main} {_text(shape)}, from the model's config"
-    if main == "input_ids":
-        longest = int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_TOKENS)
-        tokens = (1, min(_DEFAULT_TOKENS, longest))
-        wanted = {main: (tokens, torch.int64)}
-        if getattr(config, "is_encoder_decoder", False):
-            wanted["decoder_input_ids"] = (tokens, torch.int64)
-        return wanted, f"{', '.join(wanted)} {_text(tokens)}, from the model's config"
-    return None
+    wanted = {main: _HF_SHAPES[main](model, config)}
+    if all(isinstance(getattr(model, f"{n}_model", None), nn.Module) for n in ("text", "vision")):
+        wanted |= {n: _HF_SHAPES[n](model, config) for n in ("input_ids", "pixel_values")}  # as CLIP
+    if main != "pixel_values" and getattr(config, "is_encoder_decoder", False):
+        wanted["decoder_input_ids"] = _HF_SHAPES["input_ids"](model, config)
+    by_shape: dict[str, list[str]] = {}
+    for name, shape in wanted.items():
+        by_shape.setdefault(_text(shape), []).append(name)
+    listed = ", ".join(f"{', '.join(names)} {text}" for text, names in by_shape.items())
+    dtypes = {n: torch.int64 if n.endswith("_ids") else _float_dtype(model) for n in wanted}
+    return {n: (s, dtypes[n]) for n, s in wanted.items()}, f"{listed}, from the model's config"
+
+
+def _hf_tokens(model: nn.Module, config: Any) -> tuple[int, ...]:
+    text = getattr(config, "text_config", None) or config
+    longest = int(getattr(text, "max_position_embeddings", 0) or _DEFAULT_TOKENS)
+    return (1, min(_DEFAULT_TOKENS, longest))
+
+
+def _hf_pixels(model: nn.Module, config: Any) -> tuple[int, ...]:
+    """Images; frames of them for a video model, before the channels."""
+    config = getattr(config, "vision_config", None) or config
+    size = getattr(config, "image_size", None) or _DEFAULT_SIZE[2]
+    if isinstance(size, Mapping):
+        size = (size.get("height", _DEFAULT_SIZE[2]), size.get("width", _DEFAULT_SIZE[2]))
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    image = (int(getattr(config, "num_channels", 3)), int(height), int(width))
+    frames = getattr(config, "num_frames", None)
+    return (1, int(frames), *image) if isinstance(frames, int) else (1, *image)
+
+
+def _hf_features(model: nn.Module, config: Any) -> tuple[int, ...]:
+    """Spectra: (mel bins, frames) for Whisper, whose length is fixed, (frames, numbers) for others."""
+    if hasattr(config, "max_source_positions") and hasattr(config, "num_mel_bins"):
+        return (1, int(config.num_mel_bins), 2 * int(config.max_source_positions))
+    for name in ("feature_projection_input_dim", "input_feat_per_channel", "num_mel_bins", "input_dim"):
+        width = getattr(config, name, None)
+        if isinstance(width, int):
+            return (1, _DEFAULT_TOKENS, width)
+    raise InputError(
+        f"the config of {type(model).__name__} does not say what input_features look like: give input_size as a "
+        "mapping, such as {'input_features': (1, 80, 3000)}, or input_data."
+    )
+
+
+def _hf_values(model: nn.Module, config: Any) -> tuple[int, ...]:
+    """A wave of one second, or (frames, mel bins) where the config fixes both."""
+    if hasattr(config, "max_length") and hasattr(config, "num_mel_bins"):
+        return (1, int(config.max_length), int(config.num_mel_bins))
+    return (1, int(getattr(config, "sampling_rate", None) or _DEFAULT_SIZE[1]))
+
+
+def _hf_series(model: nn.Module, config: Any) -> tuple[int, ...]:
+    length = getattr(config, "context_length", None) or _DEFAULT_TOKENS
+    return (1, int(length), int(getattr(config, "num_input_channels", 1)))
+
+
+_HF_SHAPES: Mapping[str, Callable[[nn.Module, Any], tuple[int, ...]]] = {
+    "input_ids": _hf_tokens,
+    "pixel_values": _hf_pixels,
+    "input_features": _hf_features,
+    "input_values": _hf_values,
+    "past_values": _hf_series,
+}
 
 
 def _needs_one_input(model: nn.Module) -> None:

@@ -138,6 +138,24 @@ _NEEDS_VALUES = frozenset(
         "bincount",
     ]
 )
+# What these take besides a tensor are sizes, which a model may compute as a tensor of its own making.
+_SIZED = frozenset(
+    [
+        "view",
+        "reshape",
+        "expand",
+        "repeat",
+        "unflatten",
+        "narrow",
+        "as_strided",
+        "split",
+        "chunk",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_full",
+    ]
+)
 _VIEWS = frozenset(
     [
         "__getitem__",
@@ -323,6 +341,9 @@ class Recorder(TorchFunctionMode):
     def _record(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if name in _SIZED:
+            args = (*args[:1], *map(self._size, args[1:]))
+            kwargs = {k: self._size(v) for k, v in kwargs.items()}
         meta_args = self._to_meta(args)
         meta_kwargs = self._to_meta(kwargs) if kwargs else kwargs
         if "device" in meta_kwargs:
@@ -467,6 +488,13 @@ class Recorder(TorchFunctionMode):
         if kind is slice:
             return slice(self._to_meta(value.start), self._to_meta(value.stop), self._to_meta(value.step))
         return value
+
+    def _size(self, value: Any) -> Any:
+        """A whole number that the forward computed as a constant tensor, as a number."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self._size, value))
+        whole = isinstance(value, Tensor) and value.dim() == 0 and not value.dtype.is_floating_point
+        return int(value) if whole and not self._depends([value]) else value
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
         known = self._stand_ins.get(id(tensor))

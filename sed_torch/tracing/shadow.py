@@ -20,6 +20,8 @@ from sed_torch.tracing.quantised import float_forward
 __all__ = ["Shadow", "unwrap"]
 
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
+# Methods of transformers that look at values for the sake of a warning and give nothing back.
+_WARNERS = ("warn_if_padding_and_no_attention_mask",)
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor, torch.dtype, torch.device)
 
 
@@ -130,6 +132,7 @@ class Shadow:
             n: self._clone(m) if isinstance(m, nn.Module) else m for n, m in state["_modules"].items()
         }
         clone.__dict__.update(state)
+        clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(type(module), name)})
         return clone
 
     def _rebind(self, clone: nn.Module, mirror: Mirror) -> None:
@@ -138,6 +141,10 @@ class Shadow:
             hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
             if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
                 clone.__dict__[name] = mirror(value)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stands in for a method that only warns."""
 
 
 def _tensors_in(value: Any) -> list[torch.Tensor]:

@@ -1,0 +1,155 @@
+"""What models of other libraries do in their forward, each reproduced in a small module of its own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.api import topology
+from sed_torch.errors import InputError
+
+# -- inputs that a configuration tells ---------------------------------------------------------------------------
+
+
+class Configured(nn.Module):
+    """As transformers' models: a config, the name of the main input, all arguments optional."""
+
+    def __init__(self, main: str, c_in: int, **config: Any) -> None:
+        super().__init__()
+        self.config, self.main_input_name = SimpleNamespace(**config), main
+        self.mix = nn.Linear(c_in, 4)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        input_values: Tensor | None = None,
+        past_values: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+    ) -> Tensor:
+        given = (pixel_values, input_features, input_values, past_values, input_ids, decoder_input_ids)
+        return sum(self.mix(x.float()).sum() for x in given if x is not None)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("main", "config", "size"),
+    [
+        ("pixel_values", {"image_size": 32}, (1, 3, 32, 32)),
+        ("pixel_values", {"image_size": {"height": 8, "width": 16}, "num_channels": 1}, (1, 1, 8, 16)),
+        ("pixel_values", {"image_size": 32, "num_frames": 4}, (1, 4, 3, 32, 32)),
+        ("input_features", {"num_mel_bins": 80, "max_source_positions": 1500}, (1, 80, 3000)),
+        ("input_features", {"input_feat_per_channel": 80}, (1, 128, 80)),
+        ("input_values", {}, (1, 16000)),
+        ("input_values", {"max_length": 1024, "num_mel_bins": 128}, (1, 1024, 128)),
+        ("past_values", {"context_length": 32, "num_input_channels": 7}, (1, 32, 7)),
+    ],
+)
+def test_the_main_input_of_a_configured_model(
+    main: str, config: dict[str, Any], size: tuple[int, ...]
+) -> None:
+    s = sed_torch.score(Configured(main, size[-1], **config))
+    assert s.inputs == (size,)
+    assert s.assumed == (f"{main} {'×'.join(map(str, size))}, from the model's config",)
+
+
+def test_two_towers_get_text_and_images() -> None:
+    model = Configured(
+        "input_ids", 32, max_position_embeddings=32, vision_config=SimpleNamespace(image_size=32)
+    )
+    model.text_model, model.vision_model = nn.Identity(), nn.Identity()
+    s = sed_torch.score(model)
+    assert s.inputs == ((1, 32), (1, 3, 32, 32))
+    assert s.assumed == ("input_ids 1×32, pixel_values 1×3×32×32, from the model's config",)
+
+
+def test_a_decoder_gets_tokens_of_its_own_beside_sound() -> None:
+    config = {"num_mel_bins": 16, "max_source_positions": 64, "is_encoder_decoder": True}
+    s = sed_torch.score(Configured("input_features", 128, **config))
+    assert s.inputs == ((1, 16, 128), (1, 128))
+
+
+def test_features_of_unknown_width_are_asked_for() -> None:
+    with pytest.raises(
+        InputError, match=r"does not say what input_features look like: give input_size as a map"
+    ):
+        sed_torch.score(Configured("input_features", 8))
+
+
+# -- what forwards do --------------------------------------------------------------------------------------------
+
+
+class Warns(nn.Module):
+    """Looks at the values of its input for the sake of a warning, as transformers' models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 8)
+
+    def warn_if_padding_and_no_attention_mask(self, input_ids: Tensor) -> None:
+        if 0 in input_ids[:, [-1, 0]]:
+            raise AssertionError("nothing is warned of while a graph is read")
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        self.warn_if_padding_and_no_attention_mask(input_ids)
+        return self.embedding(input_ids)
+
+
+def test_a_method_that_only_warns_is_not_followed() -> None:
+    model = Warns()
+    assert sed_torch.score(model, input_size=(1, 16)).frontend == "fx"
+    assert "warn_if_padding_and_no_attention_mask" not in vars(model)
+
+
+class Chunks(nn.Module):
+    """Sizes that come out of a division of tensors, as in Longformer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = torch.div(x.size(1), 4, rounding_mode="trunc")
+        y = x.view(x.size(0), n, 4, x.size(2))
+        width = torch.tensor(2)
+        return y.as_strided((1, 2, width, 8), (32, 32, 8, 1)).expand(torch.tensor(3), -1, -1, -1)
+
+
+def test_sizes_may_be_tensors_of_the_forwards_own_making() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), Chunks())
+    s = sed_torch.score(model, input_size=(1, 8, 8), frontend="fx")
+    assert (s.coverage, s.node_coverage) == (1.0, 1.0)
+
+
+grouped_mm = getattr(nn.functional, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
+
+
+class Experts(nn.Module):
+    """Tokens sorted by expert, each group through a matrix of its own."""
+
+    def __init__(self, experts: int = 4, c_in: int = 16, c_out: int = 32) -> None:
+        super().__init__()
+        self.router = nn.Linear(c_in, experts)
+        self.weight = nn.Parameter(torch.empty(experts, c_in, c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        expert = self.router(x).argmax(-1)
+        order = expert.argsort()
+        ends = torch.histc(expert.float(), bins=len(self.weight), min=0, max=len(self.weight) - 1).cumsum(0)
+        return grouped_mm(x[order], self.weight, offs=ends.int())  # type: ignore[misc]
+
+
+@pytest.mark.skipif(grouped_mm is None, reason="this torch has no grouped_mm")
+def test_a_mixture_of_experts_costs_one_expert_a_token() -> None:
+    s = sed_torch.score(Experts(), input_size=(64, 16))
+    assert (s.frontend, s.coverage, s.node_coverage, s.unknown) == ("fx", 1.0, 1.0, ())
+    assert s.params == 4 * 16 * 32 + 16 * 4 + 4
+    # a batch of 64 rows, so these are multiplications a row: router and one expert
+    assert s.macs == 16 * 4 + 16 * 32
+    mixes = {
+        step.op: (step.c_in, step.c_out)
+        for step in topology(Experts(), input_size=(64, 16)).steps
+        if step.kind == "mix"
+    }
+    assert mixes == {"linear": (16, 4), "grouped_mm": (16, 32)}
