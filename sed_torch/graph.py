@@ -115,7 +115,8 @@ class Graph:
         parameters: all parameters of the model, used or not.
         modules: all modules of the model, called or not.
         batch: size of the batch dimension (dimension 0 of the first input).
-        frontend: how it was traced: ``"fx"``, ``"export"``, or ``"fx+leaf"`` with opaque leaves.
+        frontend: how it was traced: ``"fx"``, ``"export"``, ``"fx+leaf"`` with opaque
+            leaves, or ``"fx+cut"`` up to where data would choose.
         assumed: what was not given and had to be assumed, in words.
 
     Raises:

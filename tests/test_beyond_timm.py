@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch.api import topology
-from sed_torch.errors import InputError
+from sed_torch.errors import DataDependentError, InputError, UnsupportedOpError
 
 # -- inputs that a configuration tells ---------------------------------------------------------------------------
 
@@ -153,3 +153,58 @@ def test_a_mixture_of_experts_costs_one_expert_a_token() -> None:
         if step.kind == "mix"
     }
     assert mixes == {"linear": (16, 4), "grouped_mm": (16, 32)}
+
+
+# -- what only data can tell -------------------------------------------------------------------------------------
+
+
+class Detector(nn.Module):
+    """Boxes from every position; those that score enough are looked at once more."""
+
+    def __init__(self, second: bool = True) -> None:
+        super().__init__()
+        self.body, self.boxes = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+        self.again = nn.Linear(5, 100) if second else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        boxes = self.boxes(torch.relu(self.body(x))).flatten(2).transpose(1, 2)[0]
+        return self.again(boxes[boxes[:, 0] > 0.5])
+
+
+def test_a_detector_is_read_up_to_where_its_boxes_are_chosen() -> None:
+    with pytest.raises(
+        DataDependentError, match=r"has no shape without data.*test_beyond_timm.py:\d+: how many"
+    ):
+        sed_torch.score(Detector(), input_size=(1, 3, 16, 16), frontend="fx")
+    s = sed_torch.score(Detector(), input_size=(1, 3, 16, 16))
+    before, after = 3 * 8 * 9 + 8 + 8 * 5 + 5, 5 * 100 + 100
+    assert s.frontend == "fx+cut"
+    assert s.coverage == pytest.approx(before / (before + after))
+    assert (s.unused_params, s.params) == (0, before + after)
+    (rest,) = s.unknown
+    assert (rest.target, rest.params) == ("what follows __getitem__", after)
+    assert rest.source is not None
+    assert "test_beyond_timm.py:" in rest.source
+    # as far as it goes, it is the score of the network before
+    plain = Detector(second=False)
+    plain.forward = lambda x: plain.boxes(torch.relu(plain.body(x)))  # type: ignore[method-assign]
+    assert s.total == pytest.approx(sed_torch.score(plain, input_size=(1, 3, 16, 16)).total)
+    with pytest.raises(UnsupportedOpError, match="what follows __getitem__"):
+        sed_torch.score(Detector(), input_size=(1, 3, 16, 16), strict=True)
+
+
+def test_nothing_is_cut_where_the_way_depends_on_values_or_nothing_was_read() -> None:
+    class Branches(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            y = self[0](x)
+            return self[1](y) if y.sum() > 0 else y
+
+    with pytest.raises(DataDependentError, match=r"bool\(tensor\)"):
+        sed_torch.score(Branches(nn.Linear(4, 4), nn.Linear(4, 4)), input_size=(2, 4))
+
+    class Empty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[x > 0]
+
+    with pytest.raises(DataDependentError, match="has no shape without data"):
+        sed_torch.score(Empty(), input_size=(2, 4))

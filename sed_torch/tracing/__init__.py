@@ -10,10 +10,14 @@ Front-ends, in this order, the one used is named in ``Graph.frontend``:
 ``fx+leaf``
     As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its
     parameters count as not covered.
+``fx+cut``
+    As ``fx``, up to where the data would choose how many entries go on (the boxes of a detector). What
+    comes after is one opaque node, which owns the parameters that were not reached.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -91,7 +95,14 @@ def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
             )
 
 
-def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), *, training: bool = False) -> Graph:
+def _record(
+    model: nn.Module,
+    inputs: Inputs,
+    leaves: Sequence[str] = (),
+    *,
+    training: bool = False,
+    cut: bool = False,
+) -> Graph:
     shadow = Shadow(model, training=training)
     recorder = Recorder(shadow)
     install_leaves(recorder, leaves)
@@ -102,7 +113,8 @@ def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), *, tra
             result = shadow.root(*args, **kwargs)
         recorder.output(tensors_in(result))
     except TraceError as error:
-        raise _with_table(error, recorder, model) from error.__cause__
+        if not (cut and recorder.cut_short(error)):
+            raise _with_table(error, recorder, model) from error.__cause__
     except LostValueError as error:
         raise _with_table(TraceError(f"the fx front-end lost track: {error}"), recorder, model) from error
     except SedTorchError:
@@ -113,7 +125,7 @@ def _record(model: nn.Module, inputs: Inputs, leaves: Sequence[str] = (), *, tra
         ) from error
     except Exception as error:
         raise _with_table(_from_user_code(error, model), recorder, model) from error
-    used = "fx+leaf" if recorder.opaque else "fx"
+    used = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
     return to_graph(recorder.graph, model, batch=_batch(inputs), frontend=used, assumed=inputs.assumed)
 
 
@@ -163,7 +175,7 @@ def _from_user_code(error: Exception, model: nn.Module) -> TraceError:
 
 
 def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: TraceError) -> Graph:
-    """export, then the offending submodule as an opaque leaf; else the first error with all reasons."""
+    """export, then the offending submodule as an opaque leaf, then what comes before; else all reasons."""
     from sed_torch.errors import ShapeError
 
     reasons = [("fx", _first_line(error))]
@@ -187,6 +199,9 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
             reasons.append((f"leaf {leaf}", _first_line(third)))
             last = third
             leaf = third.module_path if third.module_path not in tried else leaf.rpartition(".")[0]
+    if isinstance(error, DataDependentError) and not ignored:
+        with contextlib.suppress(TraceError):
+            return _record(model, inputs, cut=True)
     kind = type(error) if isinstance(error, (DataDependentError, ShapeError)) else TraceError
     tail = "".join(f"\n  {name}: {why}" for name, why in reasons[1:])
     raise kind(

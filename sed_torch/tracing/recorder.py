@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
-from sed_torch.ops import Op
+from sed_torch.ops import OPS, Op
 from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.shadow import Shadow
 
@@ -112,6 +112,19 @@ _RANDOM = _RANDOM_OF_TENSORS | frozenset(
         "log_normal_",
         "cauchy_",
         "geometric_",
+    ]
+)
+# Of these, the data decides how many entries there are; of the others below, which way the forward goes.
+_SELECTS = frozenset(
+    [
+        "nonzero",
+        "argwhere",
+        "masked_select",
+        "unique",
+        "_unique2",
+        "unique_consecutive",
+        "where",
+        "__getitem__",
     ]
 )
 _NEEDS_VALUES = frozenset(
@@ -206,6 +219,8 @@ class Recorder(TorchFunctionMode):
         self.graph = torch.fx.Graph()
         self.shadow = shadow
         self.opaque = 0
+        self.was_cut = False
+        self._selecting: str | None = None
         self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
         self._node_of: dict[int, torch.fx.Node] = {}
         self._alive: list[Tensor] = []
@@ -475,6 +490,25 @@ class Recorder(TorchFunctionMode):
             item.meta["spelling"] = "item"
             self._bind(part, item, path, source)
 
+    def cut_short(self, error: TraceError) -> bool:
+        """End the graph where the data would choose among entries: what follows becomes one opaque node.
+
+        False where that is not why the forward could not be followed, or where no parameter was read yet.
+        """
+        ends = [n for n in self.graph.nodes if n.op == "call_function" and not n.users]
+        read = {n.meta.get("parameter") for n in self.graph.nodes} - {None}
+        if self._selecting is None or not read or not ends:
+            return False
+        rest = [p for name, p in self.shadow.parameters.items() if name not in read]
+        name = f"what follows {self._selecting}"
+        nodes = (*ends, *(self._node(self._stand_in(p)) for p in rest))
+        node = self.graph.create_node("call_function", _target("what_follows"), nodes, {})
+        node.meta.update(spelling=name, op=OPS["opaque"], attrs={}, val=None, path=error.module_path or "")
+        node.meta.update(source=error.source, shape=None)
+        self.graph.output((node,))
+        self.opaque, self.was_cut = self.opaque + 1, True
+        return True
+
     # -- tensors and nodes -------------------------------------------------------------------------------
 
     def _to_meta(self, value: Any) -> Any:
@@ -566,6 +600,7 @@ class Recorder(TorchFunctionMode):
     # -- errors ------------------------------------------------------------------------------------------
 
     def _data_dependent(self, name: str) -> DataDependentError:
+        self._selecting = name if name in _SELECTS else None
         path, source = self._where()
         spelled = {"__bool__": "bool(tensor)", "__int__": "int(tensor)", "__float__": "float(tensor)"}.get(
             name, f"tensor.{name}()"
@@ -587,6 +622,9 @@ class Recorder(TorchFunctionMode):
             or "meta tensor" in text.lower()
             or "data-dependent" in text
         ):
+            self._selecting = name if name in _SELECTS else None
+            if self._selecting:
+                text = "how many entries there are depends on their values"
             return DataDependentError(
                 f"data-dependent code: {name} has no shape without data, in {where}: {text}",
                 module_path=path,
