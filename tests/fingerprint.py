@@ -96,7 +96,10 @@ def process() -> Fingerprint:
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()),
         "defaults": (torch.get_default_dtype(), str(torch.get_default_device()), torch.get_num_threads()),
         "fx": (
-            torch.fx._symbolic_trace.is_fx_symbolic_tracing(),
+            # torch 2.5 made a function of the flag
+            getattr(
+                torch.fx._symbolic_trace, "is_fx_symbolic_tracing", torch.fx._symbolic_trace.is_fx_tracing
+            )(),
             sorted(map(str, torch.fx._symbolic_trace._wrapped_fns_to_patch)),
             sorted(map(str, torch.fx._symbolic_trace._wrapped_methods_to_patch)),
         ),

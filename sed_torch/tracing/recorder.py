@@ -114,19 +114,9 @@ _RANDOM = _RANDOM_OF_TENSORS | frozenset(
         "geometric_",
     ]
 )
-# Of these, the data decides how many entries there are; of the others below, which way the forward goes.
-_SELECTS = frozenset(
-    [
-        "nonzero",
-        "argwhere",
-        "masked_select",
-        "unique",
-        "_unique2",
-        "unique_consecutive",
-        "where",
-        "__getitem__",
-    ]
-)
+# These keep some entries of a map, as a detector keeps boxes. A forward that asks for their places instead
+# (nonzero, unique) may do anything with them.
+_SELECTS = frozenset(["__getitem__", "where", "masked_select"])
 _NEEDS_VALUES = frozenset(
     [
         "item",
