@@ -206,7 +206,7 @@ def of_diffusers() -> Iterator[Case]:
         use_linear_projection=True,
     )
     yield case(
-        "UNet1DModel", {"sample": zeros(1, 2, 4096), "timestep": t}, sample_size=4096, extra_in_channels=16
+        "UNet1DModel", {"sample": zeros(1, 2, 4096), "timestep": t}, sample_size=4096, extra_in_channels=64
     )
     yield case(
         "UNet3DConditionModel",
@@ -246,7 +246,7 @@ def of_diffusers() -> Iterator[Case]:
             "hidden_states": zeros(1, 4, 128, 128),
             "timestep": t,
             "encoder_hidden_states": zeros(1, 120, 4096),
-            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+            "added_cond_kwargs": {"resolution": zeros(1, 2), "aspect_ratio": zeros(1, 1)},
         },
     )
     yield case(

@@ -60,7 +60,7 @@ _TEXT: dict[str, str] = {
         rsqrt square pow=__pow__,__rpow__,float_power sin cos tan asin acos atan sinh cosh asinh acosh atanh=arctanh
         sign=sgn round floor ceil trunc=fix frac erf erfc erfinv reciprocal logit deg2rad rad2deg
         masked_fill where cumsum cumprod logcumsumexp sort=argsort,msort topk to=_to_copy type type_as
-        float half bfloat16 double int long bool cpu cuda contiguous clone=lift_fresh_copy,lift_fresh,lift
+        float half bfloat16 double int=byte,char,short long bool cpu cuda contiguous clone=lift_fresh_copy,lift_fresh,lift
         detach=alias,data,_local_scalar_dense,positive,__pos__ requires_grad nan_to_num triu tril flip=fliplr,flipud,rot90
         roll uniform=normal,bernoulli,exponential fft=fft_fft,fft_fft2,fft_fftn,fft_rfft,fft_rfft2,fft_rfftn
         ifft=fft_ifft,fft_ifft2,fft_ifftn,fft_irfft,fft_irfft2,fft_irfftn,fft_hfft fftshift=fft_fftshift,fft_ifftshift

@@ -115,20 +115,39 @@ def _annotate(program: Any, shadow: Shadow, model: str) -> None:
     parameters = signature.inputs_to_parameters
     buffers = {**signature.inputs_to_buffers, **getattr(signature, "inputs_to_lifted_tensor_constants", {})}
     user_outputs = set(signature.user_outputs)
-    for node in program.graph.nodes:
+    first_names = _first_names(shadow.root)
+    held: dict[str, torch.fx.Node] = {}
+    for node in list(program.graph.nodes):
         node.meta["path"], node.meta["source"] = _path(node), _source(node)
         node.meta["shape"] = _shape(node, model)
         if not isinstance(node.meta.get("val"), Tensor):
             node.meta["val"] = None
         if node.op == "placeholder" and node.name in {**parameters, **buffers}:
+            is_parameter = node.name in parameters
             name = parameters.get(node.name) or buffers[node.name]
+            name = first_names.get(name, name)
+            if name in held:  # torch 2.4 gives a shared tensor once for each of its names
+                node.replace_all_uses_with(held[name])
+                program.graph.erase_node(node)
+                continue
+            held[name] = node
             node.op, node.target = "get_attr", name
-            node.meta["parameter"] = name if node.name in parameters else None
+            node.meta["parameter"] = name if is_parameter else None
             node.meta["path"] = name.rpartition(".")[0]
         elif node.op == "call_function":
             node.meta["spelling"] = _spelling(node)
         elif node.op == "output":
             node.args = (tuple(a for a in node.args[0] if getattr(a, "name", None) in user_outputs),)
+
+
+def _first_names(root: nn.Module) -> dict[str, str]:
+    """Name of a parameter or buffer → the first of the names that the same tensor goes by."""
+    tensors = (
+        *root.named_parameters(remove_duplicate=False),
+        *root.named_buffers(remove_duplicate=False),
+    )
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(t), name) for name, t in tensors}
 
 
 def _shape(node: torch.fx.Node, model: str) -> tuple[int, ...] | None:
