@@ -1,8 +1,8 @@
 """Trained networks of public benchmarks, read from files the user has: which architecture reached what accuracy.
 
 The files are not part of this package. :func:`find_data` says where they are looked for, :func:`load` reads one
-benchmark, from this project's CSV layout or from NASLib's ``zc_*.json`` (NAS-Bench-Suite-Zero). NATS-Bench's own files
-are pickles and are refused.
+benchmark, from this project's CSV layout or from NASLib's ``zc_*.json`` (NAS-Bench-Suite-Zero). NATS-Bench publishes
+pickles and nothing else; these are refused, and ``examples/nats_to_csv.py`` asks NATS-Bench's own package for a CSV.
 
 Proxy scores (``rivals``) often cover a part of the networks only, such as those without dead edges: compare on the
 same rows, as :func:`sed_torch.validation.validate` does.
@@ -70,6 +70,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "normal",
             "segmentsemantic",
         ),
+        "nats_size": ("cifar10", "cifar100", "imagenet16"),
         "timm": ("imagenet",),
         "pycls": ("imagenet",),
     }
@@ -82,15 +83,25 @@ _SPACES = {
     "nasbench301": "darts",
     "transnas_micro": "transnas_micro",
     "transnas_macro": "transnas_macro",
+    "nats_size": "nats_size",
 }
 
 # (image size, classes) of the trained networks, where they are not the space's own
 _INPUTS = {
     ("nasbench201", "cifar100"): (32, 100),
     ("nasbench201", "imagenet16"): (16, 120),
+    ("nats_size", "cifar100"): (32, 100),
+    ("nats_size", "imagenet16"): (16, 120),
 }
 
-_ALIASES = {"nb201": "nasbench201", "nb101": "nasbench101", "nb301": "nasbench301", "darts": "nasbench301"}
+_ALIASES = {
+    "nb201": "nasbench201",
+    "nb101": "nasbench101",
+    "nb301": "nasbench301",
+    "darts": "nasbench301",
+    "nats_tss": "nasbench201",
+    "nats_sss": "nats_size",
+}
 _DATASET_ALIASES = {"imagenet16-120": "imagenet16", "cifar10-valid": "cifar10"}
 
 _FILES = {
@@ -99,6 +110,7 @@ _FILES = {
     "nasbench301": ("nb301_naslib.csv.gz", "nb301_naslib.csv", "zc_nasbench301.json"),
     "transnas_micro": ("tnb101.csv.gz", "tnb101.csv", "zc_transbench101_micro.json"),
     "transnas_macro": ("tnb101.csv.gz", "tnb101.csv", "zc_transbench101_macro.json"),
+    "nats_size": ("nats_size.csv.gz", "nats_size.csv"),
     "timm": ("timm_imagenet.csv.gz", "timm_imagenet.csv", "results-imagenet.csv"),
     "pycls": ("pycls_dds_baselines.csv", "pycls_dds_baselines.csv.gz"),
 }
@@ -122,7 +134,8 @@ _PROXIES = (
 _GET_DATA = (
     "The files of trained accuracies are not part of sed-torch. Put them in a folder and pass it (data=...), or name "
     "it in the environment variable SED_TORCH_DATA. NASLib publishes zc_nasbench201.json and its likes "
-    "(github.com/automl/NASLib, branch zerocost), which can be read as they are"
+    "(github.com/automl/NASLib, branch zerocost), which can be read as they are; examples/nats_to_csv.py makes a CSV "
+    "of NATS-Bench"
 )
 
 
@@ -370,7 +383,9 @@ def _find_file(benchmark: str, place: Path) -> Path:
         if (place / name).is_file():
             return place / name
     pickles = sorted(p.name for p in place.glob("*.p*") if {".pickle", ".pkl", ".pbz2"} & set(p.suffixes))
-    hint = f" It has {pickles[0]}, which is a pickle and is never loaded." if pickles else ""
+    hint = ""
+    if pickles:
+        hint = f" It has {pickles[0]}, which is a pickle and is never loaded; examples/nats_to_csv.py makes it a CSV."
     raise DataError(
         f"{place}: no file of {benchmark}; looked for {', '.join(_FILES[benchmark])}.{hint} {_GET_DATA}."
     )
@@ -379,10 +394,11 @@ def _find_file(benchmark: str, place: Path) -> Path:
 # --- this project's CSV files --------------------------------------------------------------------------------
 
 
-def _nasbench201(file: Path, benchmark: str, dataset: str, max_bytes: int) -> BenchmarkTable:
+def _nats(file: Path, benchmark: str, dataset: str, max_bytes: int) -> BenchmarkTable:
     target = f"{dataset}_test"
     table = read_table(file, required=("arch", target), max_bytes=max_bytes)
-    notes = ["test accuracy after 200 epochs, mean of the available seeds"]
+    epochs, size = {"nasbench201": (200, 15_625), "nats_size": (90, 32_768)}[benchmark]
+    notes = [f"test accuracy after {epochs} epochs, mean of the available seeds"]
     if dataset != "cifar10":
         notes.append("params and MACs are those of the CIFAR-10 network; their order is the same")
     return _build(
@@ -397,7 +413,7 @@ def _nasbench201(file: Path, benchmark: str, dataset: str, max_bytes: int) -> Be
         macs=("cifar10_flops_M", 1e6),
         seeds={s: f"{dataset}_test_{s}" for s in ("seed0", "seed1", "seed2")},
         notes=notes,
-        size=15_625,
+        size=size,
     )
 
 
@@ -517,7 +533,8 @@ def _pycls(file: Path, benchmark: str, dataset: str, max_bytes: int) -> Benchmar
 
 
 _READERS: Mapping[str, Callable[[Path, str, str, int], BenchmarkTable]] = {
-    "nasbench201": _nasbench201,
+    "nasbench201": _nats,
+    "nats_size": _nats,
     "nasbench101": _nasbench101,
     "nasbench301": _nasbench301,
     "transnas_micro": _transnas,

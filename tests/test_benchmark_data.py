@@ -7,7 +7,9 @@ import json
 import math
 import os
 import pickle
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,7 +68,8 @@ def test_unknown_names_and_absent_files(tmp_path: Path) -> None:
         b.load("darts", data=tmp_path)
     write(tmp_path / "NATS-tss.pickle.pbz2", b"BZh")
     with pytest.raises(
-        DataError, match=r"It has NATS-tss\.pickle\.pbz2, which is a pickle and is never loaded"
+        DataError,
+        match=r"It has NATS-tss\.pickle\.pbz2, which is a pickle and is never loaded; examples/nats_to_csv",
     ):
         b.load("nb201", data=tmp_path)
     with pytest.raises(DataError, match="a pickle runs code"):
@@ -142,6 +145,60 @@ def test_limits_and_truncation(tmp_path: Path) -> None:
         b.load("nb201", data=write(tmp_path / "a.csv.gz", whole[:-10]))
     with pytest.raises(DataError, match="more than 100 bytes once decompressed"):
         b.load("nb201", data=write(tmp_path / "b.csv.gz", whole), max_bytes=100)
+
+
+class NATS:
+    """What of NATS-Bench's interface is used: two architectures, the second with one seed."""
+
+    seeds = ((777, 888), (777,))
+
+    def __init__(self, archs: tuple[str, str]) -> None:
+        self._archs = archs
+
+    def __len__(self) -> int:
+        return 2
+
+    def arch(self, index: int) -> str:
+        return self._archs[index]
+
+    def query_meta_info_by_index(self, index: int, hp: str) -> SimpleNamespace:
+        assert hp in ("200", "90")
+        return SimpleNamespace(get_dataset_seeds=lambda dataset: list(self.seeds[index]))
+
+    def get_more_info(self, index: int, dataset: str, *, hp: str, is_random: bool | int) -> dict[str, float]:
+        value = {"cifar10": 90.0, "cifar100": 70.0, "ImageNet16-120": 40.0}[dataset] + index
+        return {"test-accuracy": value + (0.0 if is_random is False else is_random / 1000)}
+
+    def get_cost_info(self, index: int, dataset: str, *, hp: str) -> dict[str, float]:
+        return {"params": 0.5, "flops": 20.0 + index}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "epochs", "archs", "file"),
+    [
+        ("nasbench201", "200", (ARCH, ARCH.replace("none", "skip_connect")), "nb201.csv"),
+        ("nats_size", "90", ("8:8:16:8:8", "64:64:64:64:64"), "nats_size.csv"),
+    ],
+)
+def test_nats_bench_becomes_a_csv(
+    tmp_path: Path, benchmark: str, epochs: str, archs: tuple[str, str], file: str
+) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "nats_to_csv.py"))
+    assert example["write"](NATS(archs), epochs, tmp_path / file) == 2
+    assert epochs in example["EPOCHS"].values()
+    for dataset, best in (("cifar10", 91), ("cifar100", 71), ("imagenet16", 41)):
+        found = b.load(benchmark, dataset, tmp_path)
+        assert (found.archs, found.accuracy.tolist()) == (archs, [best - 1, best])
+        assert np.isfinite(b.scorer(benchmark, dataset)(found.archs)).all()
+    found = b.load(benchmark, data=tmp_path)
+    assert found.seeds["seed0"].tolist() == [90.777, 91.777]
+    assert found.seeds["seed1"][0] == 90.888
+    assert np.isnan(found.seeds["seed1"][1])
+    assert "seed2" not in found.seeds
+    assert found.params is not None
+    assert found.macs is not None
+    assert (found.params.tolist(), found.macs.tolist()) == ([5e5, 5e5], [20e6, 21e6])
+    assert f"test accuracy after {epochs} epochs, mean of the available seeds" in found.notes
 
 
 def test_nasbench101_bits_and_ops_are_text(tmp_path: Path) -> None:
