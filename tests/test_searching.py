@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -390,6 +391,10 @@ def test_a_study_as_the_strategy(optuna: Any) -> None:
         search("nasbench201", strategy=study("minimize"))
     with pytest.raises(SearchError, match="chains does not say how an Optuna trial makes an architecture"):
         search(OWN, strategy=study("maximize", "minimize"))
+    own = replace(OWN, suggest=lambda trial: tuple(trial.suggest_int(f"w{i}", 1, 8) for i in range(3)))
+    found = search(own, strategy=study("maximize", "minimize"), max_looks=10, budget_s=None)
+    assert (found.space, found.strategy, found.looks) == ("chains", "optuna", 10)
+    assert found.best.sed == pytest.approx(sed(chain(found.best.value)))
     single = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     single.optimize(
         optuna_objective(

@@ -128,9 +128,14 @@ def test_published_parameters() -> None:
         assert to_digits(SPACE.params(text) / 1e6) == float(params), text
 
 
-def test_ranks_accuracy() -> None:
+@pytest.mark.parametrize(
+    ("dataset", "image_size", "num_classes", "least"),
+    [("cifar10", 32, 10, 0.90), ("cifar100", 32, 100, 0.88), ("imagenet16", 16, 120, 0.88)],
+)
+def test_ranks_accuracy(dataset: str, image_size: int, num_classes: int, least: float) -> None:
     from scipy.stats import spearmanr
 
-    rows = published("nb201.csv.gz", "arch", "cifar10_test")
-    scores = SPACE.score_many([text for text, _ in rows])
-    assert spearmanr(scores, [float(accuracy) for _, accuracy in rows])[0] > 0.89
+    rows = published("nb201.csv.gz", "arch", f"{dataset}_test")
+    assert len(rows) == 15_625
+    scores = SPACE.score_many([text for text, _ in rows], image_size=image_size, num_classes=num_classes)
+    assert spearmanr(scores, [float(accuracy) for _, accuracy in rows])[0] >= least

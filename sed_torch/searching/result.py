@@ -203,7 +203,7 @@ class SearchResult:
         if len(self.front) > _SHOWN_FRONT:
             step = -(-len(self.front) // _SHOWN_FRONT)
             lines.append(
-                f"the front of {', '.join(self.objectives)} has {len(self.front)}; each {step}th is shown"
+                f"the front of {', '.join(self.objectives)} has {len(self.front)}; one in {step} is shown"
             )
         lines.append(f"SED in nats ({self.definition}), higher is better")
         return lines

@@ -42,6 +42,7 @@ class CallableSpace(Generic[A]):
         mutate: a neighbour of an architecture; without it only random search is possible.
         format: text of an architecture, different for different ones.
         name: for display.
+        suggest: an Optuna trial → an architecture, for a study as the strategy.
     """
 
     sample: Callable[[np.random.Generator], A]
@@ -49,6 +50,7 @@ class CallableSpace(Generic[A]):
     mutate: Callable[[A, np.random.Generator], A] | None = None
     format: Callable[[A], str] = str
     name: str = "custom"
+    suggest: Callable[[Any], A] | None = None
 
 
 @dataclass(frozen=True)
