@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, half_
 from sed_torch.benchmarking.timing import time_networks, time_search
 from sed_torch.cli import main
 from sed_torch.errors import DataError
+from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces import get_space
 from sed_torch.spaces.counting import count_many
 
@@ -169,6 +171,71 @@ def test_what_is_refused(tmp_path: Path) -> None:
         run_benchmarks(tmp_path, only=["timm"])
     with pytest.raises(DataError, match="no file of nasbench301"):
         run_benchmarks(tmp_path, only=["nasbench301"])
+
+
+# --- the recorded report -------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "examples" / "results" / "benchmarks.md"
+KEYS = ("benchmark", "dataset")
+
+
+def tables_of(text: str, first: str) -> list[list[dict[str, str]]]:
+    """Markdown tables whose first column has that name; intervals are cut off."""
+    found = []
+    for lines in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        head, _, *rows = (
+            [re.sub(r" \[.*?\]", "", cell) for cell in line.strip("| ").split(" | ")]
+            for line in lines.strip().splitlines()
+        )
+        if head[0] == first:
+            found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def quality() -> dict[tuple[str, ...], dict[str, str]]:
+    """The recorded report's first table by benchmark and dataset."""
+    rows = tables_of(RECORDED.read_text(encoding="utf-8"), "benchmark")[0]
+    return {tuple(row[k] for k in KEYS): row for row in rows}
+
+
+def test_the_recorded_report_is_whole_and_of_this_form() -> None:
+    text = RECORDED.read_text(encoding="utf-8")
+    assert re.search(
+        r"Made by `sed-torch benchmark` on 20\d\d-\d\d-\d\dT\d\d:\d\d\+00:00 with sed-torch ", text
+    )
+    assert f"Score: definition `{DEFAULT_DEFINITION}`," in text
+    assert {key[0] for key in quality()} == set(SPACES)
+    assert not re.search(r"(?<![\w.])/(?:home|root|tmp|work|usr)\b", text)
+    for part in ("## Search", "## Time", "## Data", "held fixed", "weighted τ", "95 % percentile bootstrap"):
+        assert part in text
+
+
+def test_the_recorded_report_holds_what_is_promised() -> None:
+    rows = quality()
+    for dataset, least in (("cifar10", 0.90), ("cifar100", 0.88), ("imagenet16", 0.88)):
+        row = rows["nasbench201", dataset]
+        assert row["n"] == "15,625"
+        assert float(row["SED ρ"]) >= least
+        assert float(row["SED ρ"]) > float(row["params ρ"])
+    text = RECORDED.read_text(encoding="utf-8")
+    seconds = re.search(r"All 15,625 cells of nasbench201 from their strings, one core: ([\d.]+) s", text)
+    assert seconds is not None
+    assert float(seconds[1]) < 1
+    (times,) = tables_of(text, "SED")
+    together = next(row for row in times if row["SED"].startswith("from strings, all 15,625"))
+    ratios = [float(v.replace(",", "")) for k, v in together.items() if k.endswith("takes × as long")]
+    assert len(ratios) == 3
+    assert min(ratios) >= 1000
+
+
+def test_the_readme_repeats_the_recorded_report() -> None:
+    readme, recorded = (ROOT / "README.md").read_text(encoding="utf-8"), quality()
+    rows = [row for table in tables_of(readme, "benchmark") for row in table]
+    assert bool(rows) == ("examples/results/benchmarks.md" in readme)
+    for row in rows:
+        of = recorded[tuple(row[k] for k in KEYS)]
+        assert row == {column: of[column] for column in row}
 
 
 def test_times() -> None:
