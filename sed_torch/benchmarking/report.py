@@ -342,7 +342,7 @@ def _search_section(searches: Sequence[SearchRow], found: Sequence[SearchTime]) 
     if found:
         parts.append(
             "## Search\n\n`sed_torch.search(space, budget_s=1.0)`, each in a process of its own on one core, no "
-            "network built; the time is the clock's. Accuracy is looked up where a table has the network.\n\n"
+            "network built. Its clock counts CPU seconds. Accuracy is looked up where a table has the network.\n\n"
             + _table([_found_row(f) for f in found])
         )
     for space in dict.fromkeys(s.space for s in searches):
