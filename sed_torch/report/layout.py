@@ -58,8 +58,15 @@ def arrange(sizes: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str,
     below = _lanes([e for e in edges if spans[e][1] <= spans[e][0]], spans)
     top = LANE * (max(above.values(), default=-1) + 1) + (GAP_Y if above else 0.0)
     boxes, width, body = _placed(columns, sizes, top)
+    columns_of = {
+        n: (min(boxes[m].x for m in c), max(boxes[m].x + boxes[m].width for m in c))
+        for c in columns
+        for n in c
+    }
     routes = tuple(
-        Route(a, b, _way(boxes[a], boxes[b], (a, b), above, below, top, top + body)) for a, b in edges
+        Route(a, b, _way(boxes[a], boxes[b], (columns_of[a][1], columns_of[b][0]), lane))
+        for a, b in edges
+        for lane in [_height((a, b), above, below, top, top + body)]
     )
     foot = LANE * (max(below.values(), default=-1) + 1) + (GAP_Y if below else 0.0)
     return Layout(boxes, routes, width, top + body + foot)
@@ -138,23 +145,31 @@ def _placed(
     return boxes, max(x - GAP_X, 0.0), body
 
 
-def _way(
-    a: Box,
-    b: Box,
+def _height(
     edge: tuple[str, str],
     above: Mapping[tuple[str, str], int],
     below: Mapping[tuple[str, str], int],
     top: float,
     bottom: float,
-) -> str:
+) -> float | None:
+    """Of the lane an edge runs in, or None where it goes straight to the next column."""
+    if edge in above:
+        return top - GAP_Y - LANE * above[edge]
+    return bottom + GAP_Y + LANE * below[edge] if edge in below else None
+
+
+def _way(a: Box, b: Box, gap: tuple[float, float], lane: float | None) -> str:
+    """From the right side of ``a`` to the left side of ``b``; it bends outside of both columns only."""
     x1, y1 = a.x + a.width, a.y + a.height / 2
     x2, y2 = b.x, b.y + b.height / 2
-    if edge not in above and edge not in below:
-        middle = (x1 + x2) / 2
-        return f"M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
-    lane = top - GAP_Y - LANE * above[edge] if edge in above else bottom + GAP_Y + LANE * below[edge]
+    right, left = gap
+    head, tail = f"M{x1:.1f} {y1:.1f}H{right:.1f}", f"H{x2:.1f}"
+    if lane is None:
+        middle = (right + left) / 2
+        return f"{head}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {left:.1f} {y2:.1f}{tail}"
     step = GAP_X * 0.45
+    up, down = right + step, left - step
     return (
-        f"M{x1:.1f} {y1:.1f}C{x1 + step:.1f} {y1:.1f} {x1 + step * 0.2:.1f} {lane:.1f} {x1 + step:.1f} {lane:.1f}"
-        f"H{x2 - step:.1f}C{x2 - step * 0.2:.1f} {lane:.1f} {x2 - step:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+        f"{head}C{up:.1f} {y1:.1f} {right + step * 0.2:.1f} {lane:.1f} {up:.1f} {lane:.1f}H{down:.1f}"
+        f"C{left - step * 0.2:.1f} {lane:.1f} {down:.1f} {y2:.1f} {left:.1f} {y2:.1f}{tail}"
     )

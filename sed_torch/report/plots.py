@@ -31,6 +31,7 @@ WHITE = 0.5 * math.log(2 * math.pi * math.e)
 """Local entropy per tap of a white map, nats at unit variance."""
 
 _CONSTANT = 0.0  # a map with less entropy is all but constant; how much less says nothing more
+_LONG = 44  # characters of a name
 _MANY = 3000  # points beyond which a vector file would be slow
 
 
@@ -120,11 +121,13 @@ def _draw_entropy(ax: Axes, data: Profile, theme: Theme) -> None:
     shown = [e if e >= _CONSTANT else math.nan for _, e in known]
     ax.plot([x for x, _ in known], shown, color=theme.hues[0], lw=1.4, marker="o", ms=3.2, zorder=3)
     gone = [x for x, e in known if e < _CONSTANT]
-    ax.plot(gone, [floor - 1.5 * room] * len(gone), ls="", marker="v", ms=7, color=theme.hues[6], zorder=4)
+    ax.plot(gone, [floor - 1.5 * room] * len(gone), color=theme.hues[6], zorder=4, **_GONE)
     ax.set_ylim(floor - (2.4 if gone else 1.0) * room, WHITE + 2.4 * room)
     ax.set_ylabel("local entropy read\n[nats a tap]")
     _draw_marks(ax, data, theme, WHITE + 1.3 * room, bool(gone))
 
+
+_GONE: Mapping[str, Any] = {"ls": "", "marker": "X", "ms": 7}
 
 _MARK_STYLES: Mapping[str, tuple[str, int, str]] = {
     "pool": ("v", 1, "pool"),
@@ -149,8 +152,8 @@ def _draw_marks(ax: Axes, data: Profile, theme: Theme, height: float, gone: bool
             ax.plot(places, [height] * len(places), zorder=4, **style)
             handles.append(Line2D([], [], label=label, **style))
     if gone:
-        style = {"ls": "", "marker": "v", "ms": 7, "color": theme.hues[6]}
-        handles.append(Line2D([], [], label="below 0: all but constant, acts as a bias", **style))
+        label = "below 0: all but constant, acts as a bias"
+        handles.append(Line2D([], [], label=label, color=theme.hues[6], **_GONE))
     ax.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8)
 
 
@@ -199,6 +202,7 @@ def waterfall(score: Score, *, depth: int | None = None, theme: ThemeName = "lig
     with new_figure(9.5, min(30.0, 1.9 + 0.27 * len(data.rows)), theme) as (figure, colours):
         if not data.rows:
             return _nothing(figure, score.headline())
+        figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr,call-arg]
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_shares(left, data.rows, colours)
         _draw_drops(right, data.rows, data.conv, data.total, colours)
@@ -238,7 +242,7 @@ def _draw_drops(
     if conv - total < 5e-5:
         ax.set_axis_off()
         ax.text(
-            0.5, 0.5, f"conv {conv:.4f} = SED:\nnothing is decreased", transform=ax.transAxes, ha="center"
+            0.5, 0.5, f"conv {conv:.4f} = SED:\nno effective tap is lost", transform=ax.transAxes, ha="center"
         )
         return
     span = conv - total
@@ -275,7 +279,8 @@ def scatter(
         against: ``"macs"``, ``"params"``, or ``"accuracy"``.
         accuracy: by model name, needed for a ranking with ``against="accuracy"``; higher is better.
         families: how many of the largest families get a colour and a shape of their own (at most 8).
-        names: how many outliers are named: those farthest from what their size (or score) lets expect.
+        names: how many outliers are named: those farthest from what their size (or score) lets expect. One of
+            more than 44 characters, such as an architecture's, is called by its place in the ranking: #3.
         theme: ``"light"`` or ``"dark"``.
 
     Raises:
@@ -318,14 +323,14 @@ def _cloud_title(cloud: Cloud) -> str:
 
 
 def _draw_cloud(ax: Axes, cloud: Cloud, groups: Sequence[str], theme: Theme) -> None:
-    few = len(cloud.points) < 400
-    style: dict[str, Any] = {"rasterized": len(cloud.points) > _MANY, "linewidths": 0.4}
+    few, many = len(cloud.points) < 400, len(cloud.points) > _MANY
+    style: dict[str, Any] = {"rasterized": many, "linewidths": 0.4}
     rest = [p for p in cloud.points if p.group not in groups]
     if rest:
         label = "other families" if groups else "models"
-        size = 22 if few else (9 if len(rest) < _MANY else 4)
+        size = 16 if few else (4 if many else 9)
         colour = theme.muted if groups else theme.hues[0]
-        _scatter(ax, rest, size, colour, ".", label, alpha=0.75 if few else 0.45, **style)
+        _scatter(ax, rest, size, colour, "o", label, alpha=0.75 if few else 0.5, **style)
     for k, group in enumerate(groups):
         points = [p for p in cloud.points if p.group == group]
         size = 34 if few else 18
@@ -355,6 +360,13 @@ def _draw_front(ax: Axes, cloud: Cloud, theme: Theme) -> None:
     )
 
 
+def _label(point: Point) -> str | None:
+    """Its name, or where that is too long to stand in a figure, its place in the ranking, or nothing."""
+    if len(point.name) <= _LONG:
+        return point.name
+    return None if point.rank is None else f"#{point.rank}"
+
+
 def _name_points(ax: Axes, points: Sequence[Point], theme: Theme) -> None:
     """Names beside their points, each moved up or down until it lies on no other, left out if it always does."""
     if not points:
@@ -367,10 +379,12 @@ def _name_points(ax: Axes, points: Sequence[Point], theme: Theme) -> None:
     taken: list[Any] = []
     box = ax.get_window_extent()
     for p in sorted(points, key=lambda p: -p.y):
+        if (label := _label(p)) is None:
+            continue
         right = ax.transData.transform((p.x, p.y))[0] < (box.x0 + box.x1) / 2
         for dy in (0, 10, -10, 20, -20, 30, -30, 42, -42):
             text = ax.annotate(
-                _short(p.name, 44),
+                label,
                 (p.x, p.y),
                 (9 if right else -9, dy),
                 textcoords="offset points",
@@ -395,8 +409,8 @@ def _name_points(ax: Axes, points: Sequence[Point], theme: Theme) -> None:
 def correlations(report: ValidationReport, *, theme: ThemeName = "light") -> Figure:
     """How well the score and its rivals order networks by accuracy: Spearman's ρ with 95 % intervals.
 
-    A hollow diamond is the score on the same rows as the rival. Diamonds in the right half, where there are
-    such rows, are ρ among the 10 % of networks with the best accuracy, where it is hardest to be right.
+    A hollow diamond is the score on the same rows as the rival. The right half, where there are enough rows, is
+    ρ among the 10 % of networks with the best accuracy, where it is hardest to be right.
 
     Args:
         report: of a validation.

@@ -250,6 +250,7 @@ class Point:
         front: on the Pareto front: no model at least as small scores as high.
         surprise: how far it lies from where most lie: the ranking's residual, or the rank by SED minus the
             rank by accuracy. Its sign says which side; None where unknown.
+        rank: its place in the ranking by score, or None.
     """
 
     name: str
@@ -258,6 +259,7 @@ class Point:
     y: float
     front: bool = False
     surprise: float | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -322,13 +324,13 @@ def cloud_of(
         return _against_accuracy(source, accuracy)
     rows = source.rows if isinstance(source, Ranking) else _joined_rows(source, against)
     points = [
-        Point(r.name, r.family, float(getattr(r, against)), r.sed, surprise=r.residual)
+        Point(r.name, r.family, float(getattr(r, against)), r.sed, surprise=r.residual, rank=r.rank)
         for r in rows
         if _drawable(r.sed) and getattr(r, against) and r.sed is not None
     ]
     front = _front(points)
     return Cloud(
-        tuple(Point(p.name, p.group, p.x, p.y, i in front, p.surprise) for i, p in enumerate(points)),
+        tuple(replace(p, front=i in front) for i, p in enumerate(points)),
         _SIZES[against],
         _SED,
         True,
@@ -375,7 +377,7 @@ def _against_accuracy(source: Ranking | Joined, accuracy: Mapping[str, float] | 
             raise ValueError("against='accuracy' needs accuracy={name: value} for a ranking")
         known, label = _known(accuracy)
         points = [
-            Point(r.name, r.family, r.sed, value)
+            Point(r.name, r.family, r.sed, value, rank=r.rank)
             for r in source.rows
             if r.sed is not None and math.isfinite(r.sed) and (value := _find(known, r.name)) is not None
         ]
@@ -399,8 +401,7 @@ def _with_surprise(points: Sequence[Point]) -> tuple[Point, ...]:
     by_score = average_ranks([p.x for p in points])
     by_accuracy = average_ranks([p.y for p in points])
     return tuple(
-        Point(p.name, p.group, p.x, p.y, False, float(s - a))
-        for p, s, a in zip(points, by_score, by_accuracy, strict=True)
+        replace(p, surprise=float(s - a)) for p, s, a in zip(points, by_score, by_accuracy, strict=True)
     )
 
 

@@ -60,6 +60,10 @@ def _number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else ("-inf" if value < 0 else "inf")
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.4f}"
 
@@ -96,7 +100,7 @@ def _short_score(score: Score) -> str:
 
 
 def _card(score: Score) -> Card:
-    notes = [_MEANING] if score.reason is None else [f"{score.reason[0].upper()}{score.reason[1:]}."]
+    notes = [_MEANING] if score.reason is None else [_sentence(score.reason)]
     standing, why = read_reference().standing(score)
     if standing is None:
         return Card("SED", _number(score.total), _NATS, (*notes, f"No percentile: {why}."))
@@ -390,7 +394,7 @@ def _ranking_figures(ranking: Ranking, key: str) -> list[Part]:
     words: Mapping[Against, str] = {"macs": "MACs", "params": "parameters"}
     caption = (
         "A step of the line is a model that scores higher than all models at most its size. Names mark those farthest "
-        "from what their size lets expect."
+        "from what their size lets expect; # is the place by SED."
     )
     found: list[Part] = []
     for against in words:
@@ -455,7 +459,7 @@ def validated(report: ValidationReport, key: str) -> Section:
     c = report.overall
     interval = c.intervals.get("spearman")
     notes = [f"{c.n:,} networks with a score and an accuracy; {len(report.left_out):,} left out."]
-    notes += [f"{n[0].upper()}{n[1:]}." if not n.endswith(".") else n for n in report.notes if n]
+    notes += [_sentence(n) for n in report.notes if n]
     if c.reason:
         notes.insert(0, f"Undefined: {c.reason}.")
     figure = inline_svg(
@@ -468,13 +472,13 @@ def validated(report: ValidationReport, key: str) -> Section:
             figure,
             "The score and its rivals",
             "Dots are Spearman's ρ with accuracy, lines 95 % intervals; hollow diamonds are the score on the rival's "
-            "rows.",
+            "rows. On the right, ρ among the networks with the best accuracy, where it is hardest to be right.",
         ),
         _overall_table(report, key),
     ]
     parts += _rival_tables(report, key)
     if report.source:
-        parts.append(Notes((f"Accuracies from {report.source}.",)))
+        parts.append(Notes((f"Accuracies from {report.source}.",), "Source"))
     return Section(f"{key}-validation", report.title, tuple(parts))
 
 
@@ -649,7 +653,8 @@ def about(definitions: Iterable[str], versions: Mapping[str, str]) -> Section:
     """The definition of the score, its limits, and the versions of what computed it."""
     named = sorted({d for d in definitions if d})
     lines = [
-        f"{d}: {DEFINITIONS[d].formula}. {DEFINITIONS[d].source}." if d in DEFINITIONS else d for d in named
+        f"{d}: {DEFINITIONS[d].formula}. {_sentence(DEFINITIONS[d].source)}" if d in DEFINITIONS else d
+        for d in named
     ]
     lines.append(
         "A_v are output positions of operator v, C its channels, g its groups, and n_eff the effective taps "
