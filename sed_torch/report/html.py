@@ -29,6 +29,7 @@ __all__ = ["Reportable", "save_html", "to_html"]
 
 Reportable = Score | CheckReport | Ranking | ValidationReport | SearchResult
 
+_MOST = 200  # rows of a table that are shown until all are asked for; a browser takes long over thousands
 _DRAWN = 6  # models of a comparison that get their own figures; more would make the file too large
 
 
@@ -68,6 +69,7 @@ def to_html(*results: Reportable, title: str | None = None, depth: int | None = 
         script=script,
         script_hash=f"sha256-{digest}",
         version=score_versions()["sed_torch"],
+        most=_MOST,
     )
     return page.strip() + "\n"
 

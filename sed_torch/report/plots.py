@@ -31,6 +31,7 @@ WHITE = 0.5 * math.log(2 * math.pi * math.e)
 """Local entropy per tap of a white map, nats at unit variance."""
 
 _CONSTANT = 0.0  # a map with less entropy is all but constant; how much less says nothing more
+_GREY = "#7d858f"
 _LONG = 44  # characters of a name
 _MANY = 3000  # points beyond which a vector file would be slow
 
@@ -329,7 +330,8 @@ def _draw_cloud(ax: Axes, cloud: Cloud, groups: Sequence[str], theme: Theme) -> 
     if rest:
         label = "other families" if groups else "models"
         size = 16 if few else (4 if many else 9)
-        colour = theme.muted if groups else theme.hues[0]
+        # pixels do not follow a page's colours: a grey for both papers
+        colour = (_GREY if many else theme.muted) if groups else theme.hues[0]
         _scatter(ax, rest, size, colour, "o", label, alpha=0.75 if few else 0.5, **style)
     for k, group in enumerate(groups):
         points = [p for p in cloud.points if p.group == group]

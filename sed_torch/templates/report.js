@@ -1,6 +1,5 @@
 "use strict";
 (() => {
-  document.documentElement.classList.add("js");
   const text = new Intl.Collator("en", { numeric: true });
 
   // What a cell sorts by: a number, a string, or null for what is missing.
@@ -31,26 +30,44 @@
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
   };
 
-  const filter = (table, words, output) => {
-    let shown = 0;
+  // What a table shows: rows with all the words, of a long table the first ones until all are asked for.
+  const state = (table) => (table.state ??= { words: [], most: Number(table.dataset.most) });
+
+  const show = (table) => {
+    const { words, most } = state(table);
+    let found = 0;
     for (const row of table.tBodies[0].rows) {
-      row.words ??= row.textContent.toLowerCase();
-      row.hidden = !words.every((w) => row.words.includes(w));
-      shown += !row.hidden;
+      if (words.length) row.words ??= row.textContent.toLowerCase();
+      const fits = words.every((w) => row.words.includes(w));
+      found += fits;
+      row.hidden = !fits || found > most;
     }
     const all = table.tBodies[0].rows.length;
-    output.textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
+    const output = document.querySelector(`output[data-for="${table.id}"]`);
+    if (!output) return;
+    const cut = found > most;
+    output.textContent = (found === all ? `${all} rows` : `${found} of ${all} rows`) + (cut ? `, first ${most} shown` : "");
+    const button = document.querySelector(`button[data-for="${table.id}"]`);
+    if (button) button.hidden = !cut;
   };
 
   for (const table of document.querySelectorAll("details.table table")) {
     [...table.tHead.rows[0].cells].forEach((th, column) =>
-      th.firstElementChild.addEventListener("click", () => sort(table, column, th)));
+      th.firstElementChild.addEventListener("click", () => { sort(table, column, th); show(table); }));
+    if (table.tBodies[0].rows.length > state(table).most) show(table);
   }
   for (const input of document.querySelectorAll(".filter input")) {
-    const { parentElement: label } = input;
-    const output = label.parentElement.querySelector("output");
     const table = document.getElementById(input.dataset.for);
-    input.addEventListener("input", () =>
-      filter(table, input.value.toLowerCase().split(/\s+/).filter(Boolean), output));
+    input.addEventListener("input", () => {
+      state(table).words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      show(table);
+    });
+  }
+  for (const button of document.querySelectorAll("button.all")) {
+    button.addEventListener("click", () => {
+      const table = document.getElementById(button.dataset.for);
+      state(table).most = Infinity;
+      show(table);
+    });
   }
 })();
