@@ -20,6 +20,7 @@ def comment(text: str) -> str:
 
 
 def test_the_tour_prints_what_it_shows(update_goldens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TOUR.parent.parent)
     head, *cells = TOUR.read_text(encoding="utf-8").split("# %%")
     module = types.ModuleType("tour")
     monkeypatch.setitem(sys.modules, "tour", module)

@@ -325,7 +325,7 @@ def _cloud_title(cloud: Cloud) -> str:
 
 def _draw_cloud(ax: Axes, cloud: Cloud, groups: Sequence[str], theme: Theme) -> None:
     few, many = len(cloud.points) < 400, len(cloud.points) > _MANY
-    style: dict[str, Any] = {"rasterized": many, "linewidths": 0.4}
+    style: dict[str, Any] = {"rasterized": many, "mew": 0.4}
     rest = [p for p in cloud.points if p.group not in groups]
     if rest:
         label = "other families" if groups else "models"
@@ -347,7 +347,8 @@ def _scatter(
     # A label that begins with an underscore would be left out of the legend.
     label = f"\u200b{label}" if label.startswith("_") else label
     x, y = [p.x for p in points], [p.y for p in points]
-    ax.scatter(x, y, s=size, c=colour, marker=marker, label=label, **more)
+    # one element of a vector file a group, where scatter() makes one a point
+    ax.plot(x, y, ls="", marker=marker, ms=math.sqrt(size), color=colour, label=label, **more)
 
 
 def _draw_front(ax: Axes, cloud: Cloud, theme: Theme) -> None:

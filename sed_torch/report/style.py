@@ -154,6 +154,19 @@ _IDS = re.compile(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)')
 _OPEN = re.compile(r"<svg[^>]*?viewBox=\"(?P<box>[^\"]*)\"[^>]*>")
 
 
+_POINTS = re.compile(r"<g(?P<clip>[^>]*)>(?P<uses>(?:\s*<use [^>]*/>){2,})\s*</g>")
+_STYLE = re.compile(r" style=\"[^\"]*\"")
+
+
+def _shared_style(found: re.Match[str]) -> str:
+    """Points of one style, which is said once: a browser opens thousands of them in half the time."""
+    styles = set(_STYLE.findall(found["uses"]))
+    if len(styles) != 1 or " style=" in found["clip"]:
+        return found[0]
+    uses = "".join(_STYLE.sub("", found["uses"]).split("\n"))
+    return f"<g{found['clip']}{styles.pop()}>{re.sub(r'> +<', '><', uses).strip()}</g>"
+
+
 def inline_svg(figure: Figure, name: str, alt: str) -> str:
     """A figure of the ``"css"`` theme as an ``<svg>`` element for a page: its colours follow the page's.
 
@@ -169,6 +182,7 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     css = _THEMES["css"]
     for field, variable in _VARIABLES.items():
         text = text.replace(getattr(css, field), f"var({variable})")
+    text = _POINTS.sub(_shared_style, text)
     text = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", text)
     label = html.escape(alt, quote=True)
 
