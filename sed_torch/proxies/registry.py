@@ -147,7 +147,7 @@ def compute(
     attributes; so do the global random generators. A proxy that fails on this model gives None and a reason.
     The copy runs the hooks of the model: what one of them writes outside the model is not undone.
 
-    Inputs are white noise. The published scores of naswot, jacov, grasp and fisher are of real images, and
+    Inputs are white noise. The published scores of naswot, jacov, grasp, fisher and grad_norm are of real images, and
     depend on them: expect another order of networks, for naswot and jacov also at another batch size.
 
     Args:
