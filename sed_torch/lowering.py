@@ -482,14 +482,39 @@ def _reduce(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
 
 def _aligned(low: _Lowering, node: Node, values: list[_Value]) -> tuple[_Value, list[_Value]]:
     """Operands with their fields on the same axes: those of the operand that carries the map."""
-    main = _main(values)
+    carrier = _main(values)
+    main = _settled(low, node, carrier, values)
     others = []
     for k, v in enumerate(values):
-        if v is main or v.ndim == 0 or not any(axes_in(d) for d in v.layout):
+        if v is carrier:
+            others.append(main)
+        elif v.ndim == 0 or not any(axes_in(d) for d in v.layout):
             others.append(v)
         else:
             others.append(_on_main_axes(low, node, main, v, k))
     return main, others
+
+
+def _settled(low: _Lowering, node: Node, main: _Value, values: list[_Value]) -> _Value:
+    """``main`` with every position read where it keeps each s-th only (``x[::2]``) and another operand does not."""
+    dims = [d for d in main.layout if axes_in(d)]
+    alone = all(len(d) == 1 and not d[0].parts for d in dims)
+    steps = {d[0].axis: d[0].step for d in dims}
+    if not alone or len(steps) < len(dims) or all(step == 1 for step in steps.values()):
+        return main
+    if not any(_finer(main, v) for v in values):
+        return main
+    axes = tuple((i, steps.get(i, 1), 1) for i in range(main.ndim))
+    layout = tuple((Atom(d[0].axis, d[0].size),) if axes_in(d) else d for d in main.layout)
+    return low.emit(
+        node, "view", (main.step,), main.ndim, layout, suffix=":settled", axes=axes, gate=main.gate
+    )
+
+
+def _finer(main: _Value, v: _Value) -> bool:
+    """Some dimension of ``v`` goes on by fewer positions of its field than that of ``main``."""
+    pairs = zip(reversed(main.layout), reversed(v.layout), strict=False)
+    return any(a[-1].axis >= 0 and b[-1].axis >= 0 and b[-1].step < a[-1].step for a, b in pairs if a and b)
 
 
 def _on_main_axes(low: _Lowering, node: Node, main: _Value, v: _Value, place: int) -> _Value:
@@ -536,6 +561,8 @@ def _mul(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
         steps = (maps[0].step, *(v.step for v in inputs if v is not maps[0]))
         return low.emit(node, "same", steps, maps[0].ndim, layout, gate=gate)
     main, aligned = _aligned(low, node, maps)
+    if main not in maps:
+        layout = broadcast([main.layout, *(v.layout for v in inputs)], _shape(node))
     gates = tuple(v.step for v in inputs if v.gate)
     product = low.emit(node, "mul", tuple(v.step for v in aligned), main.ndim, layout)
     if not gates:
@@ -886,11 +913,13 @@ def _multi_head_attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _
             low.goes_along(x, 0)
     tokens = [math.prod(s[:-1]) / low.batch for s in shapes]
     embed = a["embed"]
-    sources = zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), ("", ":k", ":v"), strict=True)
-    steps = [
-        _pointwise(low, node, x, suffix, positions=n, c_in=c_in, c_out=embed)
-        for x, n, c_in, suffix in sources
-    ]
+    widths = _packed(node.inputs[:3], a)
+    sources = zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), widths, ("", ":k", ":v"), strict=True)
+    steps: list[_Value] = []
+    for x, n, c_in, times, suffix in sources:
+        if times:
+            step = _pointwise(low, node, x, suffix, positions=n, c_in=c_in, c_out=times * embed)
+        steps.append(step)
     source = steps[2]
     dims = [d for d in source.layout if axes_in(d)]
     counts = tuple(max((_positions(d, i) for d in dims), default=0) for i in range(source.ndim))
@@ -901,7 +930,7 @@ def _multi_head_attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _
     attended = low.emit(
         node,
         "attend",
-        (source.step, steps[0].step, steps[1].step),
+        tuple(dict.fromkeys((source.step, steps[0].step, steps[1].step))),
         source.ndim,
         kept,
         suffix=":attend",
@@ -909,6 +938,14 @@ def _multi_head_attention(low: _Lowering, node: Node, inputs: list[_Value]) -> _
         macs=2.0 * tokens[0] * shapes[1][0] * embed,
     )
     return _pointwise(low, node, attended, ":out", positions=tokens[0], c_in=embed, c_out=a["out"])
+
+
+def _packed(names: Sequence[str], a: Mapping[str, Any]) -> tuple[int, int, int]:
+    """How many of the three projections each operand gets in one product: torch packs those of one tensor."""
+    query, key, value = names
+    if key != value or a["k_in"] != a["embed"]:
+        return 1, 1, 1
+    return (3, 0, 0) if query == key else (1, 2, 0)
 
 
 def _recurrent(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
@@ -976,7 +1013,7 @@ def _embedding(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
 def _write(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     """x[i] = y: what is written and what it is written into, weighted by their entries."""
     shape = _shape(node)
-    main = _main(inputs)
+    main, aligned = _aligned(low, node, inputs)
     layout = (
         tuple(resized_if_needed(d, n) for d, n in zip(main.layout, shape, strict=True))
         if len(main.layout) == len(shape)
@@ -984,7 +1021,6 @@ def _write(low: _Lowering, node: Node, inputs: list[_Value]) -> _Value:
     )
     if len(inputs) == 1:
         return _Value(main.step, main.ndim, layout)
-    _, aligned = _aligned(low, node, inputs)
     sizes = [low.graph[i].numel or 1 for i in node.inputs if i in low.values]
     weights = tuple(float(s) for s in sizes)
     return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)
