@@ -151,6 +151,44 @@ def test_what_is_said_fast_is_what_torch_says(name: str) -> None:
     assert said > 4, "the short cut is hardly ever taken"
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((k, o) for k in ("lstm", "gru", "rnn_tanh", "rnn_relu") for o in ({}, {"bidirectional": True})),
+        *((k, {"num_layers": 2}) for k in ("lstm", "gru", "rnn_tanh", "rnn_relu")),
+        ("lstm", {"proj_size": 2, "bidirectional": True}),
+    ],
+)
+def test_recurrent_layers_need_not_be_gone_through_step_by_step(
+    kind: str, batch_first: bool, options: dict[str, Any]
+) -> None:
+    classes = {"lstm": nn.LSTM, "gru": nn.GRU}
+    extra = {} if kind in classes else {"nonlinearity": kind[4:]}
+    layer = classes.get(kind, nn.RNN)(3, 5, batch_first=batch_first, device="meta", **options, **extra)
+    said: list[Any] = []
+
+    def both(*args: Any) -> Any:
+        slow = original(*args)
+        said.append(fast_shape(kind, args, {}))
+        assert [(t.shape, t.dtype, t.stride()) for t in said[-1]] == [
+            (t.shape, t.dtype, t.stride()) for t in slow
+        ]
+        narrow = (args[0][..., :2], *args[1:])
+        assert fast_shape(kind, narrow, {}) is NotImplemented
+        few = tuple(t[:, :1] for t in args[1]) if kind == "lstm" else args[1][:, :1]
+        assert fast_shape(kind, (args[0], few, *args[2:]), {}) is NotImplemented
+        return slow
+
+    original = getattr(torch._VF, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch._VF, kind, both)
+        if kind in ("rnn_tanh", "rnn_relu"):
+            patch.setitem(nn.modules.rnn._rnn_impls, f"RNN_{kind[4:].upper()}", both)
+        layer(torch.empty(4, 2, 3, device="meta"))
+    assert len(said) == 1
+
+
 class Spelled(nn.Module):
     """The same network with arguments by place or by name."""
 

@@ -158,6 +158,49 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
     return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device="meta")
 
 
+def _lstm(x: Tensor, states: Any, weights: Any, *rest: Any) -> Any:
+    return _recurrent(4, x, tuple(states), weights, *rest)
+
+
+def _gru(x: Tensor, state: Tensor, weights: Any, *rest: Any) -> Any:
+    return _recurrent(3, x, (state,), weights, *rest)
+
+
+def _rnn(x: Tensor, state: Tensor, weights: Any, *rest: Any) -> Any:
+    return _recurrent(1, x, (state,), weights, *rest)
+
+
+def _recurrent(
+    gates: int,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    weights: Any,
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> Any:
+    """torch goes through the sequence step by step, also on ``meta``. Packed sequences are left to it."""
+    if x.dim() != 3 or not x.is_floating_point() or min(x.shape) < 1:
+        return NotImplemented
+    batch, time = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
+    directions = 2 if bidirectional else 1
+    fits = (
+        all(t.dtype == x.dtype for t in (*states, *weights))
+        and all(t.dim() == 3 and tuple(t.shape[:2]) == (num_layers * directions, batch) for t in states)
+        and weights[0].shape == (gates * states[-1].shape[-1], x.shape[-1])
+        and weights[1].shape[-1] == states[0].shape[-1]
+        and len(weights) % (num_layers * directions) == 0
+    )
+    if not fits:
+        return NotImplemented
+    y = torch.empty((time, batch, directions * states[0].shape[-1]), dtype=x.dtype, device="meta")
+    last = (torch.empty(t.shape, dtype=x.dtype, device="meta") for t in states)
+    return (y.transpose(0, 1) if batch_first else y, *last)
+
+
 _ARITHMETIC = ("add", "sub", "mul", "multiply", "subtract", "div", "divide", "true_divide", "truediv")
 
 
@@ -200,6 +243,10 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     "linear": _linear,
     "mean": _mean,
     "scaled_dot_product_attention": _attention,
+    "lstm": _lstm,
+    "gru": _gru,
+    "rnn_tanh": _rnn,
+    "rnn_relu": _rnn,
     **dict.fromkeys([n for name in _ARITHMETIC for n in (name, f"__{name}__", f"__r{name}__")], _elementwise),
     "grouped_mm": _grouped_mm,
     "_grouped_mm": _grouped_mm,
