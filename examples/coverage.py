@@ -610,9 +610,12 @@ def kept(path: Path | None) -> dict[str, Row]:
     return {r.name: r for r in rows if not r.error}
 
 
-def run(only: str, path: Path | None) -> tuple[list[Row], dict[str, str], list[str]]:
-    """(rows, versions of the packages, packages that are absent)."""
-    rows, versions, skipped = [], {}, []
+def run(only: str, path: Path | None, at_hand: bool) -> tuple[list[Row], dict[str, str], list[str]]:
+    """(rows, versions of the packages, what was skipped and why)."""
+    rows: list[Row] = []
+    versions: dict[str, str] = {}
+    skipped: list[str] = []
+    left = 0
     known = kept(path)
     for group, cases in GROUPS.items():
         package = PACKAGES.get(group)
@@ -620,11 +623,14 @@ def run(only: str, path: Path | None) -> tuple[list[Row], dict[str, str], list[s
             try:
                 importlib.import_module(package)
             except ModuleNotFoundError:
-                skipped.append(package)
+                skipped.append(f"{package}: not installed")
                 continue
             versions[package] = importlib.metadata.version(package)
         for case in cases():
             if not fnmatch.fnmatchcase(case.name, only):
+                continue
+            if case.name not in known and at_hand:
+                left += 1
                 continue
             if case.name not in known:
                 known[case.name] = row(case)
@@ -633,6 +639,8 @@ def run(only: str, path: Path | None) -> tuple[list[Row], dict[str, str], list[s
                     with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(known[case.name])) + "\n")
             rows.append(known[case.name])
+    if left:
+        skipped.append(f"{left} further models: not run")
     return rows, versions, skipped
 
 
@@ -662,7 +670,7 @@ def report(rows: list[Row], versions: Mapping[str, str], skipped: list[str]) -> 
         "",
         f"Made by `python examples/coverage.py` on {datetime.date.today()}: sed_torch {sed_torch.__version__}, "
         f"torch {torch.__version__}, Python {platform.python_version()}, {named}.",
-        *([f"Skipped, for they are not installed: {', '.join(skipped)}."] if skipped else []),
+        *([f"Skipped: {', '.join(skipped)}."] if skipped else []),
         "",
         f"**{len(read)} of {len(rows)} models traced ({len(read) / max(len(rows), 1):.1%}), {len(whole)} of them "
         f"with every parameter and operator under a rule; {share:.2%} of {params / 1e9:.1f} billion parameters.** "
@@ -681,10 +689,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--only", default="*", help="a glob over the names in the first column")
     parser.add_argument("--rows", type=Path, help="keep each row here, and go on where a run was interrupted")
+    parser.add_argument("--at-hand", action="store_true", help="write the page of the rows kept so far")
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
     logging.disable(logging.WARNING)
-    text = report(*run(args.only, args.rows))
+    text = report(*run(args.only, args.rows, args.at_hand))
     if args.output:
         write_text(args.output, text)
     print(text)
