@@ -541,6 +541,8 @@ def timm_results(
         "best": "best tag an architecture",
         "median": "median over tags an architecture",
     }.get(reduce, f"tag {reduce!r} alone") + ", at the smallest image size published"
+    if patterns is not None:
+        reduction += f"; of tags {', '.join(patterns)} only"
     source, without = str(table.path), tuple(left_out.items())
     return Accuracies(rows, "ImageNet-1K top-1", "%", source, reduction, without, zoo="timm")
 

@@ -594,14 +594,15 @@ def _match(
     for i, name in enumerate(names):
         key = name if name in trained else _bare(name)
         first = seen.setdefault(key, i)
-        if first != i:
+        if first != i and key in trained:
             own = [j for j in (first, i) if zoo and names[j] == f"{zoo}:{key}"]
             if len(own) != 1:
                 raise DataError(
-                    f"{table.path}, line {table.lines[i]}: {key!r} is ranked on line {table.lines[first]} already"
+                    f"{table.path}, line {table.lines[i]}: {key!r} is ranked on line {table.lines[first]} already; "
+                    "rank one of them only, or name one in full in the accuracies (timm:NAME)"
                 )
             other = first if own[0] == i else i
-            passed_over[names[other]] = f"ranked as {zoo}:{key} too"
+            passed_over[names[other]] = f"ranked from {zoo} too"
             seen[key] = own[0]
         keys.append(key if key in trained else None)
     return [None if n in passed_over else k for n, k in zip(names, keys, strict=True)], passed_over

@@ -100,6 +100,7 @@ def test_a_ranking_against_timm(files: Path, capsys: pytest.CaptureFixture[str])
     # A single row has no order: that is a finding.
     status, out, _ = run(capsys, *command, *results, "--tags", "two_*")
     assert (status, json.loads(out)["overall"]["reason"]) == (1, "1 complete rows, at least 3 are needed")
+    assert json.loads(out)["notes"][0].endswith("; of tags two_* only")
 
 
 def test_a_file_with_columns_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

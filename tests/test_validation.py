@@ -214,7 +214,12 @@ def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> N
         assert dict(zip(found.names, found.scores.tolist(), strict=True)) == dict(
             zip("abc", scores, strict=True)
         )
-        assert found.left_out == tuple((o, f"ranked as {zoo}:{o[-1]} too") for o in others)
+        assert found.left_out == tuple((o, f"ranked from {zoo} too") for o in others)
+    # Without a zoo it is ambiguous, unless the accuracies spell it out or do not have it.
+    with pytest.raises(DataError, match="'a' is ranked on line 2 already; rank one of them only, or name"):
+        v.join(ranking, Accuracies(rows, "top-1", "%", "here", "none"))
+    full = (AccuracyRow("timm:a", 1.0), AccuracyRow("torchvision:b", 1.0), AccuracyRow("c", 1.0))
+    assert v.join(ranking, Accuracies(full, "top-1", "%", "here", "none")).scores.tolist() == [1, 3, 5]
 
 
 def test_join_says_why_there_is_no_accuracy(tmp_path: Path) -> None:
