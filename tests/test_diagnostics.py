@@ -326,6 +326,31 @@ class TestBaseline:
         assert not check(after, input_size=SIZE, baseline=before, max_drop=0.14).failed
         assert not check(after, input_size=SIZE, baseline=before, ignore=["SED401"]).failed
 
+    def test_what_changed_is_told_block_by_block(self, tmp_path: Path) -> None:
+        def net(width: int, *more: nn.Module) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, width, 3), *more)
+
+        path = tmp_path / "sed.json"
+        Baseline({}).with_report(check(net(16, nn.Conv2d(16, 4, 1)), input_size=SIZE)).write(path)
+        assert not check(net(16, nn.Conv2d(16, 4, 1)), input_size=SIZE, baseline=path).changes
+        report = check(net(8), input_size=SIZE, baseline=path, ignore=["SED202"])
+        shares = dict(report.changes)
+        assert list(shares) == ["1", "2"]  # the first block stayed as it was
+        assert report.score is not None
+        assert report.sed_before is not None
+        assert sum(shares.values()) == pytest.approx(float(report.score) - report.sed_before, abs=1e-5)
+        # Block 1 had 28²·16 outputs of 8·9 inputs, block 2 28²·4 of 16.
+        assert shares["2"] / shares["1"] == pytest.approx(4 * 16**0.5 / (8 * 72**0.5), abs=1e-4)
+        assert f"most of it in 1 ({shares['1']:+.4f})" in report.findings[0].message
+        assert f"\n  {shares['2']:+.4f}  2" in str(report)
+
+    def test_a_baseline_without_blocks_is_read(self) -> None:
+        known = Baseline({}).with_report(check(Net(), input_size=SIZE))
+        entry = {k: v for k, v in known.models["Net"].items() if k != "blocks"}
+        content = {"schema": "sed_torch.baseline/1", "models": {"Net": {**entry, "sed": 99.0}}}
+        report = check(Net(), input_size=SIZE, baseline=content)
+        assert (report.changes, report.codes()) == ((), ("SED401",))
+
     def test_another_model_is_not_in_the_baseline(self) -> None:
         report = check(Net(), input_size=SIZE, baseline=check(Net(), input_size=SIZE), name="other")
         assert (len(report.findings), report.known, report.sed_before) == (3, (), None)

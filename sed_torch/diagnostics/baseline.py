@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from sed_torch._files import write_text
 from sed_torch.diagnostics.findings import CheckReport, Finding
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.errors import DataError
+from sed_torch.results import Score
 
 if TYPE_CHECKING:
     from sed_torch.diagnostics.subject import Subject
@@ -32,7 +33,8 @@ class Baseline:
     """Models by name, each with its score and the keys (code and path) of its findings.
 
     Attributes:
-        models: name → ``{"sed": …, "definition": …, "findings": [key, …]}``.
+        models: name → ``{"sed": …, "definition": …, "findings": [key, …], "blocks": {path: …}}``; SED in nats,
+            of a block the log of its amplitude. Files without blocks are read as well.
     """
 
     models: Mapping[str, Mapping[str, Any]]
@@ -64,7 +66,10 @@ class Baseline:
             raise DataError(f"{where} is no baseline: expected schema {SCHEMA!r}, found {found!r}")
         models = data.get("models")
         if not isinstance(models, Mapping) or not all(
-            isinstance(m, Mapping) and isinstance(m.get("findings"), list) for m in models.values()
+            isinstance(m, Mapping)
+            and isinstance(m.get("findings"), list)
+            and isinstance(m.get("blocks", {}), Mapping)
+            for m in models.values()
         ):
             raise DataError(f"{where} is malformed: expected models, each with a list of findings")
         return cls(models)
@@ -77,6 +82,7 @@ class Baseline:
             "sed": total if total is not None and math.isfinite(total) else None,
             "definition": score.definition if score is not None else None,
             "findings": sorted({f.key for f in (*report.findings, *report.known) if f.code != "SED401"}),
+            "blocks": _blocks(score),
         }
         return Baseline({**self.models, report.name: entry})
 
@@ -95,28 +101,57 @@ def apply_baseline(report: CheckReport, baseline: Baseline, max_drop: float) -> 
     known = tuple(f for f in report.findings if f.key in keys)
     new = tuple(f for f in report.findings if f.key not in keys)
     before = entry.get("sed")
-    drop = tuple(_drop(report, entry, max_drop)) if isinstance(before, (int, float)) else ()
+    changes = _changes(report.score, entry)
+    drop = tuple(_drop(report, entry, max_drop, changes)) if isinstance(before, (int, float)) else ()
     return dataclasses.replace(
         report,
         findings=(*drop, *new),
         known=known,
         gone=tuple(sorted(keys - {f.key for f in report.findings})),
         sed_before=float(before) if isinstance(before, (int, float)) else None,
+        changes=changes,
     )
 
 
-def _drop(report: CheckReport, entry: Mapping[str, Any], max_drop: float) -> Iterator[Finding]:
+def _blocks(score: Score | None) -> dict[str, float]:
+    """The log of each block's amplitude, in order of execution; of those that have one."""
+    if score is None or score.total is None or not math.isfinite(score.total):
+        return {}
+    return {b.path: round(math.log(b.amplitude), 6) for b in score.by_block() if b.amplitude > 0}
+
+
+_ROUNDING = 1e-5
+"""Nats; what six digits of a block leave open is no change."""
+
+
+def _changes(score: Score | None, entry: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """Each block's share of the change of the score, in nats, as :mod:`sed_torch.comparison` shares it out."""
+    after, before = _blocks(score), entry.get("blocks", {})
+    if not after or not before or score is None or entry.get("definition") != score.definition:
+        return ()
+    a, b = ({p: math.exp(v) for p, v in blocks.items()} for blocks in (before, after))
+    s, t = sum(a.values()), sum(b.values())
+    mean = s if math.isclose(s, t, rel_tol=1e-9) else (t - s) / math.log(t / s)
+    shares = {p: (b.get(p, 0.0) - a.get(p, 0.0)) / mean for p in {**a, **b}}
+    return tuple((p, v) for p, v in shares.items() if abs(v) > _ROUNDING)
+
+
+def _drop(
+    report: CheckReport, entry: Mapping[str, Any], max_drop: float, changes: Sequence[tuple[str, float]]
+) -> Iterator[Finding]:
     if report.score is None or report.score.total is None:
         return
     if entry.get("definition") != report.score.definition:
         return  # numbers of two definitions cannot be compared
     before, after = float(entry["sed"]), report.score.total
     if before - after > max_drop:
+        path, most = min(changes, key=lambda c: c[1], default=("", 0.0))
+        where = f", most of it in {path or '(root)'} ({most:+.4f})" if most < 0 else ""
         yield Finding(
             "SED401",
             "error",
             "",
-            f"SED fell from {before:.4f} to {after:.4f} nats, by {before - after:.4f} (allowed: {max_drop:g})",
+            f"SED fell from {before:.4f} to {after:.4f} nats, by {before - after:.4f} (allowed: {max_drop:g}){where}",
             "see what changed with sed-torch compare, or accept it with --update-baseline",
             {"before": before, "after": after, "drop": before - after, "allowed": max_drop},
         )

@@ -99,6 +99,8 @@ class CheckReport:
         known: findings that the baseline forgives.
         gone: keys (code and path) of the baseline that were not found any more.
         sed_before: the baseline's score in nats, or None.
+        changes: blocks whose part of the score changed since the baseline, each with its share of the change in
+            nats; they add up to it. Empty when the baseline holds no blocks.
         assumed: what was not given and had to be assumed, in words.
         elapsed: seconds, trace and score included.
     """
@@ -110,6 +112,7 @@ class CheckReport:
     known: tuple[Finding, ...] = ()
     gone: tuple[str, ...] = ()
     sed_before: float | None = None
+    changes: tuple[tuple[str, float], ...] = ()
     assumed: tuple[str, ...] = ()
     elapsed: float = 0.0
 
@@ -152,6 +155,7 @@ class CheckReport:
             "gone": list(self.gone),
             "sed": _finite(self.score.total) if self.score is not None else None,
             "sed_before": self.sed_before,
+            "changes": dict(self.changes),
             "definition": self.score.definition if self.score is not None else None,
             "assumed": list(self.assumed),
             "elapsed": self.elapsed,
@@ -197,6 +201,7 @@ class CheckReport:
         if self.sed_before is not None and self.score is not None and self.score.total is not None:
             change = self.score.total - self.sed_before
             lines.append(f"SED {self.sed_before:.4f} → {self.score.total:.4f} ({change:+.4f} nats)")
+            lines += [f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes]
         if self.known:
             lines.append(f"{len(self.known)} known from the baseline")
         lines += [f"gone since the baseline: {key}" for key in self.gone]
