@@ -341,9 +341,18 @@ def _counted(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(line if n == 1 else f"{line}  ×{n}" for line, n in counts.items())
 
 
+def _listed(words: Sequence[str]) -> str:
+    """Operators in a row; a sequence that comes several times stands there once, with how often it came."""
+    for period in range(1, len(words) // 2 + 1):
+        times, rest = divmod(len(words), period)
+        if not rest and list(words) == list(words[:period]) * times:
+            return f"{times} × ({', '.join(words[:period])})"
+    return ", ".join(words)
+
+
 def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None) -> Iterable[str]:
     for tag, i, j, k, m in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-        before, after = ", ".join(a[i:j]), ", ".join(b[k:m])
+        before, after = _listed(a[i:j]), _listed(b[k:m])
         if tag == "replace":
             yield f"{before} → {after}"
         elif tag == "delete":
@@ -417,12 +426,33 @@ class Sensitivity:
             )
         return list(rows.values())
 
-    def __str__(self) -> str:
-        shown = [
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """One line a block and change."""
+        return tables.to_csv([asdict(r) for r in self.rows], list(Variation.__dataclass_fields__))
+
+    def to_markdown(self) -> str:
+        """Headline and one row a block, in Markdown."""
+        return f"**{self.headline()}**\n\n{tables.to_markdown(self._shown(), ('block', *CHANGES))}"
+
+    def to_text(self) -> str:
+        """Headline and one row a block, as plain text."""
+        return f"{self.headline()}\n{tables.to_text(self._shown(), ('block', *CHANGES))}"
+
+    def headline(self) -> str:
+        """Name and score on one line."""
+        return f"{self.name}: SED = {self.total:.4f} nats; what a change to one block alone would add"
+
+    def _shown(self) -> list[dict[str, Any]]:
+        return [
             {k: f"{v:+.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in self.table()
         ]
-        head = f"{self.name}: SED = {self.total:.4f} nats; what a change to one block alone would add"
-        return f"{head}\n{tables.to_text(shown, ('block', *CHANGES))}"
+
+    def __str__(self) -> str:
+        return self.to_text()
 
     def _repr_html_(self) -> str:
         return tables.to_html(self.table(), ("block", *CHANGES), self.name)

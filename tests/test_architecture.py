@@ -23,7 +23,7 @@ ROAD = [
     *("errors", "_files", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
-    *("diagnostics", "comparison", "spaces", "proxies", "zoo", "ranking", "searching"),
+    *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("benchmarking",),
     *("cli", "__main__", "__init__"),

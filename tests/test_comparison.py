@@ -225,9 +225,9 @@ def test_command(
     with open("nets.py", "w") as f:
         f.write("from torch import nn\ndef net(width=8):\n    return nn.Sequential(nn.Conv2d(3, width, 3))\n")
 
-    def run(*args: str) -> tuple[int, str]:
+    def run(*args: str, command: str = "compare") -> tuple[int, str]:
         with pytest.raises(SystemExit, match=r"^\d$") as exit_:
-            main(["compare", *args])
+            main([command, *args])
         return int(exit_.value.code or 0), capsys.readouterr().out
 
     status, out = run("nets.py:net", "nets.py:net(width=16)", "--input-size", "1,3,32,32", "--format", "json")
@@ -236,6 +236,31 @@ def test_command(
     status, out = run("nets.py:net", "nets.py:net(width=16)", "--input-size", "1,3,32,32")
     assert "(+0.6931 nats)" in out
     assert run("nets.py:net", "nets.py:none")[0] == 2
+
+    one = ("nets.py:net", "--input-size", "1,3,32,32", "--depth", "1")
+    status, out = run(*one, "--format", "json", command="sensitivity")
+    (row, *_) = [r for r in json.loads(out)["rows"] if r["change"] == "kernel -2"]
+    assert (status, row["effect"]) == (0, pytest.approx(math.log(1 / 3)))
+    assert "kernel -2" in run(*one, command="sensitivity")[1]
+    assert run(*one, "--format", "csv", command="sensitivity")[1].startswith("path,change,operators,effect")
+    assert "| block | kernel +2 |" in run(*one, "--format", "md", command="sensitivity")[1]
+
+
+def test_repeated_blocks_are_told_once() -> None:
+    def net(blocks: int) -> nn.Module:
+        more = [m for _ in range(blocks) for m in (nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))]
+        return nn.Sequential(*more)
+
+    (block,) = compare(net(1), net(4), input_size=(1, 8, 32, 32), depth=0).changed
+    assert block.what == ("with 3 × (conv 3×3 8→8, batch_norm)",)
+
+
+def test_a_report_tells_its_sensitivity() -> None:
+    report = sed_torch.check(Residual(), input_size=SIZE)
+    assert report.sensitivity(depth=1).rows == sensitivity(Residual(), input_size=SIZE, depth=1).rows
+    lazy = sed_torch.check(nn.LazyLinear(3), input_size=(1, 4))
+    with pytest.raises(InputError, match="could not be traced"):
+        lazy.sensitivity()
 
 
 def test_sums_of_effects_are_of_one_network_on_any_device() -> None:

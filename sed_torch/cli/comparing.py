@@ -1,4 +1,4 @@
-"""``sed-torch compare``."""
+"""``sed-torch compare`` and ``sed-torch sensitivity``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,34 @@ def compare(
     with contextlib.redirect_stdout(sys.stderr):
         first, second = (compute(load(ref).model, input_size=size, name=ref) for ref in (a, b))
     result = compared(first, second, depth=depth)
+    views = {
+        "text": result.to_text,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+    }
+    emit(views, form, output)
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--input-size", callback=sizes, metavar="N,C,H,W", multiple=True, help="Default: inferred.")
+@click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
+@output_options
+def sensitivity(
+    ref: str, input_size: list[tuple[int, ...]], depth: int | None, form: str | None, output: str | None
+) -> None:
+    """Show what small changes to each block would do to the score: kernels, pools, skips, widths.
+
+    \b
+    sed-torch sensitivity timm:resnet18 --depth 2
+    """
+    from sed_torch.api import score as compute
+    from sed_torch.comparison import sensitivity as varied
+    from sed_torch.zoo import load
+
+    with contextlib.redirect_stdout(sys.stderr):
+        result = varied(compute(load(ref).model, input_size=one_or_many(input_size), name=ref), depth=depth)
     views = {
         "text": result.to_text,
         "json": result.to_json,

@@ -11,7 +11,7 @@ import click
 
 from sed_torch.cli.benchmarking import benchmark
 from sed_torch.cli.checking import check, explain
-from sed_torch.cli.comparing import compare
+from sed_torch.cli.comparing import compare, sensitivity
 from sed_torch.cli.drawing import graph
 from sed_torch.cli.listing import doctor, ops
 from sed_torch.cli.output import FAILURE, INTERRUPTED, say
@@ -82,6 +82,6 @@ def cli() -> None:
 
 for command in (
     *(score, rank, validate, search, train_counterparts, benchmark),
-    *(check, explain, compare, graph, report, ops, doctor),
+    *(check, explain, compare, sensitivity, graph, report, ops, doctor),
 ):
     cli.add_command(command)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
+    from sed_torch.comparison import Sensitivity
+
 __all__ = ["SCHEMA", "CheckReport", "FailOn", "Finding", "Severity", "at_least", "checked_level"]
 
 SCHEMA = "sed_torch.check/1"
@@ -142,6 +144,18 @@ class CheckReport:
     def codes(self) -> tuple[str, ...]:
         """Codes found, each once, sorted."""
         return tuple(sorted({f.code for f in self.findings}))
+
+    def sensitivity(self, depth: int | None = None) -> Sensitivity:
+        """For each block, what a small change to it would do to the score, see :func:`sed_torch.sensitivity`.
+
+        Raises:
+            InputError: there is no finite score that could change.
+        """
+        from sed_torch.comparison import sensitivity
+
+        if self.score is None:
+            raise InputError(f"{self.name} could not be traced: there is no score that could change")
+        return sensitivity(self.score, depth=depth)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version."""
