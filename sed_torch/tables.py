@@ -44,13 +44,18 @@ def _numeric(rows: Sequence[Row], column: str) -> bool:
     return any(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
 
-def to_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Aligned columns, numbers to the right."""
-    grid = _grid(rows, columns)
-    right = [
+def _to_the_right(rows: Sequence[Row], columns: Sequence[str], grid: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns hold numbers, or what reads as such."""
+    return [
         _numeric(rows, c) or all(g[i][:1].isdigit() or g[i] == "–" for g in grid)
         for i, c in enumerate(columns)
     ]
+
+
+def to_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Aligned columns, numbers to the right."""
+    grid = _grid(rows, columns)
+    right = _to_the_right(rows, columns, grid)
     widths = [max([len(c), *(len(g[i]) for g in grid)]) for i, c in enumerate(columns)]
 
     def line(values: Sequence[str]) -> str:
@@ -78,11 +83,17 @@ def to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def to_html(rows: Sequence[Row], columns: Sequence[str], caption: str = "") -> str:
-    """A small table; everything is escaped."""
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(v)}</td>' for v in g)}</tr>" for g in _grid(rows, columns)
-    )
+def to_html(rows: Sequence[Row], columns: Sequence[str], caption: str = "", *, most: int = 60) -> str:
+    """A small table for a notebook: its first rows, and how many more there are. Everything is escaped."""
+    shown = rows[:most]
+    grid = _grid(shown, columns)
+    style = ["" if r else ' style="text-align:left"' for r in _to_the_right(shown, columns, grid)]
+
+    def line(tag: str, values: Sequence[str]) -> str:
+        cells = (f"<{tag}{s}>{html.escape(v)}</{tag}>" for s, v in zip(style, values, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    body = "".join(line("td", g) for g in grid)
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    more = f"<p><small>… and {len(rows) - most:,} more rows</small></p>" if len(rows) > most else ""
+    return f"<table>{title}<thead>{line('th', list(columns))}</thead><tbody>{body}</tbody></table>{more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -243,6 +244,45 @@ def test_boxes_do_not_overlap_and_lie_inside(graph: Any) -> None:
     for a, b in edges:
         if order.index(a) < order.index(b):
             assert layout.boxes[a].x + layout.boxes[a].width < layout.boxes[b].x, "from left to right"
+
+
+def along(path: str) -> list[tuple[float, float]]:
+    """Points of an SVG path of M, H and C."""
+    points: list[tuple[float, float]] = []
+    for command, text in re.findall(r"([MHC])([^MHC]*)", path):
+        numbers = [float(n) for n in text.split()]
+        if command == "M":
+            points.append((numbers[0], numbers[1]))
+            continue
+        (x0, y0), t = points[-1], [k / 40 for k in range(1, 41)]
+        if command == "H":
+            points += [(x0 + (numbers[0] - x0) * u, y0) for u in t]
+        else:
+            x1, y1, x2, y2, x3, y3 = numbers
+            points += [
+                (
+                    (1 - u) ** 3 * x0 + 3 * u * (1 - u) ** 2 * x1 + 3 * u * u * (1 - u) * x2 + u**3 * x3,
+                    (1 - u) ** 3 * y0 + 3 * u * (1 - u) ** 2 * y1 + 3 * u * u * (1 - u) * y2 + u**3 * y3,
+                )
+                for u in t
+            ]
+    return points
+
+
+@settings(max_examples=100, deadline=None)
+@given(graphs())
+def test_no_edge_runs_through_a_box(graph: Any) -> None:
+    layout = arrange(*graph)
+    for route in layout.routes:
+        for name, box in layout.boxes.items():
+            if name in (route.source, route.target):
+                continue
+            inside = [
+                (x, y)
+                for x, y in along(route.path)
+                if box.x + 0.1 < x < box.x + box.width - 0.1 and box.y + 0.1 < y < box.y + box.height - 0.1
+            ]
+            assert inside == [], (route, name)
 
 
 def test_nothing_to_arrange() -> None:

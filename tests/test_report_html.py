@@ -24,7 +24,14 @@ from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import html as html_module
 from sed_torch.report import save_html, to_html
 from sed_torch.report.parts import Column, table_of
-from sed_torch.report.reference import INPUT, Reference, ReferenceRow, make_reference, read_reference
+from sed_torch.report.reference import (
+    INPUT,
+    Reference,
+    ReferenceRow,
+    make_reference,
+    read_reference,
+    write_reference,
+)
 from sed_torch.results import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.validation import ValidationReport, validate
@@ -271,7 +278,7 @@ def test_cells_show_and_sort() -> None:
 
 
 def test_the_reference_table_holds_this_versions_scores() -> None:
-    """Made by ``python -m sed_torch.report.reference``; to be made anew when the score changes."""
+    """Made by ``python -m sed_torch.report``; to be made anew when the score changes."""
     table = read_reference()
     assert len(table.rows) >= 80
     assert [r.sed for r in table.rows] == sorted((r.sed for r in table.rows), reverse=True)
@@ -284,6 +291,22 @@ def test_the_reference_table_holds_this_versions_scores() -> None:
             row.name, pytest.approx(by_name[row.name].sed, abs=2e-6), row.params, row.macs
         )
     assert Reference.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+
+@pytest.mark.slow
+def test_no_row_of_the_reference_table_has_drifted(tmp_path: Path) -> None:
+    table, again = read_reference(), make_reference()
+    found = {r.name: r for r in again.rows}
+    # a newer torchvision may know more networks; those of the table must be as they are
+    assert {r.name for r in table.rows} <= set(found)
+    for row in table.rows:
+        now = found[row.name]
+        assert (now.params, now.macs) == (row.params, row.macs)
+        assert now.sed == pytest.approx(row.sed, abs=2e-6), row.name
+    write_reference(table, tmp_path / "reference.json")
+    assert Reference.from_dict(json.loads((tmp_path / "reference.json").read_text(encoding="utf-8"))) == table
+    shipped = Path(html_module.__file__).parent.parent / "reference.json"
+    assert (tmp_path / "reference.json").read_bytes() == shipped.read_bytes()
 
 
 def resnet18(size: tuple[int, ...] = INPUT) -> Score:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +168,7 @@ def joined(**changes: Any) -> Joined:
     values: dict[str, Any] = {
         "names": ("a", "b", "c"), "scores": np.array([1.0, 2.0, 3.0]), "accuracy": np.array([3.0, 2.0, 4.0]),
         "params": np.array([1.0, math.nan, 2.0]), "macs": None, "groups": ("x", "x", None), "left_out": (),
-        "unit": "%", "source": "s", "metric": "top-1",
+        "unit": "%", "source": "s", "metric": "top-1", "reduction": "",
     }  # fmt: skip
     return Joined(**{**values, **changes})
 
@@ -352,3 +353,24 @@ def test_hues_are_seen_on_light_and_on_dark_paper() -> None:
         for colour in (*theme.hues, theme.ink, theme.muted):
             low, high = sorted([luminance(colour), luminance(theme.paper)])
             assert (high + 0.05) / (low + 0.05) >= 3.0, (name, colour)
+
+
+def test_a_name_too_long_for_a_figure_is_its_place() -> None:
+    long = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|avg_pool_3x3~0"
+    rows = [RankRow(f"{long}{i}", sed=float(i * i % 11), params=10 * i + 1, macs=1.0) for i in range(12)]
+    ranking = Ranking.of([*rows, RankRow("short", sed=3.5, params=60, macs=1.0)])
+    figure = report.scatter(ranking, against="params", names=13)
+    texts = {t.get_text() for t in figure.axes[0].texts}
+    places = {f"#{r.rank}" for r in ranking if r.name != "short"}
+    assert texts <= {"short", *places}
+    assert len(texts & places) > 3
+    assert not any(long[:10] in t for t in texts)
+
+
+def test_points_of_many_models_are_one_element_a_group() -> None:
+    rows = [RankRow(f"m{i}", family="f", sed=float(i % 7), params=i + 1, macs=1.0) for i in range(50)]
+    svg = style.inline_svg(report.scatter(Ranking.of(rows), against="params", theme="css"), "x", "many")
+    uses = re.findall(r"<use [^>]*>", svg)
+    plain = [u for u in uses if "style=" not in u]
+    assert len(plain) == 50, "their style is said once"
+    assert len({re.search(r'href="(#[^"]*)"', u)[1] for u in plain}) == 1  # type: ignore[index]

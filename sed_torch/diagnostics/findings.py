@@ -237,7 +237,8 @@ class CheckReport:
 
     def _repr_html_(self) -> str:
         rows = [{**f.to_dict(), "path": f.path or "(root)"} for f in self.findings]
-        table = tables.to_html(rows, ("code", "severity", "path", "message", "advice", "source"))
+        columns = ("code", "severity", "path", "message", "advice", "source")
+        table = tables.to_html(rows, columns) if rows else ""
         return f"<div><p><b>{html.escape(self.headline())}</b></p>{table}</div>"
 
 

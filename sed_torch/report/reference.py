@@ -2,7 +2,7 @@
 
 The table ships as ``sed_torch/reference.json``. It is made anew, after a change of the score, by
 
-    python -m sed_torch.report.reference sed_torch/reference.json
+    python -m sed_torch.report sed_torch/reference.json
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,16 @@ from sed_torch._files import write_text
 from sed_torch.errors import DataError
 from sed_torch.results import Score
 
-__all__ = ["INPUT", "SCHEMA", "Reference", "ReferenceRow", "Standing", "make_reference", "read_reference"]
+__all__ = [
+    "INPUT",
+    "SCHEMA",
+    "Reference",
+    "ReferenceRow",
+    "Standing",
+    "make_reference",
+    "read_reference",
+    "write_reference",
+]
 
 SCHEMA = "sed_torch.reference/1"
 INPUT = (1, 3, 224, 224)
@@ -162,12 +170,9 @@ def make_reference(patterns: str | Sequence[str] = "torchvision:*", *, jobs: int
     return Reference(DEFAULT_DEFINITION, tuple(rows), dict(ranking.versions))
 
 
-def _write(reference: Reference, path: str | os.PathLike[str]) -> None:
+def write_reference(reference: Reference, path: str | os.PathLike[str]) -> None:
+    """Write the table, one row a line."""
     data = reference.to_dict()
     rows = ",\n".join(f"  {json.dumps(r)}" for r in data.pop("rows"))
     head = json.dumps(data, indent=1)[:-2]
     write_text(path, f'{head},\n "rows": [\n{rows}\n ]\n}}\n')
-
-
-if __name__ == "__main__":
-    _write(make_reference(jobs=2), sys.argv[1])
