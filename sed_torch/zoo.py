@@ -211,16 +211,16 @@ def _construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["m
                 return _module(make(), ref), "meta", None
         except ModelReferenceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"the constructor does not run on meta ({_one_line(error)})"
-        with contextlib.suppress(Exception), torch.device("cpu"), _WeightsOnMeta():
+        with contextlib.suppress(Exception, SystemExit), torch.device("cpu"), _WeightsOnMeta():
             return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
         try:
             with torch.device("cpu"):
                 return _module(make(), ref), "cpu", f"{reason}; built on the CPU"
         except ModelReferenceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelReferenceError(f"{ref} could not be built: {_one_line(error)}") from error
 
 

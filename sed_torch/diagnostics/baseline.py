@@ -55,7 +55,7 @@ class Baseline:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"there is no baseline {path}; write one with --update-baseline") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"baseline {path} cannot be read: {error}") from error
         return cls._checked(data, str(path))
 

@@ -112,6 +112,7 @@ class RankRow:
 
 
 _COLUMN_NAMES = tuple(f.name for f in fields(RankRow))
+_LARGEST = 1e30
 _INTEGERS = {"params", "rank", "family_rank", "residual_rank"}
 _TEXTS = {"name", "family", "status", "reason", "frontend", "scope", "definition", "built_on", "fingerprint"}
 
@@ -120,9 +121,14 @@ def _parse(column: str, value: Any) -> Any:
     try:
         if column in _TEXTS:
             return str(value)
-        return int(value) if column in _INTEGERS else float(value)
-    except (TypeError, ValueError) as error:
+        number: int | float = int(value) if column in _INTEGERS else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"ranking column {column!r}: expected a number, found {value!r}") from error
+    lowest = 0 if column in _INTEGERS else -_LARGEST
+    # a network without a live path scores -inf; nothing else is infinite, and NaN is no number
+    if not lowest <= number <= _LARGEST and not (column == "sed" and number == -math.inf):
+        raise DataError(f"ranking column {column!r}: expected {lowest:g} to {_LARGEST:g}, found {value!r}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,6 +524,17 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
         lines = csv.DictReader(io.StringIO(text))
         if not {"name", "sed"} <= set(lines.fieldnames or ()):
             raise DataError(f"{file} is not a ranking: expected columns 'name' and 'sed'")
-        return Ranking(tuple(RankRow.from_dict(r) for r in lines))
+        if len(set(lines.fieldnames or ())) < len(lines.fieldnames or ()):
+            raise DataError(f"{file} is not a ranking: a column stands twice in its first line")
+        return Ranking(tuple(RankRow.from_dict(_whole(r, lines.line_num, file)) for r in lines))
+    except RecursionError as error:
+        raise DataError(f"{file} is not a ranking: nested too deeply") from error
     except (json.JSONDecodeError, csv.Error, KeyError) as error:
         raise DataError(f"{file} is not a ranking: {error!r}") from error
+
+
+def _whole(row: dict[str, Any], line: int, file: Path) -> dict[str, Any]:
+    """The row, if it has a cell for each column: a file that was cut off ends in one that has not."""
+    if None in row or None in row.values():
+        raise DataError(f"{file}, line {line}: not as many cells as columns; the file is cut off or damaged")
+    return row

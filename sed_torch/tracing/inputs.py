@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,9 @@ class Inputs:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     assumed: tuple[str, ...] = ()
+
+
+_MOST_DIMENSIONS, _MOST_ENTRIES = 64, 10**15
 
 
 def resolve_inputs(model: nn.Module, input_size: Any = None, input_data: Any = None) -> Inputs:
@@ -117,6 +121,11 @@ def _checked(size: Any) -> tuple[int, ...]:
         )
     if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size):
         raise InputError(f"input_size must hold positive integers only, found {tuple(size)!r}")
+    if len(size) > _MOST_DIMENSIONS or math.prod(size) > _MOST_ENTRIES:
+        raise InputError(
+            f"input_size is beyond what torch can hold ({_MOST_DIMENSIONS} dimensions, {_MOST_ENTRIES:.0e} "
+            f"entries): found {len(size)} dimensions, the largest {max(size):.3g}"
+        )
     return tuple(size)
 
 
