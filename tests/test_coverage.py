@@ -18,12 +18,16 @@ import pytest
 import torch
 
 import sed_torch
+from sed_torch.accuracies import timm_results
 from sed_torch.errors import SedTorchError
-from sed_torch.zoo import load
+from sed_torch.validation import validate
+from sed_torch.zoo import family_of, load
 
 timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 
+DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+TIMM = DATA / "timm_imagenet.csv.gz"
 SEED = 20261124
 DRAWN = 15
 
@@ -214,6 +218,31 @@ def test_all_of_timm(capsys: pytest.CaptureFixture[str]) -> None:
     assert shares["traced"] >= 0.995, text
     assert shares["fx"] >= 0.98, text
     assert shares["params"] >= 0.999, text
+    if TIMM.exists():  # in SED_TORCH_DATA or ../shared/data
+        agrees_with_training(rows)
+
+
+def agrees_with_training(rows: list[Row]) -> None:
+    """timm's published ImageNet results, no extra data, no teacher: over all, and within families."""
+    known = timm_results(TIMM)
+    trained = dict(zip(known.names, known.values.tolist(), strict=True))
+    both = [r for r in rows if r.total is not None and r.name.removeprefix("timm:") in trained]
+    found = validate(
+        [r.total for r in both],  # type: ignore[misc]
+        [trained[r.name.removeprefix("timm:")] for r in both],
+        params=[r.params for r in both],
+        groups=[family_of(r.name) for r in both],
+        n_bootstrap=0,
+    )
+    params = found.rivals[0].rival_correlation.spearman
+    assert found.n > 650
+    assert found.within is not None
+    within = found.within.mean
+    assert found.overall.spearman is not None
+    assert params is not None
+    assert found.overall.spearman >= max(0.83, params), str(found)
+    assert within["SED"] is not None
+    assert within["SED"] >= max(0.875, within["params"] or 0.0), str(found)
 
 
 @pytest.mark.slow
