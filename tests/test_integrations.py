@@ -97,6 +97,7 @@ class TestLightning:
         assert float(rows[0]["sed/errors"]) == 0
         assert sum(bool(r["loss"]) for r in rows) == 4
 
+    @pytest.mark.slow
     def test_a_forgotten_branch_stops_it(self, tmp_path: Path) -> None:
         pytest.importorskip("lightning")
         done = example("train_lightning.py", "--forget", "--logs", str(tmp_path))
@@ -160,6 +161,7 @@ class TestHuggingFace:
         assert "Classifier: ok" in done.stdout
         assert "'sed/score': 11.742" in done.stdout
 
+    @pytest.mark.slow
     def test_a_forgotten_branch_stops_it(self, tmp_path: Path) -> None:
         pytest.importorskip("transformers")
         pytest.importorskip("accelerate")
