@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from sed_torch import entropy, tables
 from sed_torch.accuracies import torchvision_accuracies
@@ -40,15 +40,15 @@ Array = NDArray[np.float64]
 Form = Callable[["Nets"], Array]
 
 SIZES = {
-    "nasbench201": 800,
-    "nasbench101": 800,
-    "nasbench301": 600,
-    "transnas_micro": 500,
-    "transnas_macro": 500,
+    "nasbench201": 300,
+    "nasbench101": 300,
+    "nasbench301": 250,
+    "transnas_micro": 250,
+    "transnas_macro": 250,
 }
 PRIMARY, SECONDARY = "√(A·C_out·f)", "√(A·C_out·f) · b, q=1/(1+1/C_out)"
 BASELINE = "A·C_out·√f"
-RESAMPLES = 1000
+RESAMPLES = 500
 
 
 # --- networks ------------------------------------------------------------------------------------------------
@@ -73,11 +73,9 @@ def sample(n: int, size: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(n)[:size])
 
 
-def of_space(
-    benchmark: str, dataset: str, rows: NDArray[np.int64], **kwargs: int
-) -> tuple[list[Topology], Array]:
+def of_space(benchmark: str, dataset: str, rows: NDArray[np.int64]) -> tuple[list[Topology], Array]:
     table, space = load(benchmark, dataset), space_of(benchmark)
-    return [space.topology(table.archs[i], **kwargs) for i in rows], table.accuracy[rows]
+    return [space.topology(table.archs[i]) for i in rows], table.accuracy[rows]
 
 
 def with_top(accuracy: Array, share: float) -> dict[str, tuple[NDArray[np.int64], Array]]:
@@ -86,16 +84,19 @@ def with_top(accuracy: Array, share: float) -> dict[str, tuple[NDArray[np.int64]
     return {"all": (np.arange(len(accuracy)), accuracy), f"top {share:.0%}": (top, accuracy[top])}
 
 
-def nasbench201(dataset: str, *, tuning: bool, **kwargs: int) -> Rows:
+def nasbench201(*, tuning: bool) -> Iterator[Rows]:
+    """One half of the cells. The datasets share the CIFAR-10 network: size and head scale all cells' sums alike."""
     half = np.array_split(np.random.default_rng(0).permutation(15_625), 2)[0 if tuning else 1]
-    table = load("nasbench201", dataset)
-    best = half[np.argsort(-table.accuracy[half])[: len(half) // 10]]
     some = half[sample(len(half), SIZES["nasbench201"], 1)]
-    top = best[sample(len(best), SIZES["nasbench201"] // 2, 2)]
-    nets, accuracy = of_space("nasbench201", dataset, np.concatenate([some, top]), **kwargs)
-    n = len(some)
-    sets = {"all": (np.arange(n), accuracy[:n]), "top 10%": (np.arange(n, len(nets)), accuracy[n:])}
-    return Rows(f"NAS-Bench-201 {dataset}", nets, sets)
+    space, archs = space_of("nasbench201"), load("nasbench201").archs
+    for dataset in ("cifar10",) if tuning else BENCHMARKS["nasbench201"]:
+        accuracy = load("nasbench201", dataset).accuracy
+        best = half[np.argsort(-accuracy[half])[: len(half) // 10]]
+        top = best[sample(len(best), SIZES["nasbench201"] // 2, 2)]
+        nets = [space.topology(archs[i]) for i in (*some, *top)]
+        n = len(some)
+        sets = {"all": (np.arange(n), accuracy[some]), "top 10%": (np.arange(n, len(nets)), accuracy[top])}
+        yield Rows(f"NAS-Bench-201 {dataset}", nets, sets)
 
 
 def nasbench101() -> Iterator[Rows]:
@@ -146,7 +147,7 @@ def traced(ref: str, folder: Path) -> tuple[str, Topology] | None:
 
 
 def tuning_rows(folder: Path) -> Iterator[Rows]:
-    yield nasbench201("cifar10", tuning=True)
+    yield from nasbench201(tuning=True)
     yield from nasbench101()
     timm = load("timm")
     mine = [i for i, name in enumerate(timm.archs) if even(name)]
@@ -154,9 +155,7 @@ def tuning_rows(folder: Path) -> Iterator[Rows]:
 
 
 def untuned_rows(folder: Path) -> Iterator[Rows]:
-    yield nasbench201("cifar10", tuning=False)
-    yield nasbench201("cifar100", tuning=False, num_classes=100)
-    yield nasbench201("imagenet16", tuning=False, image_size=16, num_classes=120)
+    yield from nasbench201(tuning=False)
     yield transnas("transnas_micro")
     yield transnas("transnas_macro")
     darts = load("nasbench301")
@@ -388,7 +387,7 @@ def candidates() -> dict[str, Form]:
 def rho(scores: Array, accuracy: Array) -> float:
     if np.ptp(scores) == 0.0:
         return 0.0
-    return float(spearmanr(scores, accuracy).statistic)
+    return float(np.corrcoef(rankdata(scores), rankdata(accuracy))[0, 1])
 
 
 def within(scores: Array, accuracy: Array, families: NDArray[np.str_]) -> float:
@@ -468,14 +467,20 @@ def main() -> None:
     args = parser.parse_args()
     args.topologies.mkdir(parents=True, exist_ok=True)
     forms = candidates()
-    tune = [(rows, Nets(rows.topologies)) for rows in tuning_rows(args.topologies)]
+    tune = list(prepared(tuning_rows(args.topologies)))
     tuned = table(forms, tune)
     if args.final is None:
         print(markdown(tuned[:40]))
         return
-    rest = [(rows, Nets(rows.topologies)) for rows in untuned_rows(args.topologies)]
+    rest = list(prepared(untuned_rows(args.topologies)))
     args.final.write_text(report(forms, tune, tuned, rest), encoding="utf-8")
     print(f"wrote {args.final}")
+
+
+def prepared(found: Iterator[Rows]) -> Iterator[tuple[Rows, Nets]]:
+    for rows in found:
+        print(f"{rows.benchmark}: {len(rows.topologies)} networks", flush=True)
+        yield rows, Nets(rows.topologies)
 
 
 def report(
