@@ -215,7 +215,9 @@ class CheckReport:
         if self.sed_before is not None and self.score is not None and self.score.total is not None:
             change = self.score.total - self.sed_before
             lines.append(f"SED {self.sed_before:.4f} → {self.score.total:.4f} ({change:+.4f} nats)")
-            lines += [f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes]
+            lines += [
+                f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes if abs(share) >= 5e-5
+            ]
         if self.known:
             lines.append(f"{len(self.known)} known from the baseline")
         lines += [f"gone since the baseline: {key}" for key in self.gone]
