@@ -604,10 +604,10 @@ def _place(text: str) -> str:
 
 
 def kept(path: Path | None) -> dict[str, Row]:
-    """Rows of a run that was interrupted; what failed is tried again."""
+    """Rows of a run that was interrupted, the last of each name."""
     lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
     rows = (Row(**json.loads(line)) for line in lines)
-    return {r.name: r for r in rows if not r.error}
+    return {r.name: r for r in rows}
 
 
 def run(only: str, path: Path | None, at_hand: bool) -> tuple[list[Row], dict[str, str], list[str]]:
@@ -629,10 +629,11 @@ def run(only: str, path: Path | None, at_hand: bool) -> tuple[list[Row], dict[st
         for case in cases():
             if not fnmatch.fnmatchcase(case.name, only):
                 continue
-            if case.name not in known and at_hand:
+            old = known.get(case.name)
+            if old is None and at_hand:
                 left += 1
                 continue
-            if case.name not in known:
+            if old is None or (old.error and not at_hand):  # what failed is tried again
                 known[case.name] = row(case)
                 print(_line(known[case.name]), file=sys.stderr, flush=True)
                 if path is not None:
