@@ -610,12 +610,23 @@ def kept(path: Path | None) -> dict[str, Row]:
     return {r.name: r for r in rows}
 
 
-def run(only: str, path: Path | None, at_hand: bool) -> tuple[list[Row], dict[str, str], list[str]]:
+def at_hand(path: Path | None) -> tuple[list[Row], dict[str, str], list[str]]:
+    """What :func:`run` gives, of the rows kept so far, with nothing built."""
+    rows, versions = kept(path).values(), {}
+    for package in PACKAGES.values():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    order = list(GROUPS)
+    place = {r.name: order.index(g) if (g := r.name.partition(":")[0]) in order else len(order) for r in rows}
+    note = "the run was not over: these are the models that it had come to"
+    return sorted(rows, key=lambda r: place[r.name]), versions, [note]
+
+
+def run(only: str, path: Path | None) -> tuple[list[Row], dict[str, str], list[str]]:
     """(rows, versions of the packages, what was skipped and why)."""
     rows: list[Row] = []
     versions: dict[str, str] = {}
     skipped: list[str] = []
-    left = 0
     known = kept(path)
     for group, cases in GROUPS.items():
         package = PACKAGES.get(group)
@@ -630,18 +641,13 @@ def run(only: str, path: Path | None, at_hand: bool) -> tuple[list[Row], dict[st
             if not fnmatch.fnmatchcase(case.name, only):
                 continue
             old = known.get(case.name)
-            if old is None and at_hand:
-                left += 1
-                continue
-            if old is None or (old.error and not at_hand):  # what failed is tried again
+            if old is None or old.error:  # what failed is tried again
                 known[case.name] = row(case)
                 print(_line(known[case.name]), file=sys.stderr, flush=True)
                 if path is not None:
                     with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(known[case.name])) + "\n")
             rows.append(known[case.name])
-    if left:
-        skipped.append(f"{left} further models: not run")
     return rows, versions, skipped
 
 
@@ -671,7 +677,7 @@ def report(rows: list[Row], versions: Mapping[str, str], skipped: list[str]) -> 
         "",
         f"Made by `python examples/coverage.py` on {datetime.date.today()}: sed_torch {sed_torch.__version__}, "
         f"torch {torch.__version__}, Python {platform.python_version()}, {named}.",
-        *([f"Skipped: {', '.join(skipped)}."] if skipped else []),
+        *([f"Skipped or left out: {', '.join(skipped)}."] if skipped else []),
         "",
         f"**{len(read)} of {len(rows)} models traced ({len(read) / max(len(rows), 1):.1%}), {len(whole)} of them "
         f"with every parameter and operator under a rule; {share:.2%} of {params / 1e9:.1f} billion parameters.** "
@@ -694,7 +700,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
     logging.disable(logging.WARNING)
-    text = report(*run(args.only, args.rows, args.at_hand))
+    text = report(*(at_hand(args.rows) if args.at_hand else run(args.only, args.rows)))
     if args.output:
         write_text(args.output, text)
     print(text)
