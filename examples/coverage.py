@@ -7,7 +7,7 @@ quantizable networks; transformers (default configurations, at their true size, 
 segmentation_models_pytorch and torch_geometric where they are installed (what is absent is named as skipped);
 and plain torch: transformers, recurrent, one-dimensional and three-dimensional networks.
 
-    pip install torchvision transformers diffusers monai segmentation-models-pytorch torch-geometric
+    pip install torchvision transformers diffusers monai einops segmentation-models-pytorch torch-geometric
 """
 
 from __future__ import annotations
