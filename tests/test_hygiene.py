@@ -133,7 +133,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "follow": (Recorder, "_record"),
     "write": (Recorder, "_write_down"),
     "convert": (convert, "read_attrs"),
-    "lower": (lowering._Lowering, "_lower"),
+    "lower": (lowering, "_lower_node"),
 }
 
 

@@ -1,0 +1,30 @@
+"""Rules of operators that leave positions where they are: activations, gates, normalisation."""
+
+from __future__ import annotations
+
+from sed_torch.graph import Node
+from sed_torch.lowering.state import Lowering, Value, main_of, relayout
+
+__all__ = ["lower_gate", "lower_item", "lower_keep", "lower_norm"]
+
+
+def lower_keep(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    main = inputs[0] if len(inputs) == 1 else low.with_others(node, main_of(inputs), inputs)
+    if node.shape is None:
+        return main
+    return Value(main.step, main.ndim, relayout(node, main), main.gate and node.op not in ("unknown",))
+
+
+def lower_gate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    value = lower_keep(low, node, inputs)
+    return Value(value.step, value.ndim, value.layout, gate=True)
+
+
+def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    main = low.with_others(node, inputs[0], inputs)
+    layout = relayout(node, main) if node.shape is not None else main.layout
+    return low.emit(node, "norm", (main.step,), main.ndim, layout)
+
+
+def lower_item(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    return lower_keep(low, node, inputs)

@@ -1,0 +1,150 @@
+"""Rules of sums, products, concatenations and writes: operands brought onto one map's axes."""
+
+from __future__ import annotations
+
+from sed_torch.graph import Node
+from sed_torch.layout import CHANNEL, EQUAL_ATOM, Atom, axes_in, broadcast, is_identity, reshaped
+from sed_torch.lowering.keeping import lower_keep
+from sed_torch.lowering.state import Lowering, Value, main_of, resized_if_needed, shape_of
+
+__all__ = ["lower_add", "lower_cat", "lower_mul", "lower_stack", "lower_write"]
+
+
+def _aligned(low: Lowering, node: Node, values: list[Value]) -> tuple[Value, list[Value]]:
+    """Operands with their fields on the same axes: those of the operand that carries the map."""
+    carrier = main_of(values)
+    main = _settled(low, node, carrier, values)
+    others = []
+    for k, v in enumerate(values):
+        if v is carrier:
+            others.append(main)
+        elif v.ndim == 0 or not any(axes_in(d) for d in v.layout):
+            others.append(v)
+        else:
+            others.append(_on_main_axes(low, node, main, v, k))
+    return main, others
+
+
+def _settled(low: Lowering, node: Node, main: Value, values: list[Value]) -> Value:
+    """``main`` with every position read where it keeps each s-th only (``x[::2]``) and another operand does not."""
+    dims = [d for d in main.layout if axes_in(d)]
+    alone = all(len(d) == 1 and not d[0].parts for d in dims)
+    steps = {d[0].axis: d[0].step for d in dims}
+    if not alone or len(steps) < len(dims) or all(step == 1 for step in steps.values()):
+        return main
+    if not any(_finer(main, v) for v in values):
+        return main
+    axes = tuple((i, steps.get(i, 1), 1) for i in range(main.ndim))
+    layout = tuple((Atom(d[0].axis, d[0].size),) if axes_in(d) else d for d in main.layout)
+    return low.emit(
+        node, "view", (main.step,), main.ndim, layout, suffix=":settled", axes=axes, gate=main.gate
+    )
+
+
+def _finer(main: Value, v: Value) -> bool:
+    """Some dimension of ``v`` goes on by fewer positions of its field than that of ``main``."""
+    pairs = zip(reversed(main.layout), reversed(v.layout), strict=False)
+    return any(a[-1].axis >= 0 and b[-1].axis >= 0 and b[-1].step < a[-1].step for a, b in pairs if a and b)
+
+
+def _on_main_axes(low: Lowering, node: Node, main: Value, v: Value, place: int) -> Value:
+    """``v`` along the axes of ``main``, dimension by dimension (both right-aligned, as broadcasting does)."""
+    found: list[tuple[int, int, int]] = []
+    for axis in range(main.ndim):
+        found.append(_axis_of(main, v, axis))
+    axes = tuple(found)
+    if is_identity(axes, v.ndim):
+        return v
+    return low.emit(node, "view", (v.step,), main.ndim, main.layout, suffix=f":on{place}", axes=axes)
+
+
+def _axis_of(main: Value, v: Value, axis: int) -> tuple[int, int, int]:
+    for i in range(1, min(len(main.layout), len(v.layout)) + 1):
+        for a, b in zip(main.layout[-i][::-1], v.layout[-i][::-1], strict=False):
+            if a.axis == axis and b.axis >= 0:
+                return (b.axis, max(1, b.step // a.step), 1)
+            if a.axis == axis and b.axis == EQUAL_ATOM:
+                return (-2, 1, 1)
+    present = any(axis in axes_in(d) for d in main.layout)
+    return (-2, 1, 1) if present else ((axis, 1, 1) if axis < v.ndim else (-1, 1, 1))
+
+
+def lower_add(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    if len(inputs) == 1:
+        return lower_keep(low, node, inputs)
+    main, aligned = _aligned(low, node, inputs)
+    layout = broadcast([main.layout, *(v.layout for v in inputs)], shape_of(node))
+    return low.emit(node, "add", tuple(v.step for v in aligned), main.ndim, layout)
+
+
+def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A factor without positions, or one squashed into (0, 1), gates: Γ of the other is kept."""
+    if len(inputs) == 1:
+        return lower_keep(low, node, inputs)
+    maps = [v for v in inputs if any(axes_in(d) for d in v.layout) and not v.gate]
+    if not maps:
+        maps = [v for v in inputs if any(axes_in(d) for d in v.layout)][:1] or inputs[:1]
+    layout = broadcast([maps[0].layout, *(v.layout for v in inputs)], shape_of(node))
+    if len(maps) == 1:
+        gate = all(v.gate for v in inputs)
+        # a step of its own keeps the gate's branch on a live path
+        steps = (maps[0].step, *(v.step for v in inputs if v is not maps[0]))
+        return low.emit(node, "same", steps, maps[0].ndim, layout, gate=gate)
+    main, aligned = _aligned(low, node, maps)
+    if main not in maps:
+        layout = broadcast([main.layout, *(v.layout for v in inputs)], shape_of(node))
+    gates = tuple(v.step for v in inputs if v.gate)
+    product = low.emit(node, "mul", tuple(v.step for v in aligned), main.ndim, layout)
+    if not gates:
+        return product
+    return low.emit(node, "same", (product.step, *gates), main.ndim, layout, suffix=":gate")
+
+
+def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    dim = node.attrs["dim"]
+    main, aligned = _aligned(low, node, inputs)
+    sizes = [_size_along(low.graph[i], dim) for i in node.inputs if i in low.values]
+    shape = shape_of(node)
+    layout = broadcast([main.layout], shape)
+    if len(layout) > dim and main.layout:
+        layout = tuple(
+            resized_if_needed(main.layout[i] if i < len(main.layout) else d, shape[i]) if i == dim else d
+            for i, d in enumerate(layout)
+        )
+    if len(inputs) == 1:
+        return Value(main.step, main.ndim, layout)
+    return low.emit(
+        node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=tuple(float(s) for s in sizes)
+    )
+
+
+def _size_along(node: Node, dim: int) -> int:
+    return node.shape[dim] if node.shape is not None and dim < len(node.shape) else 1
+
+
+def lower_stack(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    dim = node.attrs["dim"]
+    main, aligned = _aligned(low, node, inputs)
+    shape = shape_of(node)
+    new = (Atom(CHANNEL, shape[dim]),) if shape[dim] > 1 else ()
+    layout = (*main.layout[:dim], new, *main.layout[dim:])
+    if len(inputs) == 1:
+        return Value(main.step, main.ndim, layout)
+    weights = (1.0,) * len(aligned)
+    return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)
+
+
+def lower_write(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """x[i] = y: what is written and what it is written into, weighted by their entries."""
+    shape = shape_of(node)
+    main, aligned = _aligned(low, node, inputs)
+    layout = (
+        tuple(resized_if_needed(d, n) for d, n in zip(main.layout, shape, strict=True))
+        if len(main.layout) == len(shape)
+        else reshaped(main.layout, shape)
+    )
+    if len(inputs) == 1:
+        return Value(main.step, main.ndim, layout)
+    sizes = [low.graph[i].numel or 1 for i in node.inputs if i in low.values]
+    weights = tuple(float(s) for s in sizes)
+    return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)

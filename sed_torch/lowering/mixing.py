@@ -1,0 +1,151 @@
+"""Rules of convolutions, linear layers and embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sed_torch.graph import Node
+from sed_torch.layout import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
+from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
+from sed_torch.topology import clip_window
+
+__all__ = [
+    "extent_of",
+    "lower_conv",
+    "lower_conv_transpose",
+    "lower_embedding",
+    "lower_linear",
+    "relayout_but_last",
+]
+
+
+def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    if node.attrs.get("transposed"):
+        return lower_conv_transpose(low, node, inputs)
+    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
+    n = len(a["window"])
+    rank = len(x.layout)
+    seen = low.on_axes(node, x, range(rank - n, rank))
+    extent = extent_of(low, node, x, n)
+    shape = shape_of(node)
+    numbers = mix_numbers(node, low.batch, a["c_in"], a["c_out"], a["groups"], math.prod(a["window"]))
+    return low.emit(
+        node,
+        "mix",
+        (seen.step,),
+        n,
+        canonical_layout(shape, n, x.layout[0] if rank > n + 1 else ()),
+        window=clip_window(a["window"], extent, a["dilation"]),
+        stride=a["stride"],
+        dilation=a["dilation"],
+        **numbers,
+    )
+
+
+def extent_of(low: Lowering, node: Node, x: Value, n: int) -> tuple[int, ...]:
+    """Sizes of the map an operator slides over: the last n of its first live input."""
+    shape = next(low.graph[i].shape for i in node.inputs if i in low.values)
+    return tuple((shape or ())[-n:]) if n else ()
+
+
+def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
+    n, rank = len(a["window"]), len(x.layout)
+    seen = low.on_axes(node, x, range(rank - n, rank))
+    extent = extent_of(low, node, x, n)
+    patches = _phases(a["window"], a["stride"], extent)
+    outputs = node.numel / low.batch
+    positions_in = math.prod(extent)
+    value = low.emit(
+        node,
+        "mix",
+        (seen.step,),
+        n,
+        canonical_layout(shape_of(node), n, x.layout[0] if rank > n + 1 else ()),
+        window=clip_window(a["window"], extent, (1,) * n),
+        stride=(1,) * n,
+        dilation=(1,) * n,
+        patches=patches,
+        positions=outputs / a["c_out"],
+        c_in=a["c_in"],
+        c_out=a["c_out"],
+        groups=a["groups"],
+        macs=positions_in * a["c_in"] * a["c_out"] * float(math.prod(a["window"])),
+    )
+    if all(s == 1 for s in a["stride"]):
+        return value
+    return low.emit(node, "dilate", (value.step,), n, value.layout, suffix=":spread", factor=a["stride"])
+
+
+def _phases(
+    window: Sequence[int], stride: Sequence[int], extent: Sequence[int]
+) -> tuple[tuple[float, tuple[int, ...]], ...]:
+    """Taps an output of each phase reads: a transposed convolution of width k and stride s has s phases an axis."""
+    phases: list[tuple[float, tuple[int, ...]]] = [(1.0, ())]
+    for k, s, size in zip(window, stride, extent, strict=True):
+        counts: dict[int, float] = {}
+        for phase in range(s):
+            taps = min(-(-(k - phase) // s) if k > phase else 0, size)
+            counts[taps] = counts.get(taps, 0.0) + 1.0 / s
+        phases = [(w * share, (*taps, t)) for w, taps in phases for t, share in counts.items()]
+    return tuple(p for p in phases if all(p[1]))
+
+
+def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    c_in, c_out = node.attrs["c_in"], node.attrs["c_out"]
+    return _mix_last(low, node, low.with_others(node, inputs[0], inputs), c_in, c_out)
+
+
+def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix: str = "") -> Value:
+    """Contract the last dimension with weights: positions elsewhere stay, those in it are mixed away."""
+    mixed = axes_in(x.layout[-1]) if x.layout else frozenset()
+    shape = shape_of(node)
+    layout = relayout_but_last(x.layout, shape)
+    gone = mixed - frozenset().union(*(axes_in(d) for d in layout)) if mixed else frozenset()
+    step = x
+    if gone and x.ndim:
+        # the mixed axes are read out by independent weights: what comes out is independent along them
+        kept = [i for i in range(x.ndim) if i not in gone]
+        axes = tuple((i, 1, 1) for i in kept)
+        step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
+        layout = _renumbered(layout, {old: new for new, old in enumerate(kept)})
+    ones = (1,) * step.ndim
+    return low.emit(
+        node,
+        "mix",
+        (step.step,),
+        step.ndim,
+        layout,
+        suffix=suffix,
+        window=ones,
+        stride=ones,
+        dilation=ones,
+        **mix_numbers(node, low.batch, c_in, c_out, 1, 1.0),
+    )
+
+
+def relayout_but_last(layout: Layout, shape: tuple[int, ...]) -> Layout:
+    if not shape:
+        return ()
+    last = (Atom(CHANNEL, shape[-1]),) if shape[-1] > 1 else ()
+    if len(layout) == len(shape):
+        return (*layout[:-1], last)
+    return (*reshaped(layout[:-1], shape[:-1]), last)
+
+
+def _renumbered(layout: Layout, new: Mapping[int, int]) -> Layout:
+    def atom(a: Atom) -> Atom:
+        axis = new.get(a.axis, CHANNEL) if a.axis >= 0 else a.axis
+        return Atom(axis, a.size, a.step, tuple(atom(p) for p in a.parts))
+
+    return tuple(tuple(atom(a) for a in dim) for dim in layout)
+
+
+def lower_embedding(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A row of the table for each token: positions stay, channels are new."""
+    x, shape = inputs[0], shape_of(node)
+    channel = (Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ()
+    if node.attrs.get("bag"):
+        return low.emit(node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), ALL_AXES))
+    return low.emit(node, "same", (x.step,), x.ndim, (*x.layout, channel))

@@ -1,0 +1,218 @@
+"""What a node stands for while a graph is lowered, and what every rule asks: steps, operands, shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sed_torch.graph import Graph, Node
+from sed_torch.layout import (
+    BATCH,
+    EQUAL_ATOM,
+    Atom,
+    Layout,
+    axes_in,
+    is_identity,
+    read_axes,
+    reshaped,
+    resized,
+    within,
+)
+from sed_torch.topology import Kind, Step
+
+__all__ = [
+    "ALL_AXES",
+    "Lowering",
+    "SequenceFirstError",
+    "Value",
+    "main_of",
+    "mix_numbers",
+    "relayout",
+    "resized_if_needed",
+    "shape_of",
+]
+
+
+ALL_AXES = frozenset(range(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a live node stands for: a step, its field's axes, and where the positions are in the tensor."""
+
+    step: int
+    ndim: int
+    layout: Layout
+    gate: bool = False
+
+    def __post_init__(self) -> None:
+        # dimensions taken from another operand have axes that this field lacks: independent entries here
+        if any(a.axis >= self.ndim for dim in self.layout for a in dim):
+            object.__setattr__(self, "layout", within(self.layout, self.ndim))
+
+
+class SequenceFirstError(Exception):
+    """A recurrent or attention layer goes along dimension 0 of the input: the batch is another one, or none."""
+
+    def __init__(self, batch_dim: int | None) -> None:
+        super().__init__(batch_dim)
+        self.batch_dim = batch_dim
+
+
+class Lowering:
+    """A graph on its way to a topology: the steps so far, and the value of each node."""
+
+    def __init__(self, graph: Graph, batch_dim: int | None) -> None:
+        self.graph = graph
+        self.batch_dim = batch_dim
+        first = next((n.shape or () for n in graph.nodes if n.op == "input"), ())
+        self.batch = graph.batch if batch_dim == 0 else first[batch_dim] if batch_dim is not None else 1
+        self.steps: list[Step] = []
+        self.values: dict[str, Value] = {}
+        self.reached = _reached(graph)
+        self.owned = _owned_parameters(graph)
+
+    def emit(
+        self,
+        node: Node,
+        kind: Kind,
+        inputs: tuple[int, ...],
+        ndim: int,
+        layout: Layout,
+        *,
+        suffix: str = "",
+        gate: bool = False,
+        **numbers: Any,
+    ) -> Value:
+        """Append a step; the first one of a node owns its parameters."""
+        params = 0 if suffix else self.owned.pop(node.name, 0)
+        self.steps.append(
+            Step(
+                name=node.name + suffix,
+                kind=kind,
+                inputs=inputs,
+                path=node.path,
+                op=node.op,
+                ndim=ndim,
+                params=params,
+                source=node.source,
+                **numbers,
+            )
+        )
+        return Value(len(self.steps) - 1, ndim, layout, gate)
+
+    def with_others(self, node: Node, value: Value, inputs: Sequence[Value]) -> Value:
+        """``value``, on a path with further operands that shape it but do not carry it: offsets, masks, weights."""
+        others = tuple(dict.fromkeys(v.step for v in inputs if v.step != value.step))
+        if not others:
+            return value
+        steps = (value.step, *others)
+        return self.emit(node, "same", steps, value.ndim, value.layout, suffix=":with", gate=value.gate)
+
+    def goes_along(self, value: Value, dim: int) -> None:
+        """An operator runs through ``dim`` of a value step by step: this cannot be the batch."""
+        if self.batch_dim == 0 and any(a.axis == BATCH for a in value.layout[dim]):
+            inputs = [n for n in self.graph.nodes if n.op == "input"]
+            ranks = [len(n.shape or ()) for n in inputs]
+            unbatched = ranks[0] == 1 or (ranks[0] == 2 and "int" not in inputs[0].dtype)
+            raise SequenceFirstError(None if unbatched else 1)
+
+    def on_axes(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
+        """``value`` with its field along the tensor dimensions ``dims``, in that order."""
+        value = self._repeated(node, value, dims)
+        axes = read_axes(value.layout, dims)
+        if is_identity(axes, value.ndim):
+            return value
+        return self.emit(node, "view", (value.step,), len(axes), value.layout, suffix=":view", axes=axes)
+
+    def _repeated(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
+        """Dimensions in which every position stands several times in a row: the field is upsampled there."""
+        layout, factor = list(value.layout), [1.0] * value.ndim
+        for d in dims:
+            dim = layout[d]
+            if len(dim) == 2 and dim[0].axis >= 0 and not dim[0].parts and dim[0].step == 1:
+                axis, times = dim[0].axis, dim[1].size
+                if dim[1].axis == EQUAL_ATOM and sum(axis in axes_in(other) for other in layout) == 1:
+                    layout[d] = (Atom(axis, dim[0].size * times),)
+                    factor[axis] = float(times)
+        if all(f == 1 for f in factor):
+            return value
+        steps = (value.step,)
+        return self.emit(
+            node,
+            "upsample",
+            steps,
+            value.ndim,
+            tuple(layout),
+            suffix=":repeat",
+            gate=value.gate,
+            factor=tuple(factor),
+        )
+
+
+def _reached(graph: Graph) -> set[str]:
+    reached: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "input" or any(i in reached for i in node.inputs):
+            reached.add(node.name)
+    return reached
+
+
+def _owned_parameters(graph: Graph) -> dict[str, int]:
+    """Parameters that each live node is the first to read, through nodes that only transform weights."""
+    sizes = {n.name: n.numel for n in graph.nodes if n.op == "parameter"}
+    reached = _reached(graph)
+    first: dict[str, str] = {}
+    carried: dict[str, frozenset[str]] = {p: frozenset((p,)) for p in sizes}
+    owned: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op in ("input", "parameter"):
+            continue
+        weights = (
+            frozenset().union(*(carried.get(i, frozenset()) for i in node.inputs))
+            if node.inputs
+            else frozenset()
+        )
+        if node.name not in reached:
+            carried[node.name] = weights
+            continue
+        new = [w for w in weights if w not in first]
+        first.update(dict.fromkeys(new, node.name))
+        if new:
+            owned[node.name] = sum(sizes[w] for w in new)
+    return owned
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    return node.shape or ()
+
+
+def relayout(node: Node, value: Value) -> Layout:
+    """The value's layout on the node's shape, for operators that keep positions where they are."""
+    shape = shape_of(node)
+    if len(shape) == len(value.layout):
+        return tuple(resized_if_needed(dim, n) for dim, n in zip(value.layout, shape, strict=True))
+    return reshaped(value.layout, shape)
+
+
+def resized_if_needed(dim: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
+    """``dim`` itself when it already has ``size`` entries."""
+    return dim if math.prod(a.size for a in dim) == size else resized(dim, size)
+
+
+def main_of(inputs: list[Value]) -> Value:
+    """The operand that carries the map: the one with most spatial dimensions, the first of equals."""
+    return max(inputs, key=lambda v: (sum(bool(axes_in(d)) for d in v.layout), v.ndim))
+
+
+def mix_numbers(node: Node, batch: int, c_in: int, c_out: int, groups: int, reads: float) -> dict[str, Any]:
+    outputs = node.numel / batch
+    return {
+        "positions": outputs / c_out,
+        "c_in": c_in,
+        "c_out": c_out,
+        "groups": groups,
+        "macs": outputs * c_in * reads,
+    }
