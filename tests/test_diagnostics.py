@@ -280,6 +280,13 @@ class TestRules:
         report = check(nn.Sequential(nn.Linear(4, 3), last), input_size=(2, 4), select=["SED303"], loss=loss)
         assert [f.severity for f in report.findings] == ([severity] if severity else [])
 
+    def test_a_loss_that_does_not_exist(self) -> None:
+        message = (
+            r"loss names 'CrossEntropyLos', which is none of torch.nn .*; did you mean 'CrossEntropyLoss'\?"
+        )
+        with pytest.raises(InputError, match=message):
+            check(nn.Linear(4, 3), input_size=(2, 4), loss="CrossEntropyLos")
+
 
 def _resnet_block(*, stride_first: bool) -> nn.Module:
     class Block(nn.Module):

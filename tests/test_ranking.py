@@ -596,13 +596,15 @@ class TestCluster:
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
-            pids = list(client.run(os.getpid).values())
-            killed = threading.Event()
+            killed: list[str] = []
+
+            def builders() -> list[str]:
+                return [line.split()[1] for line in (tmp_path / "built").read_text().splitlines()]
 
             def kill_one(done: int, total: int, row: RankRow) -> None:
                 if done == 4:
-                    psutil.Process(pids[0]).kill()
-                    killed.set()
+                    killed.append(builders()[-1])  # on a busy machine one worker may have begun alone
+                    psutil.Process(int(killed[0])).kill()
 
             got = rank(
                 models,
@@ -615,12 +617,10 @@ class TestCluster:
             with_limit = rank(
                 models, input_size=SIZE, backend="dask", scheduler=cluster.scheduler_address, time_limit=60
             )
-        assert killed.is_set()
+        assert len(killed) == 1
         assert results(got) == results(local)  # bit for bit
         assert results(with_limit) == results(local)
-        built_by = {line.split()[1] for line in (tmp_path / "built").read_text().splitlines()}
-        assert str(pids[0]) in built_by
-        assert str(pids[1]) in built_by
+        assert set(builders()) > set(killed)
 
     def test_no_scheduler(self) -> None:
         pytest.importorskip("distributed")

@@ -102,7 +102,7 @@ def check(
         "sarif": report.to_sarif,
         "github": report.to_github,
     }
-    emit(views, form or ("sarif" if (output or "").endswith(".sarif") else None), output, report)
+    emit(views, form, output, report)
     if update_baseline and baseline is not None:
         _update_baseline(baseline, report)
         return 0

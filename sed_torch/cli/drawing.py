@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from typing import Any
 
@@ -69,5 +68,4 @@ def graph(
         "mermaid": drawing.to_mermaid,
         "json": drawing.to_json,
     }
-    suffixes = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
-    emit(views, form or suffixes.get(os.path.splitext(output or "")[1].lower()), output)
+    emit(views, form, output)

@@ -16,7 +16,10 @@ FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
 
 Views = Mapping[str, Callable[[], str]]
 
-_SUFFIXES = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "text", ".html": "html", ".htm": "html"}
+_SUFFIXES = {
+    **{".json": "json", ".csv": "csv", ".md": "md", ".txt": "text", ".html": "html", ".htm": "html"},
+    **{".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".sarif": "sarif"},
+}
 
 
 def say(text: str) -> None:
@@ -28,9 +31,12 @@ def emit(
     views: Mapping[str, Callable[[], str]], form: str | None, output: str | None, rich: Any = None
 ) -> None:
     """One of the views to the file or stdout; colours only on a terminal, and for the text form."""
-    form = form or _SUFFIXES.get(os.path.splitext(output or "")[1].lower(), "text")
+    suffix = os.path.splitext(output or "")[1].lower()
+    form = form or (_SUFFIXES.get(suffix, suffix) if suffix else "text")
     if form not in views:
-        raise click.UsageError(f"this command has no {form} form; expected one of {', '.join(views)}")
+        raise click.UsageError(
+            f"this command has no {form} form; expected one of {', '.join(views)}, by --format or as the suffix"
+        )
     if output:
         from sed_torch._files import write_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.findings import CheckReport, FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.registry import RULES, Rule, selected
 from sed_torch.diagnostics.subject import Subject
-from sed_torch.errors import CheckFailedError, ModelError, SedTorchError
+from sed_torch.errors import CheckFailedError, InputError, ModelError, SedTorchError
 from sed_torch.graph import Graph
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
@@ -57,7 +58,8 @@ def check(
         baseline: a file that ``sed-torch check --update-baseline`` wrote, its content, or an earlier report.
             What it lists is forgiven; a lower score is a finding (SED401).
         max_drop: by how much the score may fall below the baseline's, in nats.
-        loss: the loss that will be applied to the output (an instance, a function or a name), for SED303.
+        loss: the loss that will be applied to the output, for SED303: an instance, a function, or a name of
+            ``torch.nn`` or ``torch.nn.functional``.
         name: for display and in baselines; the class name when None.
 
     Returns:
@@ -65,7 +67,7 @@ def check(
 
     Raises:
         CheckFailedError: with ``raise_on``; it carries the report.
-        InputError: the input is missing or malformed, or a code is not known.
+        InputError: the input is missing or malformed, or a code or a loss is not known.
         ModelError: the module cannot be read as it is.
         TraceError: the forward could not be followed.
         DataError: the baseline cannot be read.
@@ -81,6 +83,7 @@ def check(
     if raise_on is not None:
         checked_level("raise_on", raise_on)
     rules = selected(select, ignore)
+    _known_loss(loss)
     known = Baseline.read(baseline) if baseline is not None else None
     report = _report(model, input_size, input_data, rules, loss, name)
     if known is not None:
@@ -90,6 +93,14 @@ def check(
     if raise_on is not None and report.at_least(raise_on):
         raise CheckFailedError(_failure(report, raise_on), report)
     return report
+
+
+def _known_loss(loss: Any) -> None:
+    """A name with a slip of the pen would turn its check off without a word."""
+    if isinstance(loss, str) and not (hasattr(nn, loss) or hasattr(nn.functional, loss)):
+        close = difflib.get_close_matches(loss, [n for n in (*dir(nn), *dir(nn.functional)) if "oss" in n], 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"loss names {loss!r}, which is none of torch.nn or torch.nn.functional{hint}")
 
 
 def _report(
