@@ -58,6 +58,13 @@ def test_the_main_input_of_a_configured_model(
     assert s.assumed == (f"{main} {'×'.join(map(str, size))}, from the model's config",)
 
 
+def test_a_length_without_a_limit_and_sizes_that_are_none() -> None:
+    s = sed_torch.score(Configured("input_ids", 128, max_position_embeddings=-1))  # as XLNet says it
+    assert s.inputs == ((1, 128),)
+    with pytest.raises(InputError, match="Configured gives pixel_values the size 1×3×0×0: give input_size"):
+        sed_torch.score(Configured("pixel_values", 8, image_size=(0, 0)))
+
+
 def test_two_towers_get_text_and_images() -> None:
     model = Configured(
         "input_ids", 32, max_position_embeddings=32, vision_config=SimpleNamespace(image_size=32)

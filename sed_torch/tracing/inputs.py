@@ -234,6 +234,11 @@ def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
         wanted["decoder_input_ids"] = _HF_SHAPES["input_ids"](model, config)
     by_shape: dict[str, list[str]] = {}
     for name, shape in wanted.items():
+        if min(shape) < 1:
+            raise InputError(
+                f"the config of {type(model).__name__} gives {name} the size {_text(shape)}: give input_size as a "
+                f"mapping with positive sizes, such as {{{name!r}: ...}}, or input_data."
+            )
         by_shape.setdefault(_text(shape), []).append(name)
     listed = ", ".join(f"{', '.join(names)} {text}" for text, names in by_shape.items())
     dtypes = {n: torch.int64 if n.endswith("_ids") else _float_dtype(model) for n in wanted}
@@ -242,8 +247,8 @@ def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
 
 def _hf_tokens(model: nn.Module, config: Any) -> tuple[int, ...]:
     text = getattr(config, "text_config", None) or config
-    longest = int(getattr(text, "max_position_embeddings", 0) or _DEFAULT_TOKENS)
-    return (1, min(_DEFAULT_TOKENS, longest))
+    longest = int(getattr(text, "max_position_embeddings", None) or _DEFAULT_TOKENS)
+    return (1, min(_DEFAULT_TOKENS, longest) if longest > 0 else _DEFAULT_TOKENS)  # -1: without a limit
 
 
 def _hf_pixels(model: nn.Module, config: Any) -> tuple[int, ...]:
