@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from versions import OLD
 
 import sed_torch
 from sed_torch.tracing.fast_shapes import FAST_SHAPES, fast_shape
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-often = settings(derandomize=True, max_examples=40, deadline=None, database=None)
+often = settings(derandomize=True, max_examples=120, deadline=None, database=None)
 
 sizes = st.integers(1, 5)
 dtypes = st.sampled_from([torch.float32, torch.float16, torch.int64])
@@ -145,7 +146,8 @@ def test_what_is_said_fast_is_what_torch_says(name: str) -> None:
             assert str(error).startswith("Expected more than 1 value per channel")  # noqa: PT017
             return
         assert (fast.shape, fast.dtype, fast.device) == (slow.shape, slow.dtype, slow.device)
-        assert fast.stride() == slow.stride() or 1 in slow.shape
+        if not (OLD and name == "conv2d"):  # takes 1×1 maps for channels last
+            assert fast.stride() == slow.stride() or 1 in slow.shape
 
     check()
     assert said > 4, "the short cut is hardly ever taken"
@@ -222,4 +224,5 @@ def test_arguments_may_be_given_by_name() -> None:
 def test_every_short_cut_is_a_function_of_torch() -> None:
     known = {n for owner in (torch, F, Tensor) for n, v in inspect.getmembers(owner) if callable(v)}
     missing = [n for n in FAST_SHAPES if n not in known and not n.startswith("__")]
-    assert missing == ["truediv"]
+    newer = [] if hasattr(F, "grouped_mm") else [n for n in missing if "grouped_mm" in n]
+    assert sorted({*missing} - {*newer}) == ["truediv"]

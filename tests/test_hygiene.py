@@ -11,6 +11,7 @@ import torch
 from fingerprint import changed, fingerprint
 from models import AWKWARD, SIZE, Busy, Hooked, Shared, Tokens
 from torch import Tensor, nn
+from versions import OLD, skip_export_of_old_torch
 
 import sed_torch
 from sed_torch import lowering
@@ -82,6 +83,8 @@ def test_the_fingerprint_sees_patched_functions(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("frontend", ["fx", "export", "auto"])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_a_score_changes_nothing(name: str, frontend: sed_torch.tracing.Frontend) -> None:
+    if name in ("Busy", "Hooked"):
+        skip_export_of_old_torch(frontend)
     model = made(name)
     before = fingerprint(model)
     if (name, frontend) == ("Careless", "export"):
@@ -194,7 +197,7 @@ def test_an_interrupt_within_the_forward_gets_through() -> None:
 
     model = Interrupted().train()
     before = fingerprint(model)
-    for frontend in ("fx", "export", "auto"):
+    for frontend in ("fx", "auto") if OLD else ("fx", "export", "auto"):
         with pytest.raises(KeyboardInterrupt, match=r"^$"):
             sed_torch.score(model, input_size=SIZE, frontend=frontend)  # type: ignore[arg-type]
         assert changed(before, fingerprint(model)) == []

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from models import Hooked, Shared
 from torch import Tensor, nn
+from versions import NO_EXPORT, OLD
 
 import sed_torch
 from sed_torch import Score
 
-OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 5)
-not_on_torch_2_4 = pytest.mark.skipif(OLD, reason="torch.export of 2.4 fails on this")
+not_on_torch_2_4 = pytest.mark.skipif(OLD, reason=NO_EXPORT)
 """For ``frontend="export"`` only: the fx front-end, which comes first, takes these on every torch."""
 BOTH = ["fx", pytest.param("export", marks=not_on_torch_2_4)]
 
