@@ -107,18 +107,8 @@ def _matmul_with_weights(
     c_out = math.prod(extents[c] for c in out if c not in letters) or 1
     if not contracted:  # an outer product with weights mixes nothing
         return Value(x.step, x.ndim, layout)
-    ones = (1,) * x.ndim
-    return low.emit(
-        node,
-        "mix",
-        (x.step,),
-        x.ndim,
-        layout,
-        window=ones,
-        stride=ones,
-        dilation=ones,
-        **mix_numbers(node, low.batch, c_in, max(c_out, 1), 1, 1.0),
-    )
+    numbers = mix_numbers(node, low.batch, c_in, max(c_out, 1), 1, 1.0)
+    return low.emit_pointwise(node, x, layout, **numbers)
 
 
 def _attend(

@@ -110,19 +110,8 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
         axes = tuple((i, 1, 1) for i in kept)
         step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
         layout = _renumbered(layout, {old: new for new, old in enumerate(kept)})
-    ones = (1,) * step.ndim
-    return low.emit(
-        node,
-        "mix",
-        (step.step,),
-        step.ndim,
-        layout,
-        suffix=suffix,
-        window=ones,
-        stride=ones,
-        dilation=ones,
-        **mix_numbers(node, low.batch, c_in, c_out, 1, 1.0),
-    )
+    numbers = mix_numbers(node, low.batch, c_in, c_out, 1, 1.0)
+    return low.emit_pointwise(node, step, layout, suffix=suffix, **numbers)
 
 
 def relayout_but_last(layout: Layout, shape: tuple[int, ...]) -> Layout:

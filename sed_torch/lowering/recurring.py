@@ -46,17 +46,11 @@ def pointwise(
     low: Lowering, node: Node, x: Value, suffix: str, *, positions: float, c_in: int, c_out: int
 ) -> Value:
     """A linear layer at each position, as a part of a larger operator."""
-    ones = (1,) * x.ndim
-    return low.emit(
+    return low.emit_pointwise(
         node,
-        "mix",
-        (x.step,),
-        x.ndim,
+        x,
         x.layout,
         suffix=suffix,
-        window=ones,
-        stride=ones,
-        dilation=ones,
         positions=positions,
         c_in=max(c_in, 1),
         c_out=c_out,

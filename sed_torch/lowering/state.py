@@ -103,6 +103,14 @@ class Lowering:
         )
         return Value(len(self.steps) - 1, ndim, layout, gate)
 
+    def emit_pointwise(
+        self, node: Node, x: Value, layout: Layout, *, suffix: str = "", **numbers: Any
+    ) -> Value:
+        """Append a linear layer at each position of ``x``."""
+        ones = (1,) * x.ndim
+        numbers |= {"window": ones, "stride": ones, "dilation": ones}
+        return self.emit(node, "mix", (x.step,), x.ndim, layout, suffix=suffix, **numbers)
+
     def with_others(self, node: Node, value: Value, inputs: Sequence[Value]) -> Value:
         """``value``, on a path with further operands that shape it but do not carry it: offsets, masks, weights."""
         others = tuple(dict.fromkeys(v.step for v in inputs if v.step != value.step))
