@@ -8,7 +8,7 @@ import sys
 import click
 
 from sed_torch.cli.options import one_or_many, output_options, sizes
-from sed_torch.cli.output import emit
+from sed_torch.cli.output import emit, table_views
 
 
 @click.command()
@@ -36,13 +36,7 @@ def compare(
     with contextlib.redirect_stdout(sys.stderr):
         first, second = (compute(load(ref).model, input_size=size, name=ref) for ref in (a, b))
     result = compared(first, second, depth=depth)
-    views = {
-        "text": result.to_text,
-        "json": result.to_json,
-        "csv": result.to_csv,
-        "md": result.to_markdown,
-    }
-    emit(views, form, output)
+    emit(table_views(result), form, output)
 
 
 @click.command()
@@ -64,10 +58,4 @@ def sensitivity(
 
     with contextlib.redirect_stdout(sys.stderr):
         result = varied(compute(load(ref).model, input_size=one_or_many(input_size), name=ref), depth=depth)
-    views = {
-        "text": result.to_text,
-        "json": result.to_json,
-        "csv": result.to_csv,
-        "md": result.to_markdown,
-    }
-    emit(views, form, output)
+    emit(table_views(result), form, output)

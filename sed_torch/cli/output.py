@@ -9,7 +9,18 @@ from typing import Any
 
 import click
 
-__all__ = ["FAILURE", "FINDINGS", "INTERRUPTED", "Views", "emit", "page_of", "row_views", "say", "views_of"]
+__all__ = [
+    "FAILURE",
+    "FINDINGS",
+    "INTERRUPTED",
+    "Views",
+    "emit",
+    "page_of",
+    "row_views",
+    "say",
+    "table_views",
+    "views_of",
+]
 
 FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
 """Exit status: of a result that asks for a look, of wrong usage or an unreadable model, after Ctrl-C."""
@@ -69,12 +80,16 @@ def page_of(*results: Any, **options: Any) -> str:
     return to_html(*results, **options)
 
 
-def views_of(result: Any) -> dict[str, Callable[[], str]]:
-    """The views that most results have."""
+def table_views(result: Any) -> dict[str, Callable[[], str]]:
+    """The views that results have which are tables."""
     return {
         "text": result.to_text,
         "json": result.to_json,
         "csv": result.to_csv,
         "md": result.to_markdown,
-        "html": lambda: page_of(result),
     }
+
+
+def views_of(result: Any) -> dict[str, Callable[[], str]]:
+    """The same, and a page."""
+    return {**table_views(result), "html": lambda: page_of(result)}
