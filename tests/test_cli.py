@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run
 from processes import hears_ctrl_c
 
 from sed_torch import __version__
-from sed_torch.cli import main
 
 NETS = """
 import torch, time
@@ -51,14 +51,6 @@ def nets(tmp_path: Path) -> Path:
     path = tmp_path / "nets.py"
     path.write_text(NETS)
     return path
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
-        main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return int(exit_.value.code or 0), out, err
 
 
 SIZE = ("--input-size", "1,3,32,32")

@@ -13,17 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import run
 
-from sed_torch.cli import main
 from sed_torch.searching import running
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
-        main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return int(exit_.value.code or 0), out, err
 
 
 def test_formats_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

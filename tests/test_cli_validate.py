@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 
 from sed_torch.benchmark_data import scorer
-from sed_torch.cli import main
 from sed_torch.spaces import get_space
 
 RANKING = """name,family,sed,params,macs,status,reason
@@ -29,14 +29,6 @@ a.two_in1k,224,60,1,1
 b.one_in1k,224,70,1,1
 c.one_in1k,224,80,1,1
 """
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
-        main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return int(exit_.value.code or 0), out, err
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from commands import run
 from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import check
-from sed_torch.cli import main
 from sed_torch.diagnostics import Baseline, CheckReport, Finding
 from sed_torch.errors import CheckFailedError, DataError, InputError, ModelError
 
@@ -438,14 +438,6 @@ class TestFormats:
         assert line == (
             "::warning file=/x/a%2Cb%3Ac.py,line=7,title=SED104 unread-positions::a: 75%25 of%0Ait%0ADo, so."
         )
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
-        main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return int(exit_.value.code or 0), out, err
 
 
 class TestCommand:

@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-
-from sed_torch.cli import main
+from commands import run
 
 NETS = """
 from torch import nn
@@ -27,14 +26,6 @@ def nets(tmp_path: Path) -> Path:
     path = tmp_path / "nets.py"
     path.write_text(NETS)
     return path
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit, match=r"^\d+$") as exit_:
-        main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return int(exit_.value.code or 0), out, err
 
 
 def test_graph_in_every_form(nets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
