@@ -166,17 +166,16 @@ def _strict_message(unknown: Sequence[Unknown]) -> str:
 
 def _coverage(graph: Graph) -> tuple[float, float, int]:
     """(share of read parameters under a known rule, share of live operators, parameters never read)."""
-    sizes = {n.name: n.numel for n in graph.nodes if n.op == "parameter"}
-    uncovered: set[str] = set()
-    for node in graph.nodes:
-        if _is_unknown(node):
-            uncovered.update(i for i in node.inputs if i in sizes)
-    read = sum(sizes.values())
-    lost = sum(sizes[i] for i in uncovered)
+    read = sum(n.numel for n in graph.nodes if n.op == "parameter")
+    unused = sum(p.numel for p in graph.parameters) - read
+    unknown = [n for n in graph.nodes if _is_unknown(n)]
+    if not unknown:
+        return 1.0, 1.0, unused
+    read_there = {name for node in unknown for name in node.inputs}
+    lost = sum(n.numel for n in graph.nodes if n.op == "parameter" and n.name in read_there)
     live = [n for n in graph.nodes if n.name in graph.live and n.op not in ("input", "parameter", "constant")]
     nodes = 1.0 - sum(map(_is_unknown, live)) / len(live) if live else 1.0
-    everything = sum(p.numel for p in graph.parameters)
-    return (1.0 - lost / read if read else 1.0), nodes, everything - read
+    return (1.0 - lost / read if read else 1.0), nodes, unused
 
 
 _RECURRENT = {"lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"}

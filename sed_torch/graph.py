@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -167,33 +167,34 @@ class Graph:
                 raise GraphError(f"graph {self.name!r}: output {name!r} names no node")
 
     @cached_property
-    def live(self) -> frozenset[str]:
+    def live(self) -> Set[str]:
         """Names of the nodes on a path from an input to an output."""
-        reached: set[str] = set()
+        live: set[str] = set()
         for node in self.nodes:
-            if node.op == "input" or any(i in reached for i in node.inputs):
-                reached.add(node.name)
-        return frozenset(reached & self.needed)
+            if node.name in self.needed and (node.op == "input" or any(i in live for i in node.inputs)):
+                live.add(node.name)
+        return live
 
     @cached_property
-    def needed(self) -> frozenset[str]:
+    def needed(self) -> Set[str]:
         """Names of the nodes that an output depends on."""
         needed = set(self.outputs)
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
-        return frozenset(needed)
+        return needed
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of the structure: equal for equal graphs, whatever their names and source lines."""
         place = self.index
-        rows = [
-            (n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path) for n in self.nodes
-        ]
+        digest = hashlib.sha256(b"([")
+        for i, n in enumerate(self.nodes):  # row by row: all in one string would be most of a score's memory
+            row = n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path
+            digest.update(f"{', ' if i else ''}{row!r}".encode())
         outputs = [place[o] for o in self.outputs]
         parameters = [(p.name, p.shape) for p in self.parameters]
-        digest = hashlib.sha256(repr((rows, outputs, parameters)).encode())
+        digest.update(f"], {outputs!r}, {parameters!r})".encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
@@ -103,6 +104,14 @@ def _record(
     training: bool = False,
     cut: bool = False,
 ) -> Graph:
+    fx_graph, frontend = _followed(model, inputs, leaves, training=training, cut=cut)
+    return to_graph(fx_graph, model, batch=_batch(inputs), frontend=frontend, assumed=inputs.assumed)
+
+
+def _followed(
+    model: nn.Module, inputs: Inputs, leaves: Sequence[str], *, training: bool, cut: bool
+) -> tuple[torch.fx.Graph, str]:
+    """The forward as torch.fx has it, and the front-end's name; all else that following it took is let go."""
     shadow = Shadow(model, training=training)
     recorder = Recorder(shadow)
     install_leaves(recorder, leaves)
@@ -125,8 +134,7 @@ def _record(
         ) from error
     except Exception as error:
         raise _with_table(_from_user_code(error, model), recorder, model) from error
-    used = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
-    return to_graph(recorder.graph, model, batch=_batch(inputs), frontend=used, assumed=inputs.assumed)
+    return recorder.graph, "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
 
 
 def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:

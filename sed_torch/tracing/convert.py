@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,8 +31,8 @@ def to_graph(
 ) -> Graph:
     """The graph of ``model`` as recorded in ``fx_graph``.
 
-    Every fx node carries ``meta["shape"]``, ``meta["path"]``, ``meta["source"]`` and, for calls,
-    ``meta["spelling"]``.
+    Every fx node carries ``meta["path"]``, ``meta["source"]``, for a tensor ``meta["shape"]`` and
+    ``meta["dtype"]``, and for calls ``meta["spelling"]``.
     """
     nodes: list[Node] = []
     outputs: tuple[str, ...] = ()
@@ -58,20 +59,21 @@ def to_graph(
 
 def _call_counts(nodes: list[Node]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for path in {n.path for n in nodes if n.op not in ("parameter", "constant")}:
-        names = path.split(".") if path else []
-        for i in range(len(names) + 1):
-            counts.setdefault(".".join(names[:i]), 1)
+    for node in nodes:
+        path = node.path
+        while node.op not in ("parameter", "constant") and path not in counts:
+            counts[path] = 1
+            path = path.rpartition(".")[0]
     return counts
 
 
 def _node(fx_node: torch.fx.Node) -> Node:
     shape = fx_node.meta.get("shape")
-    value = fx_node.meta.get("val")
+    dtype = fx_node.meta.get("dtype")
     common: dict[str, Any] = {
         "name": fx_node.name,
         "shape": shape,
-        "dtype": _dtype(value.dtype) if value is not None else "",
+        "dtype": _dtype(dtype) if dtype is not None else "",
         "path": fx_node.meta.get("path", ""),
         "source": fx_node.meta.get("source"),
     }
@@ -138,5 +140,6 @@ def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
         yield from _nodes_in((value.start, value.stop, value.step))
 
 
-def _dtype(dtype: Any) -> str:
+@functools.cache
+def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

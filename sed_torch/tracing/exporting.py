@@ -120,8 +120,8 @@ def _annotate(program: Any, shadow: Shadow, model: str) -> None:
     for node in list(program.graph.nodes):
         node.meta["path"], node.meta["source"] = _path(node), _source(node)
         node.meta["shape"] = _shape(node, model)
-        if not isinstance(node.meta.get("val"), Tensor):
-            node.meta["val"] = None
+        value = node.meta.get("val")
+        node.meta["dtype"] = value.dtype if isinstance(value, Tensor) else None
         if node.op == "placeholder" and node.name in {**parameters, **buffers}:
             is_parameter = node.name in parameters
             name = parameters.get(node.name) or buffers[node.name]

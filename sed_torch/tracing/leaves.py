@@ -28,7 +28,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {}
 def install_leaves(recorder: Recorder, opaque: Sequence[str]) -> None:
     """From now on, calls of the leaf modules in the recorder's shadow make one node each."""
     for module in recorder.shadow.root.modules():
-        path = recorder.shadow.paths[id(module)]
+        path = recorder.shadow.path_of(module) or ""
         rule = MODULE_RULES.get(type(module))
         if path in opaque:
             module.__dict__["forward"] = _Leaf(recorder, module, path, OPS["opaque"], None)

@@ -25,6 +25,7 @@ from sed_torch.errors import DataDependentError, ShapeError, TraceError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.shadow import Shadow
+from sed_torch.tracing.values import Held, Values
 
 __all__ = ["LostValueError", "Recorder", "is_user_code"]
 
@@ -211,14 +212,15 @@ class Recorder(TorchFunctionMode):
         self.opaque = 0
         self.was_cut = False
         self._selecting: str | None = None
-        self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
-        self._node_of: dict[int, torch.fx.Node] = {}
-        self._alive: list[Tensor] = []
-        self._base_of: dict[int, Tensor] = {}
-        self._fresh: set[int] = set()
+        self._stand_ins: dict[int, Held] = {}
+        self._kept: list[Tensor] = []
+        self._values = Values()
+        self._overwrites = False  # whether any call wrote over what another name still reads
+        self._fresh: dict[int, Tensor] = {}  # kept, as their ids must stay theirs
         self._own_storages: set[int] = set()
-        self._overwritten: dict[int, torch.fx.Node] = {}
         self._user_code: dict[CodeType, bool] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._lines: dict[tuple[CodeType, int], str] = {}
 
     # -- inputs and outputs ------------------------------------------------------------------------------
 
@@ -281,7 +283,7 @@ class Recorder(TorchFunctionMode):
     def _set_attribute(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
         """``tensor.data = value`` gives the tensor another content from here on; the rest concerns autograd."""
         if getattr(getattr(func, "__self__", None), "__name__", "") == "data" and isinstance(value, Tensor):
-            self._node_of[id(self._stand_in(tensor))] = self._node(self._stand_in(value))
+            self._values[self._stand_in(tensor)] = self._node(self._stand_in(value))
 
     def _depends(self, tensors: list[Tensor]) -> bool:
         """True when a call must be recorded: it touches an input, a parameter or what came from one."""
@@ -302,8 +304,7 @@ class Recorder(TorchFunctionMode):
         if not isinstance(result, Tensor):
             return result
         if result.device.type == "meta":
-            self._fresh.add(id(result))
-            self._alive.append(result)
+            self._fresh[id(result)] = result
         elif (storage := _storage(result)) not in map(_storage, tensors):
             self._own_storages.add(storage)
         return result
@@ -387,9 +388,10 @@ class Recorder(TorchFunctionMode):
         """``F.relu(old, inplace=True)``: from now on ``old`` holds the result too. Who reads it so is noted."""
         node = self._node(new)
         node.meta["spelling"] += "_"
-        self._node_of[id(old)] = node
+        self._values[old] = node
         if new is not old:
-            self._overwritten[id(old)] = node
+            self._values.set_overwritten(old, node)
+            self._overwrites = True
         self._tell_bases(old, node, path, source)
 
     def _write_down(
@@ -399,17 +401,18 @@ class Recorder(TorchFunctionMode):
         node_kwargs = self._to_nodes(kwargs) if kwargs else {}
         node = self.graph.create_node("call_function", _target(name), node_args, node_kwargs)
         node.meta["spelling"] = name
-        for tensor in _tensors(args, kwargs) if self._overwritten else ():
-            if id(tensor) in self._overwritten:
-                self._overwritten[id(tensor)].meta.setdefault("stale", []).append(node.name)
+        for tensor in _tensors(args, kwargs) if self._overwrites else ():
+            writer = self._values.overwritten(tensor)
+            if writer is not None:
+                writer.meta.setdefault("stale", []).append(node.name)
         if isinstance(result, Tensor):
             self._bind(result, node, path, source)
             if _in_place(name):
                 self._tell_bases(result, node, path, source)
             elif name in _VIEWS and args:
-                self._base_of[id(result)] = args[0]
+                self._values.set_base(result, args[0])
             return result
-        node.meta.update(val=None, path=path, source=source)
+        node.meta.update(path=path, source=source)
         return self._bind_items(result, node, path, source, args[0] if args else None, name)
 
     def _bind_items(
@@ -421,28 +424,27 @@ class Recorder(TorchFunctionMode):
                 item.meta["spelling"] = "item"
                 self._bind(part, item, path, source)
                 if name in _VIEWS and isinstance(base, Tensor):
-                    self._base_of[id(part)] = base
+                    self._values.set_base(part, base)
             elif isinstance(part, (tuple, list)):
                 self._bind_items(part, node, path, source, base, name)
         return result
 
     def _bind(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
-        node.meta.update(val=value, path=path, source=source)
-        # An in-place call returns the same tensor with new content: its shape is what it has now.
-        node.meta["shape"] = tuple(value.shape)
-        self._node_of[id(value)] = node
-        self._alive.append(value)
+        shape = tuple(value.shape)
+        shape = self._shapes.setdefault(shape, shape)  # one object a shape, however many tensors have it
+        node.meta.update(shape=shape, dtype=value.dtype, path=path, source=source)
+        self._values[value] = node
 
     def _tell_bases(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
         """Writing into a view also changes what it is a view of."""
-        base = self._base_of.get(id(value))
+        base = self._values.base(value)
         while base is not None:
             written = self.graph.create_node(
                 "call_function", _target("setitem"), (self._node(base), None, node), {}
             )
             written.meta["spelling"] = "setitem"
             self._bind(base, written, path, source)
-            node, base = written, self._base_of.get(id(base))
+            node, base = written, self._values.base(base)
 
     # -- leaves ------------------------------------------------------------------------------------------
 
@@ -471,7 +473,7 @@ class Recorder(TorchFunctionMode):
         _, source = self._where()
         name = type(module).__name__
         node = self.graph.create_node("call_function", _target(name), tuple(read), {})
-        node.meta.update(spelling=name, op=op, attrs=attrs, val=None, path=path, source=source)
+        node.meta.update(spelling=name, op=op, attrs=attrs, path=path, source=source)
         if len(results) == 1:
             self._bind(results[0], node, path, source)
             return
@@ -489,11 +491,11 @@ class Recorder(TorchFunctionMode):
         read = {n.meta.get("parameter") for n in self.graph.nodes} - {None}
         if self._selecting is None or not read or not ends:
             return False
-        rest = [p for name, p in self.shadow.parameters.items() if name not in read]
+        rest = [p for name, p in self.shadow.original.named_parameters() if name not in read]
         name = f"what follows {self._selecting}"
         nodes = (*ends, *(self._node(self._stand_in(p)) for p in rest))
         node = self.graph.create_node("call_function", _target("what_follows"), nodes, {})
-        node.meta.update(spelling=name, op=OPS["opaque"], attrs={}, val=None, path=error.module_path or "")
+        node.meta.update(spelling=name, op=OPS["opaque"], attrs={}, path=error.module_path or "")
         node.meta.update(source=error.source, shape=None)
         self.graph.output((node,))
         self.opaque, self.was_cut = self.opaque + 1, True
@@ -523,8 +525,9 @@ class Recorder(TorchFunctionMode):
     def _stand_in(self, tensor: Tensor) -> Tensor:
         known = self._stand_ins.get(id(tensor))
         if known is not None:
-            return known[1]
-        if id(tensor) in self._node_of:
+            alive = known()
+            return alive if alive is not None else self._stand_in_again(tensor, known)
+        if tensor in self._values:
             return tensor
         name = self.shadow.tensors.get(id(tensor))
         made = isinstance(tensor, nn.Parameter) or tensor.device.type != "meta" or self._is_fresh(tensor)
@@ -532,10 +535,21 @@ class Recorder(TorchFunctionMode):
             shape = tuple(tensor.shape)
             raise LostValueError(f"a tensor of shape {shape} appeared that no recorded call produced")
         meta = _meta_like(tensor)
-        self._stand_ins[id(tensor)] = (tensor, meta)
         node = self.graph.create_node("get_attr", name or "constant")
         node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
         self._bind(meta, node, path=_owner(name), source=None)
+        self._stand_ins[id(tensor)] = self._values.held(meta)
+        if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps
+            self._kept += [tensor, meta]
+        return meta
+
+    def _stand_in_again(self, parameter: Tensor, known: Held) -> Tensor:
+        """Few parameters are read twice: the stand-in is freed after a call and made anew for the next."""
+        meta = _meta_like(parameter)
+        shape = known.node.meta["shape"]
+        if meta.shape != shape:  # written over in place, by a call that changed it
+            meta = torch.empty(shape, dtype=meta.dtype, device="meta")
+        self._stand_ins[id(parameter)] = self._values.revive(known, meta)
         return meta
 
     def _is_fresh(self, tensor: Tensor) -> bool:
@@ -543,7 +557,7 @@ class Recorder(TorchFunctionMode):
         return id(tensor) in self._fresh or id(tensor) in self.shadow.constants
 
     def _node(self, tensor: Tensor) -> torch.fx.Node:
-        return self._node_of[id(tensor)]
+        return self._values[tensor]
 
     def _to_nodes(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -565,20 +579,28 @@ class Recorder(TorchFunctionMode):
         while frame is not None and frame.f_code.co_filename != _ENTRANCE:
             code = frame.f_code
             if code is _CALL_CODE:
-                path = self.shadow.paths.get(id(frame.f_locals["self"]))
+                path = self.shadow.path_of(frame.f_locals["self"])
                 if path is not None:
                     return path, source or self._user_line(frame)
             elif source is None and self._is_user_code(code):
-                source = f"{code.co_filename}:{frame.f_lineno}"
+                source = self._line(frame)
             frame = frame.f_back
         return "", source
 
     def _user_line(self, frame: FrameType | None) -> str | None:
         while frame is not None and frame.f_code.co_filename != _ENTRANCE:
             if self._is_user_code(frame.f_code):
-                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                return self._line(frame)
             frame = frame.f_back
         return None
+
+    def _line(self, frame: FrameType) -> str:
+        """``file:line``, one string for all calls of a line."""
+        place = frame.f_code, frame.f_lineno
+        known = self._lines.get(place)
+        if known is None:
+            known = self._lines[place] = f"{place[0].co_filename}:{place[1]}"
+        return known
 
     def _is_user_code(self, code: CodeType) -> bool:
         known = self._user_code.get(code)

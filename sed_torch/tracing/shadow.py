@@ -19,6 +19,7 @@ from sed_torch.tracing.quantised import float_forward
 
 __all__ = ["Shadow", "unwrap"]
 
+_PATH = "_sed_torch_path"  # a shadow module's own path, as an attribute of it
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
 # Methods of transformers that look at values for the sake of a warning and give nothing back.
 _WARNERS = ("warn_if_padding_and_no_attention_mask",)
@@ -76,9 +77,8 @@ class Shadow:
 
     Attributes:
         root: the shadow to call.
-        paths: id of a shadow module (or of the original) → dotted path.
         tensors: id of a parameter or buffer → dotted name.
-        parameters: the model's parameters by name.
+        original: the model, never called.
         constants: ids of tensors held as plain attributes.
     """
 
@@ -86,19 +86,17 @@ class Shadow:
         self.original = model
         self._training = training
         self._clones: dict[int, nn.Module] = {}
-        self._keep: list[object] = []  # ids must stay valid while we map them
-        self.paths: dict[int, str] = {}
+        self._empty: dict[str, Any] = {}
+        self._taken: dict[type[nn.Module], frozenset[str]] = {}
+        self._paths_of_originals: dict[int, str] | None = None
         self.tensors: dict[int, str] = {}
-        self.parameters: dict[str, nn.Parameter] = {}
         self.root = self._clone(model)
         for path, module in model.named_modules():
-            self.paths[id(module)] = path
             clone = self._clones.get(id(module))
             if clone is not None:
-                self.paths.setdefault(id(clone), path)
+                clone.__dict__.setdefault(_PATH, path)
         for name, p in model.named_parameters():
             self.tensors.setdefault(id(p), name)
-            self.parameters[name] = p
         for name, b in model.named_buffers():
             self.tensors.setdefault(id(b), name)
         self.constants: set[int] = set()
@@ -110,6 +108,16 @@ class Shadow:
                 clone.__dict__.update(forward=forward, _modules={}, _parameters={}, _buffers={})
                 clone.__dict__.pop("_packed_params", None)
             self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
+        self._clones.clear()
+
+    def path_of(self, module: nn.Module) -> str | None:
+        """Dotted path of a shadow module, or of an original that the forward came by; None for another's."""
+        path: str | None = module.__dict__.get(_PATH)
+        if path is not None:
+            return path
+        if self._paths_of_originals is None:  # few forwards come by one
+            self._paths_of_originals = {id(m): p for p, m in self.original.named_modules()}
+        return self._paths_of_originals.get(id(module))
 
     def _clone(self, module: nn.Module) -> nn.Module:
         known = self._clones.get(id(module))
@@ -120,20 +128,34 @@ class Shadow:
             clone = self._clone(compiled)
             self._clones[id(module)] = clone
             return clone
-        clone = object.__new__(type(module))
+        kind = type(module)
+        clone = object.__new__(kind)
         self._clones[id(module)] = clone
-        state = dict(module.__dict__)
-        state["training"] = self._training
-        state["_compiled_call_impl"] = None
-        for name in _TABLES:
-            if name in state:  # modules that were pickled by an older torch lack some
-                state[name] = state[name].copy() if state[name] else type(state[name])()
-        state["_modules"] = {
-            n: self._clone(m) if isinstance(m, nn.Module) else m for n, m in state["_modules"].items()
-        }
-        clone.__dict__.update(state)
-        clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(type(module), name)})
+        if kind not in self._taken:
+            self._taken[kind] = _described(kind)
+        taken = self._taken[kind]
+        for name, value in dict(module.__dict__).items():
+            # set one by one and in this order, the attributes share their names' table with other instances
+            if name in taken:
+                clone.__dict__[name] = self._state(name, value)
+            else:
+                object.__setattr__(clone, name, self._state(name, value))
+        clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(kind, name)})
         return clone
+
+    def _state(self, name: str, value: Any) -> Any:
+        """A module's attribute as its shadow starts with it."""
+        if name == "training":
+            return self._training
+        if name == "_compiled_call_impl":
+            return None
+        if name == "_modules":
+            return {n: self._clone(m) if isinstance(m, nn.Module) else m for n, m in value.items()}
+        if name in _SHARED_TABLES and not value:
+            return self._empty.setdefault(name, type(value)())
+        if name in _TABLES:
+            return value.copy() if value else type(value)()
+        return value
 
     def _rebind(self, clone: nn.Module, mirror: Mirror) -> None:
         """Attributes and hooks point into the shadow, so that what they change is the shadow's."""
@@ -141,6 +163,11 @@ class Shadow:
             hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
             if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
                 clone.__dict__[name] = mirror(value)
+
+
+def _described(kind: type[nn.Module]) -> frozenset[str]:
+    """Names that a class gives a setter of its own, such as properties."""
+    return frozenset(n for c in kind.__mro__ for n, v in vars(c).items() if hasattr(type(v), "__set__"))
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -160,4 +187,20 @@ def _tensors_in(value: Any) -> list[torch.Tensor]:
 
 _MODULE_STATE = frozenset(nn.Module().__dict__)
 # parameters, buffers, hooks: what a forward may add to or take from
-_TABLES = tuple(n for n, v in nn.Module().__dict__.items() if isinstance(v, (dict, set)) and n != "_modules")
+_TABLES = frozenset(
+    n for n, v in nn.Module().__dict__.items() if isinstance(v, (dict, set)) and n != "_modules"
+)
+# Empty in nearly all of the thousands of modules of a deep model, and harmless when common to them: flags of
+# hooks are looked up by a hook's id, nothing goes backward here, the rest concerns saving and loading.
+_SHARED_TABLES = _TABLES & {
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_non_persistent_buffers_set",
+}

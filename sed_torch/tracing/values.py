@@ -1,0 +1,89 @@
+"""Which fx node a tensor of the forward holds the result of, for as long as the tensor lives.
+
+The forward decides how long that is: a tensor it lets go of is freed here as in a run, so that the memory of
+a trace is that of its widest place and not of its whole length.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import torch.fx
+from torch import Tensor
+
+__all__ = ["Held", "Values"]
+
+
+class Held(weakref.ref[Tensor]):
+    """A tensor, the node it holds, the tensor it is a view of, and the call that wrote over it by another name.
+
+    What it knows outlives the tensor, see :meth:`Values.revive`.
+    """
+
+    __slots__ = ("base", "key", "node", "overwritten")
+    key: int
+    node: torch.fx.Node
+    base: Tensor | None
+    overwritten: torch.fx.Node | None
+
+
+class Values:
+    """Tensor → node; by identity, as two tensors with equal entries are two values."""
+
+    def __init__(self) -> None:
+        held: dict[int, Held] = {}
+
+        def forget(gone: weakref.ref[Tensor]) -> None:  # its id may be another tensor's from now on
+            if isinstance(gone, Held) and held.get(gone.key) is gone:
+                del held[gone.key]
+
+        self._held, self._forget = held, forget
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._held
+
+    def __getitem__(self, tensor: Tensor) -> torch.fx.Node:
+        return self._held[id(tensor)].node
+
+    def __setitem__(self, tensor: Tensor, node: torch.fx.Node) -> None:
+        """From now on ``tensor`` holds the result of ``node``; it stays a view of what it was a view of."""
+        known = self._held.get(id(tensor))
+        if known is not None:
+            known.node = node
+        else:
+            self._add(tensor, node, None, None)
+
+    def _add(
+        self, tensor: Tensor, node: torch.fx.Node, base: Tensor | None, overwritten: torch.fx.Node | None
+    ) -> Held:
+        new = Held(tensor, self._forget)
+        new.key, new.node, new.base, new.overwritten = id(tensor), node, base, overwritten
+        self._held[new.key] = new
+        return new
+
+    def held(self, tensor: Tensor) -> Held:
+        """All that is known of ``tensor``."""
+        return self._held[id(tensor)]
+
+    def revive(self, gone: Held, tensor: Tensor) -> Held:
+        """``tensor`` takes the place of one that was freed."""
+        return self._add(tensor, gone.node, gone.base, gone.overwritten)
+
+    def base(self, tensor: Tensor) -> Tensor | None:
+        """What ``tensor`` is a view of."""
+        known = self._held.get(id(tensor))
+        return known.base if known is not None else None
+
+    def set_base(self, view: Tensor, base: Tensor) -> None:
+        """``view`` shares its entries with ``base``."""
+        if view is not base:
+            self._held[id(view)].base = base
+
+    def overwritten(self, tensor: Tensor) -> torch.fx.Node | None:
+        """The call that wrote over ``tensor`` and gave the result another name."""
+        known = self._held.get(id(tensor))
+        return known.overwritten if known is not None else None
+
+    def set_overwritten(self, tensor: Tensor, node: torch.fx.Node) -> None:
+        """``node`` wrote over ``tensor``."""
+        self._held[id(tensor)].overwritten = node
