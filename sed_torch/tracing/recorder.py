@@ -390,7 +390,7 @@ class Recorder(TorchFunctionMode):
         node.meta["spelling"] += "_"
         self._values[old] = node
         if new is not old:
-            self._values.set_overwritten(old, node)
+            self._values.held(old).overwritten = node
             self._overwrites = True
         self._tell_bases(old, node, path, source)
 
@@ -402,7 +402,7 @@ class Recorder(TorchFunctionMode):
         node = self.graph.create_node("call_function", _target(name), node_args, node_kwargs)
         node.meta["spelling"] = name
         for tensor in _tensors(args, kwargs) if self._overwrites else ():
-            writer = self._values.overwritten(tensor)
+            writer = self._values.held(tensor).overwritten
             if writer is not None:
                 writer.meta.setdefault("stale", []).append(node.name)
         if isinstance(result, Tensor):
@@ -410,7 +410,7 @@ class Recorder(TorchFunctionMode):
             if _in_place(name):
                 self._tell_bases(result, node, path, source)
             elif name in _VIEWS and args:
-                self._values.set_base(result, args[0])
+                self._values.held(result).base = args[0]
             return result
         node.meta.update(path=path, source=source)
         return self._bind_items(result, node, path, source, args[0] if args else None, name)
@@ -424,7 +424,7 @@ class Recorder(TorchFunctionMode):
                 item.meta["spelling"] = "item"
                 self._bind(part, item, path, source)
                 if name in _VIEWS and isinstance(base, Tensor):
-                    self._values.set_base(part, base)
+                    self._values.held(part).base = base
             elif isinstance(part, (tuple, list)):
                 self._bind_items(part, node, path, source, base, name)
         return result
@@ -437,14 +437,14 @@ class Recorder(TorchFunctionMode):
 
     def _tell_bases(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
         """Writing into a view also changes what it is a view of."""
-        base = self._values.base(value)
+        base = self._values.held(value).base
         while base is not None:
             written = self.graph.create_node(
                 "call_function", _target("setitem"), (self._node(base), None, node), {}
             )
             written.meta["spelling"] = "setitem"
             self._bind(base, written, path, source)
-            node, base = written, self._values.base(base)
+            node, base = written, self._values.held(base).base
 
     # -- leaves ------------------------------------------------------------------------------------------
 

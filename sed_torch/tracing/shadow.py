@@ -87,7 +87,6 @@ class Shadow:
         self._training = training
         self._clones: dict[int, nn.Module] = {}
         self._empty: dict[str, Any] = {}
-        self._taken: dict[type[nn.Module], frozenset[str]] = {}
         self._paths_of_originals: dict[int, str] | None = None
         self.tensors: dict[int, str] = {}
         self.root = self._clone(model)
@@ -131,15 +130,9 @@ class Shadow:
         kind = type(module)
         clone = object.__new__(kind)
         self._clones[id(module)] = clone
-        if kind not in self._taken:
-            self._taken[kind] = _described(kind)
-        taken = self._taken[kind]
         for name, value in dict(module.__dict__).items():
-            # set one by one and in this order, the attributes share their names' table with other instances
-            if name in taken:
-                clone.__dict__[name] = self._state(name, value)
-            else:
-                object.__setattr__(clone, name, self._state(name, value))
+            # set one by one, not by update(): so the instances of a class share one table of names
+            clone.__dict__[name] = self._state(name, value)
         clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(kind, name)})
         return clone
 
@@ -163,11 +156,6 @@ class Shadow:
             hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
             if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
                 clone.__dict__[name] = mirror(value)
-
-
-def _described(kind: type[nn.Module]) -> frozenset[str]:
-    """Names that a class gives a setter of its own, such as properties."""
-    return frozenset(n for c in kind.__mro__ for n, v in vars(c).items() if hasattr(type(v), "__set__"))
 
 
 def _nothing(*_: Any, **__: Any) -> None:

@@ -68,22 +68,3 @@ class Values:
     def revive(self, gone: Held, tensor: Tensor) -> Held:
         """``tensor`` takes the place of one that was freed."""
         return self._add(tensor, gone.node, gone.base, gone.overwritten)
-
-    def base(self, tensor: Tensor) -> Tensor | None:
-        """What ``tensor`` is a view of."""
-        known = self._held.get(id(tensor))
-        return known.base if known is not None else None
-
-    def set_base(self, view: Tensor, base: Tensor) -> None:
-        """``view`` shares its entries with ``base``."""
-        if view is not base:
-            self._held[id(view)].base = base
-
-    def overwritten(self, tensor: Tensor) -> torch.fx.Node | None:
-        """The call that wrote over ``tensor`` and gave the result another name."""
-        known = self._held.get(id(tensor))
-        return known.overwritten if known is not None else None
-
-    def set_overwritten(self, tensor: Tensor, node: torch.fx.Node) -> None:
-        """``node`` wrote over ``tensor``."""
-        self._held[id(tensor)].overwritten = node
