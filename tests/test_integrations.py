@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from versions import transformers_with_torch
 
 from sed_torch.diagnostics import check
 from sed_torch.errors import CheckFailedError
@@ -154,7 +155,7 @@ class TestLightning:
 
 class TestHuggingFace:
     def test_the_example_trains_and_logs(self, tmp_path: Path) -> None:
-        pytest.importorskip("transformers")
+        transformers_with_torch()
         pytest.importorskip("accelerate")
         done = example("train_hf.py", "--logs", str(tmp_path))
         assert done.returncode == 0, done.stderr
@@ -163,7 +164,7 @@ class TestHuggingFace:
 
     @pytest.mark.slow
     def test_a_forgotten_branch_stops_it(self, tmp_path: Path) -> None:
-        pytest.importorskip("transformers")
+        transformers_with_torch()
         pytest.importorskip("accelerate")
         done = example("train_hf.py", "--forget", "--logs", str(tmp_path))
         assert done.returncode != 0
@@ -183,7 +184,7 @@ class TestHuggingFace:
         assert callback.report.codes() == ("SED001",)
 
     def test_a_transformers_model_needs_no_input_size(self) -> None:
-        transformers = pytest.importorskip("transformers")
+        transformers = transformers_with_torch()
         config = transformers.BertConfig(
             hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=100
         )
