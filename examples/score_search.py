@@ -20,19 +20,19 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import psi
 from scipy.stats import rankdata
+from score_fields import CALCULI
 
 from sed_torch import entropy, tables
 from sed_torch.accuracies import torchvision_accuracies
 from sed_torch.api import topology, versions
 from sed_torch.benchmark_data import BENCHMARKS, load, space_of
-from sed_torch.entropy import Field
-from sed_torch.scoring import RULES
 from sed_torch.topology import Topology
 from sed_torch.zoo import load as load_model
 
@@ -46,8 +46,18 @@ SIZES = {
     "transnas_micro": 250,
     "transnas_macro": 250,
 }
-PRIMARY, SECONDARY = "√(A·C_out·f)", "√(A·C_out·f) · b, q=1/(1+1/C_out)"
 BASELINE = "A·C_out·√f"
+PRIMARY = "√(A·C_out·f)"
+DEPTH = "ln(1+n_eff)"
+CHOSEN = {
+    PRIMARY: "first",
+    f"{PRIMARY} · b, q=1/(1+1/C_out)": "first",
+    f"{BASELINE}, times Σ {DEPTH}": "second",
+    f"{BASELINE}, times Σ {DEPTH}, sources shared": "second",
+    f"A·C_out·f, times Σ {DEPTH}": "second",
+}
+"""Forms chosen on the tuning rows, by the round of the search: each before the untuned rows were read for it."""
+
 RESAMPLES = 500
 
 
@@ -173,40 +183,13 @@ def untuned_rows(folder: Path) -> Iterator[Rows]:
 # --- what the candidates are made of -------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1 << 14)
-def rectified(field: Field) -> Field:
-    """Γ behind a rectifier, centred: κ(c) = (√(1−c²) + c(π − arccos c) − 1)/(π − 1) of each correlation c."""
-    variance = field.variance
-    if variance <= 0.0:
-        return field
-
-    def kernel(c: Array) -> Array:
-        c = np.clip(c, -1.0, 1.0)
-        return np.asarray((np.sqrt(1 - c * c) + c * (np.pi - np.arccos(c)) - 1) / (np.pi - 1))
-
-    rest = float(kernel(np.asarray(field.const / variance)))
-    lags = np.asarray(kernel((field.lags + field.const) / variance) - rest)
-    return Field(np.where(np.abs(lags) < 1e-6, 0.0, lags) * variance, rest * variance)
-
-
-def fields_of(net: Topology, rectify: bool) -> list[Field | None]:
-    fields: list[Field | None] = [None] * len(net)
-    for i, step in enumerate(net.steps):
-        if i in net.live:
-            places = [p for p, j in enumerate(step.inputs) if fields[j] is not None]
-            inputs = [f for p in places if (f := fields[step.inputs[p]]) is not None]
-            field = RULES[step.kind](step, inputs, places, "full")
-            fields[i] = rectified(field) if rectify and step.kind == "mix" else field
-    return fields
-
-
 Line = tuple[tuple[int, ...], tuple[float, ...], int]
 """(inputs, their shares of the variance, number of the operator or -1) of a live step."""
 
 
-def compiled(net: Topology, rectify: bool) -> tuple[list[tuple[float, ...]], list[Line], list[int]]:
+def compiled(net: Topology, calculus: str) -> tuple[list[tuple[float, ...]], list[Line], list[int]]:
     """(A, C_in/g, C_out, g, n, n_eff) of each operator; the live steps; the outputs among them."""
-    fields, place = fields_of(net, rectify), {}
+    fields, place = CALCULI[calculus](net), {}
     operators, lines = [], []
     for i, step in enumerate(net.steps):
         if fields[i] is None:
@@ -229,23 +212,40 @@ def compiled(net: Topology, rectify: bool) -> tuple[list[tuple[float, ...]], lis
 class Nets:
     """Operators of many networks, flat: A, cin = C_in/g, cout, g, n, neff, f = C_in/g·n_eff; ``sum`` is by network."""
 
-    def __init__(self, topologies: Sequence[Topology], rectify: bool = False) -> None:
+    def __init__(self, topologies: Sequence[Topology], calculus: str = "") -> None:
         self.topologies = topologies
-        self.programs = [compiled(t, rectify) for t in topologies]
+        self.programs = [compiled(t, calculus) for t in topologies]
         self.counts = [len(operators) for operators, _, _ in self.programs]
         self.owner = np.repeat(np.arange(len(self.counts)), self.counts)
         flat = np.array([row for operators, _, _ in self.programs for row in operators], dtype=np.float64)
         self.A, self.cin, self.cout, self.g, self.n, self.neff = flat.T
         self.f = self.cin * self.neff
         self._passed: dict[str, tuple[Array, Array, Array, Array]] = {}
+        self._under: dict[str, Nets] = {}
 
     def sum(self, values: Array) -> Array:
         return np.bincount(self.owner, values, minlength=len(self.counts))
 
+    def by_stage(self, values: Array) -> Array:
+        """ln of the sums by stage: operators whose A is the same power of two; nan for a stage without any."""
+        stage = np.round(np.log2(np.maximum(self.A, 1))).astype(np.int64)
+        shape = (len(self.counts), int(stage.max()) + 1)
+        sums = np.bincount(self.owner * shape[1] + stage, values, minlength=math.prod(shape)).reshape(shape)
+        return np.asarray(np.log(np.where(sums > 0, sums, np.nan)))
+
     @cached_property
-    def rectified(self) -> Nets:
-        """The same with Γ behind a rectifier after every operator."""
-        return Nets(self.topologies, rectify=True)
+    def finite(self) -> Array:
+        """Entropy power that a random C_in/g × n matrix keeps: exp of the mean ln(χ²_{M-i}/M), i < m ≤ M its sides."""
+        sides = np.stack([self.cin, self.n])
+        pairs, where = np.unique(np.sort(sides, axis=0).T, axis=0, return_inverse=True)
+        kept = [math.exp(np.mean(psi((M - np.arange(m)) / 2)) - math.log(M / 2)) for m, M in pairs]
+        return np.asarray(kept)[where.reshape(-1)]
+
+    def under(self, calculus: str) -> Nets:
+        """The same networks under another calculus of Γ."""
+        if calculus not in self._under:
+            self._under[calculus] = Nets(self.topologies, calculus) if calculus else self
+        return self._under[calculus]
 
     def passed(self, rule: str) -> tuple[Array, Array, Array, Array]:
         """What survives when every operator passes a share q on (``QS[rule]``), along variance-weighted paths.
@@ -340,6 +340,41 @@ WEIGHTS: dict[str, Callable[[tuple[Array, Array, Array, Array]], Array]] = {
 }
 
 
+DEPTHS: dict[str, Form] = {
+    "ln(1+n_eff/2)": lambda x: np.log1p(x.neff / 2),
+    "ln(1+3·n_eff)": lambda x: np.log1p(3 * x.neff),
+    "√n_eff": lambda x: np.sqrt(x.neff),
+    "ln(1+n_eff)²": lambda x: np.log1p(x.neff) ** 2,
+    "n·ln(1+n_eff/n)": lambda x: x.n * np.log1p(x.neff / x.n),
+    "ln(1+√n_eff)": lambda x: np.log1p(np.sqrt(x.neff)),
+    "n_eff/n": lambda x: x.neff / x.n,
+    "√(n_eff·b), q=0.98": lambda x: np.sqrt(x.neff * x.passed("0.98")[1]),
+    "√n_eff·s, q=0.98": lambda x: np.sqrt(x.neff) * x.passed("0.98")[0],
+    "√n_eff·s, q=1/(1+1/C_out)": lambda x: np.sqrt(x.neff) * x.passed("1/(1+1/C_out)")[0],
+    "√n_eff·b, q=1/(1+1/C_out)": lambda x: np.sqrt(x.neff) * x.passed("1/(1+1/C_out)")[1],
+    **{f"√n_eff·b, q={q}": lambda x, q=q: np.sqrt(x.neff) * x.passed(q)[1] for q in ("0.98", "0.95", "0.9")},
+    **{f"ln(1+n_eff)·b, q={q}": lambda x, q=q: np.log1p(x.neff) * x.passed(q)[1] for q in ("0.95", "0.9")},
+    **{f"n_eff·b, q={q}": lambda x, q=q: x.neff * x.passed(q)[1] for q in ("0.95", "0.9", "0.82")},
+    "n_eff·√w": lambda x: x.neff * np.sqrt(x.passed("0.98")[3]),
+    "n_eff·w": lambda x: x.neff * x.passed("0.98")[3],
+    "ln(1+n_eff)·w": lambda x: np.log1p(x.neff) * x.passed("0.98")[3],
+}
+"""Second sums: how deep a network is, in operators, taps or nats."""
+
+NARROW: dict[str, Form] = {
+    "A·C_out·√f, finite width": lambda x: x.A * x.cout * np.sqrt(x.f * x.finite),
+    "√(A·C_out·f), finite width": lambda x: np.sqrt(x.A * x.cout * x.f * x.finite),
+    "A·√C_out·n_eff": lambda x: x.A * np.sqrt(x.cout) * x.neff,
+    "A·ln(1+C_out·f)": lambda x: x.A * np.log1p(x.cout * x.f),
+    "A·min(C_out, f)": lambda x: x.A * np.minimum(x.cout, x.f),
+    "A·√min(C_out, f)": lambda x: x.A * np.sqrt(np.minimum(x.cout, x.f)),
+    "A·√(C_out·f/(C_out+f))": lambda x: x.A * np.sqrt(x.cout * x.f / (x.cout + x.f)),
+    "A·C_out·f/√(C_out+f)": lambda x: x.A * x.cout * x.f / np.sqrt(x.cout + x.f),
+    "A·√(C_out+f)": lambda x: x.A * np.sqrt(x.cout + x.f),
+    "A·C_out·f/(C_out+f)": lambda x: x.A * x.cout * x.f / (x.cout + x.f),
+}
+
+
 def total(term: Form) -> Form:
     return lambda x: np.log(x.sum(term(x)))
 
@@ -362,8 +397,8 @@ def candidates() -> dict[str, Form]:
         )
     for term, weight, rule in itertools.product(TERMS, ("w", "√w"), ("0.98",)):
         found[f"{term} · {weight}"] = weighted(term, weight, rule)
-    for name, term in TERMS.items():
-        found[f"{name}, Γ rectified"] = lambda x, t=term: np.log(x.rectified.sum(t(x.rectified)))
+    for name in TERMS:
+        found[f"{name}, Γ rectified"] = under("Γ rectified", found[name])
     small = (BASELINE, PRIMARY, "C_out·√(A·f)", "n_eff", "A·C_out·f", "C_out·f", "n_eff·√(A·C_in·C_out)")
     for term, weight, rule in itertools.product(small, ("s", "b", "s·b", "e"), CONSTANTS):
         found[f"{term} · {weight}, q={rule}"] = weighted(term, weight, rule)
@@ -378,7 +413,61 @@ def candidates() -> dict[str, Form]:
         found[f"A^{a:g}·(C_in/g)^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, False)
     for a, b, c, d in itertools.product(steps, steps, steps[:3], (0.5, 1.0)):
         found[f"A^{a:g}·C_in^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, True)
+    return found | products() | other_shapes() | other_calculi()
+
+
+def products() -> dict[str, Form]:
+    """Size times depth: ln of one sum plus ln of another, or of its root."""
+    found: dict[str, Form] = {}
+    for one, (two, second) in itertools.product((BASELINE, "A·C_out·f"), DEPTHS.items()):
+        for e, sign in ((1.0, "Σ"), (0.5, "√Σ")):
+            found[f"{one}, times {sign} {two}"] = product(TERMS[one], second, e)
+    for one, two in itertools.product(
+        (PRIMARY, "n_eff·√(A·C_in·C_out)", "C_out·f", BASELINE, "A·C_out·f"),
+        ("n_eff", "ln(1+f)", "1", "C_out·f", "A·C_out·f", "A·f", "ln(1+n_eff)"),
+    ):
+        for e, sign in ((1.0, "Σ"), (0.5, "√Σ")):
+            found[f"{one}, times {sign} {two}"] = product(TERMS[one], TERMS[two], e)
     return found
+
+
+def product(one: Form, two: Form, exponent: float) -> Form:
+    return lambda x: np.log(x.sum(one(x))) + exponent * np.log(x.sum(two(x)))
+
+
+def other_shapes() -> dict[str, Form]:
+    """Powers of the terms, stages of one resolution each, suppression as a factor, finite width."""
+    found: dict[str, Form] = {}
+    for name in (BASELINE, PRIMARY, "n_eff·√(A·C_in·C_out)", "A·C_out·f", "C_out·f"):
+        term = TERMS[name]
+        for p in (0.25, 0.5, 0.75, 1.5, 2.0):
+            found[f"({name})^{p:g}"] = total(lambda x, t=term, p=p: t(x) ** p)
+        found[f"{name}, product over stages"] = lambda x, t=term: np.nansum(x.by_stage(t(x)), 1)
+        found[f"{name}, geometric mean of stages"] = lambda x, t=term: np.nanmean(x.by_stage(t(x)), 1)
+        found[f"{name}, sum of stages' logs"] = lambda x, t=term: np.nansum(
+            np.maximum(x.by_stage(t(x)), 0), 1
+        )
+        found[f"{name}, sum of stages' roots"] = lambda x, t=term: np.nansum(np.exp(x.by_stage(t(x)) / 2), 1)
+        for e, sign in ((1.0, ""), (0.5, "√")):
+            found[f"{name}, times {sign}suppression"] = lambda x, t=term, e=e: (
+                np.log(x.sum(t(x))) + e * np.log(x.sum(x.neff) / x.sum(x.n))
+            )
+    return found | {name: total(term) for name, term in NARROW.items()}
+
+
+def other_calculi() -> dict[str, Form]:
+    found: dict[str, Form] = {}
+    names = (BASELINE, PRIMARY, "n_eff", "A·C_out·f", "C_out·f", "n_eff·√(A·C_in·C_out)", "A·f")
+    forms = {name: total(TERMS[name]) for name in names} | products()
+    for calculus in CALCULI:
+        if calculus:
+            some = forms if calculus in ("Γ smoothed, β=0.3", "sources shared") else names
+            found |= {f"{name}, {calculus}": under(calculus, forms[name]) for name in some}
+    return found
+
+
+def under(calculus: str, form: Form) -> Form:
+    return lambda x: form(x.under(calculus))
 
 
 # --- figures -------------------------------------------------------------------------------------------------
@@ -493,7 +582,7 @@ def report(
     order = [found[str(line["ln Σ of"])] for line in tuned]
     changes = [
         {"form": name, "column": column, "Δρ": value, "low": low, "high": high}
-        for name in (PRIMARY, SECONDARY)
+        for name in CHOSEN
         for column, (value, low, high) in differences(forms[name], forms[BASELINE], rest).items()
     ]
     counts = [{"rows": r.benchmark, "networks": str(len(r.topologies))} for r, _ in (*tune, *rest)]
@@ -507,8 +596,13 @@ def report(
             f"All {len(forms)} forms, none left out, best on the tuning rows first. `{BASELINE}` is sed/1.",
             "Spearman's ρ; f = (C_in/g)·n_eff; mean: each benchmark once. s, b: what survives from the input to the",
             "operator and from there to the output when each operator passes a share q on; e at the output; w: the",
-            "operator's share of the output's variance. Chosen on the tuning rows, before the others were read: "
-            f"`{PRIMARY}`; second: `{SECONDARY}`.",
+            "operator's share of the output's variance. 'Times Σ' adds the logarithm of a second sum.",
+            "Calculi of Γ other than the definition's are described in `examples/score_fields.py`.",
+            "",
+            "Chosen on the tuning rows, before the other rows were read for that form. The second round came after the",
+            "other rows had been seen for the first, which is why its forms keep A·C_out, the number of output units:",
+            "",
+            *(f"- {round_}: `{name}`" for name, round_ in CHOSEN.items()),
             "",
             markdown(counts),
             "",
