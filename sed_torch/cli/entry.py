@@ -24,6 +24,8 @@ from sed_torch.cli.validating import validate
 
 __all__ = ["cli", "main", "run"]
 
+_NAME = "sed-torch"
+
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; what the user got wrong is told in words, never as a traceback."""
@@ -34,14 +36,13 @@ def run(args: Sequence[str] | None) -> int:
     """The exit status of a command line."""
     from sed_torch.errors import SedTorchError
 
-    try:
-        result = cli.main(
-            args=None if args is None else list(args), prog_name="sed-torch", standalone_mode=False
-        )
-        sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    words = sys.argv[1:] if args is None else list(args)
+    if not words:  # what the status of this is depends on click's version
+        click.echo(cli.make_context(_NAME, [], resilient_parsing=True).get_help(), err=True)
         return FAILURE
+    try:
+        result = cli.main(args=words, prog_name=_NAME, standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return FAILURE
