@@ -173,7 +173,7 @@ def test_interval_is_the_bootstrap_s_and_seeded() -> None:
     assert 0.08 < width < 0.18
     reference = stats.bootstrap(
         (x, y), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False,
-        n_resamples=400, method="percentile", rng=0,
+        n_resamples=400, method="percentile", random_state=0,
     ).confidence_interval  # fmt: skip
     assert found.intervals["spearman"].low == pytest.approx(reference.low, abs=0.02)
     assert found.intervals["spearman"].high == pytest.approx(reference.high, abs=0.02)

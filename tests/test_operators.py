@@ -655,8 +655,7 @@ def test_macs_are_half_the_flops_of_torchs_counter(name: str) -> None:
     timm = pytest.importorskip("timm")
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):
-        model = timm.create_model(name).eval()
+    model = timm.create_model(name).eval().to("meta")
     s = sed_torch.score(model)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(s.inputs[0], device="meta"))

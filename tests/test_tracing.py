@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import sed_torch
 from sed_torch import Graph
 from sed_torch.errors import DataDependentError, InputError, ModelError, ShapeError, UnsupportedOpError
+from sed_torch.zoo import load
 
 MACS = {"resnet50": 4.089e9, "vit_base_patch16_224": 17.564e9}
 MODELS = [
@@ -34,8 +35,7 @@ MODELS = [
 
 
 def on_meta(name: str) -> nn.Module:
-    with torch.device("meta"):
-        return timm.create_model(name)
+    return load(f"timm:{name}").model
 
 
 @pytest.mark.parametrize("name", MODELS)
