@@ -18,12 +18,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.accuracies import MAX_BYTES, Table, decode, read_bytes, read_table, timm_results
 from sed_torch.errors import DataError, MissingDependencyError
 
@@ -47,7 +47,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 
-BENCHMARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+BENCHMARKS: Mapping[str, tuple[str, ...]] = FrozenMapping(
     {
         "nasbench201": ("cifar10", "cifar100", "imagenet16"),
         "nasbench101": ("val_108ep_one_run", "test_108ep", "naslib_val_accuracy"),
@@ -164,10 +164,10 @@ class BenchmarkTable:
     accuracy: FloatArray
     unit: str
     source: str
-    rivals: Mapping[str, FloatArray] = field(default_factory=lambda: MappingProxyType({}))
+    rivals: Mapping[str, FloatArray] = field(default_factory=lambda: FrozenMapping({}))
     params: FloatArray | None = None
     macs: FloatArray | None = None
-    seeds: Mapping[str, FloatArray] = field(default_factory=lambda: MappingProxyType({}))
+    seeds: Mapping[str, FloatArray] = field(default_factory=lambda: FrozenMapping({}))
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -196,10 +196,10 @@ class BenchmarkTable:
             self.accuracy[chosen],
             self.unit,
             self.source,
-            MappingProxyType({k: v[chosen] for k, v in self.rivals.items()}),
+            FrozenMapping({k: v[chosen] for k, v in self.rivals.items()}),
             cut(self.params),
             cut(self.macs),
-            MappingProxyType({k: v[chosen] for k, v in self.seeds.items()}),
+            FrozenMapping({k: v[chosen] for k, v in self.seeds.items()}),
             self.notes,
         )
 
@@ -562,10 +562,10 @@ def _build(
     unit: str,
     *,
     archs: tuple[str, ...],
-    rivals: Mapping[str, str] = MappingProxyType({}),
+    rivals: Mapping[str, str] = FrozenMapping({}),
     params: tuple[str, float] | None = None,
     macs: tuple[str, float] | None = None,
-    seeds: Mapping[str, str] = MappingProxyType({}),
+    seeds: Mapping[str, str] = FrozenMapping({}),
     only: npt.NDArray[np.bool_] | None = None,
     scale: float = 1.0,
     notes: list[str],
@@ -618,11 +618,11 @@ def _without_failures(
         if failed.any():
             counts.append(f"{name} {int(failed.sum()):,}")
     note = f"marks of failure (−1e8 or -inf) in public scores, taken as missing: {', '.join(counts)}"
-    return MappingProxyType(cleaned), (note,) if counts else ()
+    return FrozenMapping(cleaned), (note,) if counts else ()
 
 
 def _present(columns: Mapping[str, FloatArray | None]) -> Mapping[str, FloatArray]:
-    return MappingProxyType({k: v for k, v in columns.items() if v is not None})
+    return FrozenMapping({k: v for k, v in columns.items() if v is not None})
 
 
 def _check_archs_once(table: Table, archs: tuple[str, ...], keep: npt.NDArray[np.bool_]) -> None:

@@ -20,12 +20,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError, MissingDependencyError
 
 __all__ = [
@@ -111,7 +111,7 @@ class Correlation:
     regret: float | None
     k: int
     reason: str | None = None
-    intervals: Mapping[str, Interval] = field(default_factory=lambda: MappingProxyType({}))
+    intervals: Mapping[str, Interval] = field(default_factory=lambda: FrozenMapping({}))
     top: Correlation | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def correlate(
         ndcg=_defined(_ndcg(x, y, k)),
         regret=_defined(_regret(x, y, k)),
         k=k,
-        intervals=MappingProxyType(_intervals(x, y, k, n_bootstrap, seed)),
+        intervals=FrozenMapping(_intervals(x, y, k, n_bootstrap, seed)),
         top=top,
     )
 

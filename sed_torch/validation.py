@@ -9,12 +9,12 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.accuracies import Accuracies, Table, read_accuracies, read_table
 from sed_torch.benchmark_data import BenchmarkTable, load
 from sed_torch.correlation import (
@@ -163,7 +163,7 @@ class ValidationReport:
     rivals: tuple[Comparison, ...] = ()
     partial: tuple[Partial, ...] = ()
     within: Within | None = None
-    ceiling: Mapping[str, Correlation] = field(default_factory=lambda: MappingProxyType({}))
+    ceiling: Mapping[str, Correlation] = field(default_factory=lambda: FrozenMapping({}))
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     unit: str | None = None
@@ -305,7 +305,7 @@ def validate(
         rivals=tuple(compared),
         partial=_partials(x, y, counts, n_bootstrap, seed),
         within=None if groups is None else _within(x, y, groups, {score_name: x, **counts}),
-        ceiling=MappingProxyType(_ceiling({name: v[used] for name, v in runs.items()}, k)),
+        ceiling=FrozenMapping(_ceiling({name: v[used] for name, v in runs.items()}, k)),
         left_out=_left_out(labels, x, y),
         notes=tuple(notes),
         unit=unit,
@@ -455,7 +455,7 @@ def _within(
         GroupRow(
             group,
             len(at),
-            MappingProxyType({name: spearman(p[at], y[at]) for name, p in predictors.items()}),
+            FrozenMapping({name: spearman(p[at], y[at]) for name, p in predictors.items()}),
             undefined_reason(x[at], y[at]),
         )
         for group, at in sorted(large.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -464,7 +464,7 @@ def _within(
     mean = {
         name: math.fsum(r[name] or 0.0 for r in whole) / len(whole) if whole else None for name in predictors
     }
-    return Within(rows, MappingProxyType(mean), len(whole), len(members) - len(large))
+    return Within(rows, FrozenMapping(mean), len(whole), len(members) - len(large))
 
 
 def _ceiling(runs: Mapping[str, FloatArray], k: int) -> dict[str, Correlation]:

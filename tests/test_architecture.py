@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
-    *("errors", "_files", "tables"),
+    *("errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import sed_torch
 from sed_torch.errors import SedTorchError
 from sed_torch.proxies import PROXIES, compute
 from sed_torch.tracing.recorder import Recorder
+from sed_torch.validation import validate
 
 
 class Steady(nn.Module):
@@ -61,7 +64,17 @@ RUNS: dict[str, Callable[[nn.Module, nn.Module], Any]] = {
     f"proxy {name}": lambda m, _, name=name: compute(m, [name], input_size=SIZE) for name in PROXIES
 }
 """Calls that run the network, on a copy."""
-CALLS = FOLLOWS | RUNS
+APART: dict[str, Callable[[nn.Module, nn.Module], Any]] = {
+    "search": lambda *_: sed_torch.search("nasbench201", budget_s=None, strategy="random", max_looks=40),
+    "exhaustive search": lambda *_: sed_torch.search("nasbench201", budget_s=None),
+    "evolution": lambda *_: sed_torch.search("darts", budget_s=None, max_looks=40, strategy="evolution"),
+    "validate": lambda *_: validate(
+        [1.0, 2.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0], n_bootstrap=9,
+        rivals={"params": [1, 2, 3, 4]}, params=[1, 2, 3, 4], seeds={"a": [1, 2, 3, 4], "b": [1, 2, 4, 3]},
+    ),
+}  # fmt: skip
+"""Calls that are handed no model."""
+CALLS = FOLLOWS | RUNS | APART
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -71,6 +84,14 @@ def test_it_changes_nothing(call: str) -> None:
     before = fingerprint(model, other)
     CALLS[call](model, other)
     assert changed(before, fingerprint(model, other)) == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_its_result_can_be_copied_and_pickled(call: str) -> None:
+    result = CALLS[call](made(), made(6))
+    for again in (copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
+        assert type(again) is type(result)
+        assert repr(again) == repr(result)
 
 
 @pytest.mark.parametrize(

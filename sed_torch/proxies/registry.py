@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from sed_torch import tables
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import InputError, MissingDependencyError, ModelError
 from sed_torch.proxies import activations, counts, gradients
 from sed_torch.proxies.trial import Trial, UndefinedError, guarded, new_trial
@@ -50,7 +50,7 @@ class Proxy:
 
 
 def _table(*proxies: Proxy) -> Mapping[str, Proxy]:
-    return MappingProxyType({p.name: p for p in proxies})
+    return FrozenMapping({p.name: p for p in proxies})
 
 
 PROXIES: Mapping[str, Proxy] = _table(
@@ -177,7 +177,7 @@ def compute(
             reasons[proxy.name] = reason
     specs = (*trial.inputs.args, *trial.inputs.kwargs.values())
     shapes = tuple((batch_size, *s.shape[1:]) for s in specs if isinstance(s, torch.Tensor))
-    freeze = MappingProxyType
+    freeze = FrozenMapping
     name = type(trial.model).__name__
     return ProxyResult(name, freeze(values), freeze(reasons), freeze(seconds), shapes, seed)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import SearchError
 
 __all__ = [
@@ -26,9 +26,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]
 
-OBJECTIVES: Mapping[str, str] = MappingProxyType(
-    {"sed": "max", "params": "min", "macs": "min", "depth": "min"}
-)
+OBJECTIVES: Mapping[str, str] = FrozenMapping({"sed": "max", "params": "min", "macs": "min", "depth": "min"})
 """What can be searched for, and which way: the score up, the counts down."""
 
 LIMITED = ("params", "macs", "depth")
@@ -63,7 +61,7 @@ def limits_of(constraints: Mapping[str, float | str] | None) -> Mapping[str, flo
         if not limit > 0 or math.isinf(limit):
             raise SearchError(f"the limit of {name} must be a positive number, found {given!r}")
         limits[name] = limit
-    return MappingProxyType(limits)
+    return FrozenMapping(limits)
 
 
 def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.api import score
 from sed_torch.errors import SedTorchError
 from sed_torch.proxies import compute
@@ -42,6 +42,6 @@ def predict(
         "sed": sed,
         "params": None if params is None else int(params),
         "macs": found.values["macs"],
-        "proxies": MappingProxyType({p: found.values[p] for p in proxies}),
+        "proxies": FrozenMapping({p: found.values[p] for p in proxies}),
         "missing": "; ".join(f"{k}: {v}" for k, v in missing.items()) or None,
     }

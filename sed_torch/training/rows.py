@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, get_args
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
 from sed_torch.proxies import PROXIES
 from sed_torch.training.loop import Status
@@ -63,7 +63,7 @@ class RunRow:
     sed: float | None = None
     params: int | None = None
     macs: float | None = None
-    proxies: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
+    proxies: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
     missing: str | None = None
     space: str | None = None
     dataset: str | None = None
@@ -128,7 +128,7 @@ def row_of(header: Sequence[str], values: Sequence[str], where: str) -> RunRow:
         raise DataError(f"{where}: unknown status {data['status']!r}, expected {', '.join(get_args(Status))}")
     own = {f.name for f in fields(RunRow)} - {"proxies"}
     rivals = {c: data.pop(c, None) for c in header if c not in own}
-    return RunRow(**data, proxies=MappingProxyType(rivals))
+    return RunRow(**data, proxies=FrozenMapping(rivals))
 
 
 def _read(column: str, text: str, where: str) -> Any:
