@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch import tables
 from sed_torch.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -350,11 +351,7 @@ class Accuracies:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
-        return pd.DataFrame([r.to_dict() for r in self.rows], columns=list(_ROW_FIELDS))
+        return tables.to_dataframe([r.to_dict() for r in self.rows], _ROW_FIELDS)
 
     def __str__(self) -> str:
         best = max(self.rows, key=lambda r: r.accuracy, default=None)

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.accuracies import MAX_BYTES, Table, decode, read_bytes, read_table, timm_results
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,15 +226,11 @@ class BenchmarkTable:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
         data: dict[str, Any] = {"arch": list(self.archs), "accuracy": self.accuracy}
         data |= {k: v for k, v in (("params", self.params), ("macs", self.macs)) if v is not None}
         data |= {f"rival_{k}": v for k, v in self.rivals.items()}
         data |= {f"seed_{k}": v for k, v in self.seeds.items()}
-        return pd.DataFrame(data)
+        return tables.to_dataframe(data)
 
     def __str__(self) -> str:
         lines = [

@@ -22,7 +22,7 @@ from torch import nn
 from sed_torch import tables
 from sed_torch.api import score
 from sed_torch.errors import InputError
-from sed_torch.results import Block, Score, dataframe
+from sed_torch.results import Block, Score
 from sed_torch.scoring import sed
 from sed_torch.topology import Step, Topology, cut_path
 
@@ -123,7 +123,7 @@ class Comparison:
         Raises:
             MissingDependencyError: without pandas.
         """
-        return dataframe([asdict(b) for b in self.blocks])
+        return tables.to_dataframe([asdict(b) for b in self.blocks])
 
     def to_csv(self) -> str:
         """One line a block."""
@@ -415,7 +415,7 @@ class Sensitivity:
         Raises:
             MissingDependencyError: without pandas.
         """
-        return dataframe([asdict(r) for r in self.rows])
+        return tables.to_dataframe([asdict(r) for r in self.rows])
 
     def table(self) -> list[dict[str, Any]]:
         """One row a block, one column a change; None where the change touches nothing."""

@@ -302,7 +302,7 @@ class Score:
         Raises:
             MissingDependencyError: without pandas.
         """
-        return dataframe([asdict(b) for b in self.by_block(depth)])
+        return tables.to_dataframe([asdict(b) for b in self.by_block(depth)])
 
     def to_csv(self, depth: int | None = None) -> str:
         """One line a block."""
@@ -459,14 +459,3 @@ def _signed(value: float | None) -> str:
 
 def _finite(value: float | None) -> float | str | None:
     return "-inf" if value == -math.inf else value
-
-
-def dataframe(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a pandas DataFrame, or an error that says how to install it."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        from sed_torch.errors import MissingDependencyError
-
-        raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
-    return pd.DataFrame(rows)

@@ -7,9 +7,12 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["cell", "quantity", "to_csv", "to_html", "to_markdown", "to_text"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["cell", "quantity", "to_csv", "to_dataframe", "to_html", "to_markdown", "to_text"]
 
 Row = Mapping[str, Any]
 
@@ -97,3 +100,21 @@ def to_html(rows: Sequence[Row], columns: Sequence[str], caption: str = "", *, m
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     more = f"<p><small>… and {len(rows) - most:,} more rows</small></p>" if len(rows) > most else ""
     return f"<table>{title}<thead>{line('th', list(columns))}</thead><tbody>{body}</tbody></table>{more}"
+
+
+def to_dataframe(
+    rows: Sequence[Row] | Mapping[str, Any], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """A pandas DataFrame of rows, or of columns by name, in this order (default: as they come).
+
+    Raises:
+        MissingDependencyError: pandas is not installed; the message tells how to get it.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        from sed_torch.errors import MissingDependencyError
+
+        raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
+    data = dict(rows) if isinstance(rows, Mapping) else list(rows)
+    return pd.DataFrame(data, columns=None if columns is None else list(columns))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.accuracies import Accuracies, Table, read_accuracies, read_table
 from sed_torch.benchmark_data import BenchmarkTable, load
@@ -29,7 +30,7 @@ from sed_torch.correlation import (
     top_rows,
     undefined_reason,
 )
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,11 +202,7 @@ class ValidationReport:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
-        return pd.DataFrame([_frame_row(self, None), *(_frame_row(self, c) for c in self.rivals)])
+        return tables.to_dataframe([_frame_row(self, None), *(_frame_row(self, c) for c in self.rivals)])
 
     def to_markdown(self) -> str:
         """Tables and notes as GitHub Markdown."""
@@ -528,6 +525,35 @@ class Joined:
             notes=(f"accuracies: {self.reduction}",),
         )
         return replace(report, left_out=(*self.left_out, *report.left_out))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a network: name, score, accuracy, and params, macs and group where the ranking has such columns."""
+        columns = {"score": self.scores, "accuracy": self.accuracy, "params": self.params, "macs": self.macs}
+        numbers = {
+            k: [None if math.isnan(n) else n for n in v.tolist()] for k, v in columns.items() if v is not None
+        }
+        listed = {"name": self.names, **numbers, **({} if self.groups is None else {"group": self.groups})}
+        return [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        said = {k: getattr(self, k) for k in ("unit", "source", "metric", "reduction")}
+        return {**said, "networks": self.rows(), "left_out": [list(pair) for pair in self.left_out]}
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """:meth:`rows`.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        return tables.to_dataframe(self.rows())
+
+    def __str__(self) -> str:
+        return f"{len(self)} networks with a score and {self.metric} of {self.source}; {len(self.left_out)} left out"
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        return tables.to_html(rows, list(rows[0]) if rows else ["name"], str(self))
 
 
 def join(

@@ -28,7 +28,7 @@ from sed_torch.results import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.training.results import Counterparts
 from sed_torch.training.rows import RunRow
-from sed_torch.validation import validate
+from sed_torch.validation import Joined, validate
 
 NAME = "<script>alert('1')</script><img src=x onerror=\"alert(1)\">&amp;"
 SIZE = (1, 3, 16, 16)
@@ -76,6 +76,11 @@ def validation() -> Any:
     )  # fmt: skip
 
 
+def joined() -> Joined:
+    one = np.ones(1)
+    return Joined((NAME,), one, one, one, None, (NAME,), ((NAME, NAME),), NAME, NAME, NAME, NAME)
+
+
 def ranking() -> Ranking:
     rows = [RankRow(f"{NAME}{i}", family=NAME, sed=float(i), params=i + 1, macs=i + 1.0) for i in range(1371)]
     return Ranking.of([*rows, RankRow("failed", status="failed", reason=NAME)])
@@ -100,6 +105,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "Score": lambda: replace(score(), reason=NAME, assumed=(NAME,)),
     "SearchResult": search,
     "Sensitivity": lambda: sensitivity(score(), depth=1),
+    "Joined": joined,
     "ValidationReport": validation,
 }
 

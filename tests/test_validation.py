@@ -199,6 +199,12 @@ def test_join_by_hand(tmp_path: Path) -> None:
     checked = found.validate(n_bootstrap=0)
     assert (checked.n, checked.overall.spearman, len(checked.left_out)) == (3, pytest.approx(1), 3)
     assert checked.title == "SED against top1"
+    row = {"name": "b", "score": 2.0, "accuracy": 70.0, "params": 20.0, "macs": None, "group": "f1"}
+    assert found.rows()[1] == row
+    assert found.to_dict()["networks"] == found.rows()
+    assert list(found.to_dataframe()["name"]) == ["a", "b", "d"]
+    assert str(found).startswith("3 networks with a score and top1 of ")
+    assert ">70.000</td>" in found._repr_html_()
 
 
 def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> None:
@@ -305,6 +311,6 @@ def test_validate_benchmark_on_published_accuracies() -> None:
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     found = report(n_bootstrap=0)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingDependencyError, match="to_dataframe needs the package 'pandas'"):
+    with pytest.raises(MissingDependencyError, match=r"to_dataframe\(\) needs the package 'pandas'"):
         found.to_dataframe()
     assert str(found)

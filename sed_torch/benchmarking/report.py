@@ -12,7 +12,6 @@ from sed_torch import tables
 from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick, SearchRow
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 from sed_torch.correlation import Interval
-from sed_torch.errors import MissingDependencyError
 from sed_torch.validation import Comparison, ValidationReport
 
 if TYPE_CHECKING:
@@ -128,17 +127,10 @@ class BenchmarkReport:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
-        frames = []
-        for result in self.results:
-            frame = result.validation.to_dataframe()
-            frame.insert(0, "benchmark", result.benchmark)
-            frame.insert(1, "dataset", result.dataset)
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
+        places = [{"benchmark": r.benchmark, "dataset": r.dataset} for r in self.results]
+        frames = [r.validation.to_dataframe().to_dict("records") for r in self.results]
+        rows = [{**place, **row} for place, frame in zip(places, frames, strict=True) for row in frame]
+        return tables.to_dataframe(rows)
 
     def to_markdown(self) -> str:
         """The whole report."""

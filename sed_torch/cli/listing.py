@@ -48,6 +48,8 @@ _PACKAGES = {
     "jinja2": "HTML reports",
     "graphviz": "graph --engine graphviz",
     "networkx": "to_networkx()",
+    "transformers": "SedCheckCallback of integrations.hf",
+    "lightning": "SedCheck of integrations.lightning",
     "pooch": "downloading benchmark results",
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sed_torch import tables
 from sed_torch.errors import InputError
-from sed_torch.results import Score, dataframe
+from sed_torch.results import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +197,7 @@ class CheckReport:
         Raises:
             MissingDependencyError: without pandas.
         """
-        return dataframe([f.to_dict() for f in self.findings])
+        return tables.to_dataframe([f.to_dict() for f in self.findings])
 
     def headline(self) -> str:
         """Name, verdict and counts on one line."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch.errors import InputError, MissingDependencyError, ModelError
+from sed_torch.errors import InputError, ModelError
 from sed_torch.proxies import activations, counts, gradients
 from sed_torch.proxies.trial import Trial, UndefinedError, guarded, new_trial
 
@@ -110,11 +110,7 @@ class ProxyResult:
         Raises:
             MissingDependencyError: without pandas.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
-        return pd.DataFrame(self._rows())
+        return tables.to_dataframe(self._rows())
 
     def _rows(self) -> list[dict[str, Any]]:
         return [

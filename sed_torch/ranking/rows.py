@@ -287,11 +287,7 @@ class Ranking:
         Raises:
             MissingDependencyError: without pandas.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
-        return pd.DataFrame([asdict(r) for r in self.rows], columns=list(_COLUMN_NAMES))
+        return tables.to_dataframe([asdict(r) for r in self.rows], _COLUMN_NAMES)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write all columns as a Parquet file, atomically.

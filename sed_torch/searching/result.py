@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import tables
-from sed_torch.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,11 +142,7 @@ class SearchResult:
         Raises:
             MissingDependencyError: without pandas.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
-        return pd.DataFrame([c.to_dict() for c in self.front], columns=list(_FIELDS))
+        return tables.to_dataframe([c.to_dict() for c in self.front], _FIELDS)
 
     def to_csv(self) -> str:
         """The Pareto front with full precision."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sed_torch import tables
 from sed_torch.correlation import correlate
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError
 from sed_torch.training.files import read_rows
 from sed_torch.training.rows import COUNTS, RunRow
 from sed_torch.validation import ValidationReport, validate
@@ -183,11 +183,7 @@ class Counterparts:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError("pandas", "stats", "to_dataframe") from error
-        return pd.DataFrame([{**r.to_dict(), "sed": r.sed} for r in self.rows])
+        return tables.to_dataframe([{**r.to_dict(), "sed": r.sed} for r in self.rows])
 
     def summary(self) -> list[dict[str, Any]]:
         """One row a network, most accurate first: seeds, accuracy in per cent with its spread, predictors, reason."""
