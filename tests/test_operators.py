@@ -22,9 +22,9 @@ from versions import NO_EXPORT, OLD
 import sed_torch
 from sed_torch import Score
 
-not_on_torch_2_4 = pytest.mark.skipif(OLD, reason=NO_EXPORT)
+not_on_old_torch = pytest.mark.skipif(OLD, reason=NO_EXPORT)
 """For ``frontend="export"`` only: the fx front-end, which comes first, takes these on every torch."""
-BOTH = ["fx", pytest.param("export", marks=not_on_torch_2_4)]
+BOTH = ["fx", pytest.param("export", marks=not_on_old_torch)]
 
 
 class Then(nn.Module):

@@ -37,7 +37,7 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
     root = shadow.root
     _to_meta(root)
     try:
-        with alone(), _quietly(), torch.no_grad():
+        with alone(), _quietly(), _registration_hooks(), torch.no_grad():
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
@@ -85,6 +85,21 @@ def _quietly() -> Iterator[None]:
             sys.stderr = before
         for handler in handlers:
             handler.removeFilter(from_others)
+
+
+@contextmanager
+def _registration_hooks() -> Iterator[None]:
+    """A ``torch.export`` that fails leaves its own hooks on every module's registrations behind (seen in 2.7)."""
+    registry = vars(nn.modules.module)
+    tables = [registry[f"_global_{what}_registration_hooks"] for what in ("buffer", "module", "parameter")]
+    before = [set(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, known in zip(tables, before, strict=True):
+            for key in set(table) - known:
+                if table[key].__module__.startswith("torch."):  # another thread may register hooks meanwhile
+                    del table[key]
 
 
 def _to_meta(root: nn.Module) -> None:
