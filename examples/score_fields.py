@@ -1,4 +1,4 @@
-"""Other calculi of Γ than the definition's, for ``score_search.py``: each takes a topology to fields and operators.
+"""Other calculi of Γ than the definition's, for ``score_search.py``: each takes a topology to its fields.
 
 - ``rectified``: Γ behind a rectifier after every operator (the arc-cosine kernel, centred).
 - ``smooth(β)``: a k×k operator leaves (1-β)·Γ + β·(Γ ⋆ triangle_k): some filters are near a mean of their window.
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -111,12 +111,12 @@ def shared(net: Topology) -> Fields:
         if i not in net.live:
             continue
         field = by_rule(step, fields)
-        kernels = filters_of(step, [made_of[j] for j in step.inputs if j in made_of], fields)
+        parts = [made_of[j] for j in step.inputs if j in made_of]
+        kernels = filters_of(step, parts, fields)
         if kernels is None:
             kernels = {i: np.ones((1, 1))}
-        elif step.kind == "add" and overlap([made_of[j] for j in step.inputs if j in made_of]):
-            sources = {s: f for s in kernels if (f := fields[s]) is not None}
-            field = filtered(kernels, sources)
+        elif step.kind == "add" and overlap(parts):
+            field = filtered(kernels, fields)
         fields[i], made_of[i] = field, kernels
     return fields
 
@@ -162,9 +162,9 @@ def centred_sum(a: Array, b: Array) -> Array:
     return out
 
 
-def filtered(kernels: Kernels, sources: Mapping[int, Field]) -> Field:
-    fields = [filter_field(sources[s], k.tobytes(), k.shape) for s, k in kernels.items()]
-    return entropy.add(fields, 2)
+def filtered(kernels: Kernels, fields: Fields) -> Field:
+    sources = ((f, k) for s, k in kernels.items() if (f := fields[s]) is not None)
+    return entropy.add([filter_field(f, k.tobytes(), k.shape) for f, k in sources], 2)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from sed_torch.correlation import partial_spearman
 
 if TYPE_CHECKING:
     from score_search import Nets
@@ -40,11 +41,7 @@ FEATURES: dict[str, Callable[[Nets], Array]] = {
 
 def partial(feature: Array, accuracy: Array, score: Array) -> float | None:
     """Spearman's partial correlation given the score; None where nothing varies."""
-    x, y, given = (rankdata(v) for v in (feature, accuracy, score))
-    x, y = (v - np.polyval(np.polyfit(given, v, 1), given) for v in (x, y))
-    if min(x.std(), y.std()) < 1e-9:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
+    return partial_spearman(feature, accuracy, {"score": score}, n_bootstrap=0).value
 
 
 def residuals(

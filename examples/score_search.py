@@ -245,12 +245,11 @@ class Nets:
     @cached_property
     def a_in(self) -> Array:
         """Positions of the map that the first operator reads."""
-        steps = (
-            [s for i, s in enumerate(t.steps) if i in t.live and s.kind == "mix"] for t in self.topologies
+        mixes = (
+            (s for i, s in enumerate(t.steps) if i in t.live and s.kind == "mix") for t in self.topologies
         )
-        return np.array(
-            [mixes[0].positions * math.prod(mixes[0].stride) if mixes else 1.0 for mixes in steps]
-        )
+        firsts = [next(of_one, None) for of_one in mixes]
+        return np.array([1.0 if s is None else s.positions * math.prod(s.stride) for s in firsts])
 
     def under(self, calculus: str) -> Nets:
         """The same networks under another calculus of Γ."""
@@ -402,10 +401,7 @@ def candidates() -> dict[str, Form]:
     """Every form that was tried, by what stands behind ln Σ_v; n_eff from Γ as the definition has it."""
     found: dict[str, Form] = {name: total(term) for name, term in TERMS.items()}
     for one, two in (("C_out·f", "A·C_out·f"), ("n_eff", "C_out·f"), ("n_eff", "A·C_out·f")):
-        first, second = TERMS[one], TERMS[two]
-        found[f"{one}, times Σ {two}"] = lambda x, p=first, q=second: (
-            np.log(x.sum(p(x))) + np.log(x.sum(q(x)))
-        )
+        found[f"{one}, times Σ {two}"] = product(TERMS[one], TERMS[two], 1.0)
     for term, weight, rule in itertools.product(TERMS, ("w", "√w"), ("0.98",)):
         found[f"{term} · {weight}"] = weighted(term, weight, rule)
     for name in TERMS:
@@ -509,10 +505,15 @@ def within(scores: Array, accuracy: Array, families: NDArray[np.str_]) -> float:
     return float(np.mean(each)) if each else math.nan
 
 
+def scores_of(form: Form, nets: Nets) -> Array:
+    """The form's values; networks for which it has none come last."""
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(form(nets), nan=-1e9, neginf=-1e9)
+
+
 def figures(form: Form, rows: Rows, nets: Nets) -> dict[str, float]:
     """ρ by column; tasks of one benchmark are averaged, its best rows and families stand beside."""
-    with np.errstate(all="ignore"):
-        scores = np.nan_to_num(form(nets), nan=-1e9, neginf=-1e9)
+    scores = scores_of(form, nets)
     each = {name: rho(scores[i], accuracy) for name, (i, accuracy) in rows.sets.items()}
     tops = {f"{rows.benchmark}, {k}": v for k, v in each.items() if k.startswith("top")}
     found = {rows.benchmark: float(np.mean([v for k, v in each.items() if not k.startswith("top")]))} | tops
@@ -537,8 +538,7 @@ def differences(
     rng = np.random.default_rng(0)
     draws: dict[str, Array] = {}
     for rows, nets in parts:
-        with np.errstate(all="ignore"):
-            new, base = (np.nan_to_num(f(nets), nan=-1e9, neginf=-1e9) for f in (form, old))
+        new, base = scores_of(form, nets), scores_of(old, nets)
         plain = [(i, acc) for k, (i, acc) in rows.sets.items() if not k.startswith("top")]
         n = len(plain[0][0])
         picks = [np.arange(n), *(rng.integers(0, n, n) for _ in range(RESAMPLES))]
@@ -601,8 +601,7 @@ def residual_lines(parts: Sequence[tuple[Rows, Nets]]) -> list[dict[str, object]
     """What goes with accuracy among networks of equal sed/1, and how many sets of rows agree on its sign."""
     lines: list[dict[str, object]] = []
     for rows, nets in parts:
-        with np.errstate(all="ignore"):
-            score = np.nan_to_num(total(TERMS[BASELINE])(nets), nan=-1e9, neginf=-1e9)
+        score = scores_of(total(TERMS[BASELINE]), nets)
         for key, found in residuals(nets, score, rows.sets).items():
             name = rows.benchmark if key == "all" else f"{rows.benchmark}, {key}"
             lines.append({"rows": name, "networks": str(len(rows.sets[key][0])), **found})

@@ -32,9 +32,6 @@ class FrozenMapping(Mapping[K, V]):
     def __len__(self) -> int:
         return len(self._data)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._data
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._data,)
 

@@ -165,10 +165,10 @@ class BenchmarkTable:
     accuracy: FloatArray
     unit: str
     source: str
-    rivals: Mapping[str, FloatArray] = field(default_factory=lambda: FrozenMapping({}))
+    rivals: Mapping[str, FloatArray] = field(default_factory=FrozenMapping)
     params: FloatArray | None = None
     macs: FloatArray | None = None
-    seeds: Mapping[str, FloatArray] = field(default_factory=lambda: FrozenMapping({}))
+    seeds: Mapping[str, FloatArray] = field(default_factory=FrozenMapping)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -559,10 +559,10 @@ def _build(
     unit: str,
     *,
     archs: tuple[str, ...],
-    rivals: Mapping[str, str] = FrozenMapping({}),
+    rivals: Mapping[str, str] = FrozenMapping(),
     params: tuple[str, float] | None = None,
     macs: tuple[str, float] | None = None,
-    seeds: Mapping[str, str] = FrozenMapping({}),
+    seeds: Mapping[str, str] = FrozenMapping(),
     only: npt.NDArray[np.bool_] | None = None,
     scale: float = 1.0,
     notes: list[str],

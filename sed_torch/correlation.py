@@ -111,7 +111,7 @@ class Correlation:
     regret: float | None
     k: int
     reason: str | None = None
-    intervals: Mapping[str, Interval] = field(default_factory=lambda: FrozenMapping({}))
+    intervals: Mapping[str, Interval] = field(default_factory=FrozenMapping)
     top: Correlation | None = None
 
     def to_dict(self) -> dict[str, Any]:

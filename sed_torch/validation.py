@@ -164,7 +164,7 @@ class ValidationReport:
     rivals: tuple[Comparison, ...] = ()
     partial: tuple[Partial, ...] = ()
     within: Within | None = None
-    ceiling: Mapping[str, Correlation] = field(default_factory=lambda: FrozenMapping({}))
+    ceiling: Mapping[str, Correlation] = field(default_factory=FrozenMapping)
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     unit: str | None = None
@@ -202,7 +202,7 @@ class ValidationReport:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        return tables.to_dataframe([_frame_row(self, None), *(_frame_row(self, c) for c in self.rivals)])
+        return tables.to_dataframe(frame_rows(self))
 
     def to_markdown(self) -> str:
         """Tables and notes as GitHub Markdown."""
@@ -775,6 +775,11 @@ def _remarks(report: ValidationReport) -> list[str]:
     if report.source:
         lines.append(f"accuracies from {report.source}")
     return lines
+
+
+def frame_rows(report: ValidationReport) -> list[dict[str, Any]]:
+    """The rows of :meth:`ValidationReport.to_dataframe`."""
+    return [_frame_row(report, None), *(_frame_row(report, c) for c in report.rivals)]
 
 
 def _frame_row(report: ValidationReport, comparison: Comparison | None) -> dict[str, Any]:

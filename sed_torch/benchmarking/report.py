@@ -12,7 +12,7 @@ from sed_torch import tables
 from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick, SearchRow
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 from sed_torch.correlation import Interval
-from sed_torch.validation import Comparison, ValidationReport
+from sed_torch.validation import Comparison, ValidationReport, frame_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,10 +127,13 @@ class BenchmarkReport:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        places = [{"benchmark": r.benchmark, "dataset": r.dataset} for r in self.results]
-        frames = [r.validation.to_dataframe().to_dict("records") for r in self.results]
-        rows = [{**place, **row} for place, frame in zip(places, frames, strict=True) for row in frame]
-        return tables.to_dataframe(rows)
+        return tables.to_dataframe(
+            [
+                {"benchmark": r.benchmark, "dataset": r.dataset, **row}
+                for r in self.results
+                for row in frame_rows(r.validation)
+            ]
+        )
 
     def to_markdown(self) -> str:
         """The whole report."""

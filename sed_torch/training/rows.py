@@ -63,7 +63,7 @@ class RunRow:
     sed: float | None = None
     params: int | None = None
     macs: float | None = None
-    proxies: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
+    proxies: Mapping[str, float | None] = field(default_factory=FrozenMapping)
     missing: str | None = None
     space: str | None = None
     dataset: str | None = None
