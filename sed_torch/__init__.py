@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sed_torch._moved import lead_on
 from sed_torch.api import register_rule, score, topology, unregister_rule
 from sed_torch.errors import SedTorchError
 from sed_torch.graph import Graph
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sed_torch.training import counterparts
 
 __version__ = "0.1.0"
+
+lead_on()
 
 __all__ = [
     "CheckReport",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
 import re
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import pytest
 
 import sed_torch
 from sed_torch import errors
+from sed_torch._moved import MOVED
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
-    *("errors", "_files", "_frozen", "tables"),
+    *("_moved", "errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
@@ -199,6 +201,15 @@ def test_public_names() -> None:
     assert list(sed_torch.__all__) == PUBLIC
     for name in PUBLIC:
         assert name == "__version__" or getattr(sed_torch, name).__doc__, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_old_names_of_modules_lead_on(old: str) -> None:
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=re.escape(f"{old} is now {MOVED[old]}")):
+        found = importlib.import_module(old)
+    assert found is importlib.import_module(MOVED[old])
+    assert found.__name__ == MOVED[old]  # the module itself is not renamed
 
 
 def test_the_changelog_is_up_to_date() -> None:

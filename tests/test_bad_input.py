@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from fingerprint import changed, fingerprint
-from models import CONTAINERS, AsksForValues, Returns, TwoInputs
+from support.fingerprint import changed, fingerprint
+from support.models import CONTAINERS, AsksForValues, Returns, TwoInputs
+from support.versions import skip_export_of_old_torch
 from torch import Tensor, nn
-from versions import skip_export_of_old_torch
 
 import sed_torch
 from sed_torch.errors import (

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import run
-from processes import hears_ctrl_c
+from support.commands import run
+from support.processes import hears_ctrl_c
 
 from sed_torch import __version__
 

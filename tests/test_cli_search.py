@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run
+from support.commands import run
 
 from sed_torch.searching import running
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run
+from support.commands import run
 
 from sed_torch.benchmark_data import scorer
 from sed_torch.spaces import get_space

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import run
+from support.commands import run
 from torch import Tensor, nn
 
 import sed_torch

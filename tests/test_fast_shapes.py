@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.versions import OLD
 from torch import Tensor, nn
-from versions import OLD
 
 import sed_torch
 from sed_torch.tracing.fast_shapes import FAST_SHAPES, fast_shape

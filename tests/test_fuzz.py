@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from test_laws import GUISES, Guise, Spec, assert_same, few, laws
-from test_laws import _module as plain_module
+from support.networks import GUISES, Guise, Spec, assert_same, few, laws
+from support.networks import _module as plain_module
 from torch import Tensor, nn
 
 import sed_torch

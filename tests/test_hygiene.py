@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from fingerprint import changed, fingerprint
-from models import AWKWARD, SIZE, Busy, Hooked, Shared, Tokens
+from support.failures import Fails, in_threads
+from support.fingerprint import changed, fingerprint
+from support.models import AWKWARD, SIZE, Busy, Hooked, Shared, Tokens
+from support.versions import OLD, skip_export_of_old_torch
 from torch import Tensor, nn
-from versions import OLD, skip_export_of_old_torch
 
 import sed_torch
 from sed_torch import lowering
@@ -118,19 +118,6 @@ def test_a_score_of_a_model_that_is_called_meanwhile_is_unchanged_afterwards() -
 # -- failure at every operator ---------------------------------------------------------------------------------
 
 
-class _Fails:
-    """The n-th call raises ``error``; others go through. Counts all calls."""
-
-    def __init__(self, inner: Callable[..., Any], at: int, error: BaseException | None) -> None:
-        self.inner, self.at, self.error, self.calls = inner, at, error, 0
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.calls += 1
-        if self.error is not None and self.calls == self.at:
-            raise self.error
-        return self.inner(*args, **kwargs)
-
-
 STAGES: dict[str, tuple[Any, str]] = {
     # where a score may break: following an operator, writing it down, reading its arguments, lowering it
     "follow": (Recorder, "_record"),
@@ -140,9 +127,9 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-def _injected(patch: pytest.MonkeyPatch, stage: str, at: int, error: BaseException | None) -> _Fails:
+def _injected(patch: pytest.MonkeyPatch, stage: str, at: int, error: BaseException | None) -> Fails:
     owner, name = STAGES[stage]
-    failing = _Fails(getattr(owner, name), at, error)
+    failing = Fails(getattr(owner, name), at, error)
     # a plain function, so that it binds as a method where it stands for one
     patch.setattr(owner, name, lambda *args, **kwargs: failing(*args, **kwargs))
     return failing
@@ -206,29 +193,6 @@ def test_an_interrupt_within_the_forward_gets_through() -> None:
 # -- threads ---------------------------------------------------------------------------------------------------
 
 
-def _in_threads(jobs: list[Callable[[], Any]]) -> list[Any]:
-    """Results of all jobs, started at once; the first exception is raised."""
-    start = threading.Barrier(len(jobs))
-    results: list[Any] = [None] * len(jobs)
-
-    def run(i: int) -> None:
-        start.wait()
-        try:
-            results[i] = jobs[i]()
-        except BaseException as error:
-            results[i] = error
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(jobs))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    for r in results:
-        if isinstance(r, BaseException):
-            raise r
-    return results
-
-
 def _training(steps: int = 60) -> tuple[nn.Module, Callable[[], list[float]]]:
     """A network without random layers and a loop that trains it on fixed data."""
     torch.manual_seed(3)
@@ -265,7 +229,7 @@ def test_eight_threads_score_while_another_trains() -> None:
             found.append(sed_torch.score(trained, input_size=(1, 3, 8, 8)).total)
         return found
 
-    results = _in_threads([train, *[score_all] * 8])
+    results = in_threads([train, *[score_all] * 8])
     assert results[1:] == [[*expected, of_trained] * 4] * 8
     assert changed(before, fingerprint(*models)) == []
     # and the training went as it goes alone, to the last bit
@@ -291,7 +255,7 @@ def test_threads_through_every_front_end_at_once() -> None:
         lambda: sed_torch.score(other, input_size=SIZE, frontend="fx").total,
         fails,
     ]
-    found = _in_threads(jobs * 2)
+    found = in_threads(jobs * 2)
     for i in (0, 1, 2, 3, 5, 6, 7, 8):
         assert found[i] == pytest.approx(expected[i % 5 % 2], abs=1e-9)
     assert changed(before, fingerprint(model, other)) == []

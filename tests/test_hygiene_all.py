@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from fingerprint import changed, fingerprint
-from models import SIZE
-from test_hygiene import _Fails, _in_threads
-from test_training import FAST, broken, linear, tiny
+from support.failures import Fails, in_threads
+from support.fingerprint import changed, fingerprint
+from support.models import SIZE
+from support.training import FAST, broken, linear, tiny
 from torch import Tensor, nn
 
 import sed_torch
@@ -119,8 +119,8 @@ def test_it_changes_nothing_when_any_operator_breaks(
             assert not isinstance(got, BaseException) or isinstance(got, (SedTorchError, RuntimeError))
 
 
-def _inject(patch: pytest.MonkeyPatch, at: int, error: BaseException | None) -> _Fails:
-    failing = _Fails(Recorder._record, at, error)
+def _inject(patch: pytest.MonkeyPatch, at: int, error: BaseException | None) -> Fails:
+    failing = Fails(Recorder._record, at, error)
     patch.setattr(Recorder, "_record", lambda *args, **kwargs: failing(*args, **kwargs))
     return failing
 
@@ -174,7 +174,7 @@ def test_eight_threads_make_every_call_on_the_same_and_on_different_models() -> 
     def job(i: int) -> list[str]:
         return [_told(FOLLOWS[c](own[i], shared)) for c in names_]
 
-    assert _in_threads([lambda i=i: job(i) for i in range(8)]) == expected  # type: ignore[misc]
+    assert in_threads([lambda i=i: job(i) for i in range(8)]) == expected  # type: ignore[misc]
     assert changed(before, fingerprint(shared, *own)) == []
 
 

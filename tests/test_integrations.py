@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.versions import transformers_with_torch
 from torch import Tensor, nn
-from versions import transformers_with_torch
 
 from sed_torch.diagnostics import check
 from sed_torch.errors import CheckFailedError

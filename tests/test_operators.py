@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from models import Hooked, Shared
+from support.models import Hooked, Shared
+from support.versions import NO_EXPORT, OLD
 from torch import Tensor, nn
-from versions import NO_EXPORT, OLD
 
 import sed_torch
 from sed_torch import Score

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import hears_ctrl_c
+from support.processes import hears_ctrl_c
 from torch import nn
 
 from sed_torch import score

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from commands import run
+from support.commands import run
 
 NETS = """
 from torch import nn

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from test_spaces_laws import check_scores, published, samples
+from support.spaces import check_scores, published, samples
 
 from sed_torch.entropy import Field, effective_taps
 from sed_torch.errors import GraphError, SpaceError

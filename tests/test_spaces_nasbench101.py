@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from test_spaces_laws import check_scores, check_traced, published, samples, to_digits
+from support.spaces import check_scores, check_traced, published, samples, to_digits
 
 from sed_torch.errors import SpaceError
 from sed_torch.spaces import get_space, nasbench101

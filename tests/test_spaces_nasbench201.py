@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from test_spaces_laws import check_scores, published, to_digits
+from support.spaces import check_scores, published, to_digits
 
 from sed_torch.entropy import Field, effective_taps
 from sed_torch.errors import SpaceError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from test_spaces_laws import check_scores
+from support.spaces import check_scores
 
 from sed_torch.errors import SpaceError
 from sed_torch.spaces import get_space

@@ -24,6 +24,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.training import FAST, broken, linear, tiny
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -53,30 +54,7 @@ from sed_torch.training.rows import columns
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
-FAST = Recipe(epochs=2, batch_size=16, lr=0.05, crop=1)
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
-
-
-def stripes(n: int = 64, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images of 3 × 4 × 4 whose bright column is their class, under some noise."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % classes
-    images = 0.1 * torch.randn(n, 3, 4, 4, generator=generator)
-    images[torch.arange(n), :, :, labels] += 2.0
-    return images, labels
-
-
-def tiny(name: str = "stripes") -> Data:
-    train, test = (TensorDataset(*stripes(seed=s)) for s in (0, 1))
-    return Data(name, train, test, 4, (1, 3, 4, 4), "test")
-
-
-def linear(num_classes: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, num_classes))
-
-
-def broken() -> nn.Module:
-    raise RuntimeError("no such luck")
 
 
 def go(tmp_path: Path, networks: Any = None, **kwargs: Any) -> Counterparts:

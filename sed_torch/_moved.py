@@ -1,0 +1,41 @@
+"""Modules that stand elsewhere now: for one release their old names lead there, with a ``DeprecationWarning``.
+
+``import sed_torch.results`` gives the module that holds what was in it. A row is taken out again one release later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "lead_on"]
+
+MOVED: Mapping[str, str] = {}
+"""Old dotted name of a module → where its content stands."""
+
+
+class _Signpost(MetaPathFinder, Loader):
+    """Finds the old names, and loads what stands under the new ones."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        old, new = module.__name__, MOVED[module.__name__]
+        warnings.warn(
+            f"{old} is now {new}; the old name goes with the next release", DeprecationWarning, stacklevel=2
+        )
+        sys.modules[old] = importlib.import_module(new)
+
+
+def lead_on() -> None:
+    """Let the old names be imported; calling it again changes nothing."""
+    if not any(isinstance(finder, _Signpost) for finder in sys.meta_path):
+        sys.meta_path.append(_Signpost())

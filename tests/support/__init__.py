@@ -1,0 +1,1 @@
+"""What several tests share: small models, processes and command lines to run, versions, fingerprints."""
