@@ -5,31 +5,45 @@
 
 The score is SED (Suppression of local Entropy Decrease), in the form this project derived from the published
 claims of arXiv 2411.06236.
+
+Importing the package loads neither torch nor anything else: every name is looked up where it is first used.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sed_torch._moved import lead_on
-from sed_torch.api import register_rule, score, topology, unregister_rule
-from sed_torch.errors import SedTorchError
-from sed_torch.graph import Graph
-from sed_torch.results import Score
-from sed_torch.searching import search
-from sed_torch.topology import Topology, TopologyBuilder
-from sed_torch.tracing import trace
+from sed_torch._version import __version__
 
 if TYPE_CHECKING:
+    from sed_torch import (
+        diagnostics as diagnostics,
+        integrations as integrations,
+        proxies as proxies,
+        ranking as ranking,
+        report as report,
+        searching as searching,
+        spaces as spaces,
+        training as training,
+        validation as validation,
+        zoo as zoo,
+    )
+    from sed_torch.api import register_rule, score, topology, unregister_rule
     from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
+    from sed_torch.errors import SedTorchError
+    from sed_torch.graph import Graph
     from sed_torch.ranking import Ranking, rank
     from sed_torch.report import draw
+    from sed_torch.results import Score
+    from sed_torch.searching import search
+    from sed_torch.topology import Topology, TopologyBuilder
+    from sed_torch.tracing import trace
     from sed_torch.training import counterparts
-
-__version__ = "0.1.0"
-
-lead_on()
 
 __all__ = [
     "CheckReport",
@@ -58,23 +72,54 @@ __all__ = [
     "unregister_rule",
 ]
 
-_LATER = {
-    **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
+_HOMES = {
+    **dict.fromkeys(["register_rule", "score", "topology", "unregister_rule"], "sed_torch.api"),
     **dict.fromkeys(["Comparison", "Sensitivity", "compare", "sensitivity"], "sed_torch.comparison"),
+    **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
+    **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),
+    "Graph": "sed_torch.graph",
+    "Score": "sed_torch.results",
+    "SedTorchError": "sed_torch.errors",
     "counterparts": "sed_torch.training",
     "draw": "sed_torch.report",
+    "search": "sed_torch.searching",
+    "trace": "sed_torch.tracing",
 }
-"""Names whose modules need more than torch and numpy, or time to import."""
+"""Where each public name is defined."""
+
+_ROOMS = frozenset(
+    {
+        *("diagnostics", "integrations", "proxies", "ranking", "report", "searching", "spaces", "training"),
+        *("validation", "zoo"),
+    }
+)
+"""Modules of which users call functions, as in ``sed_torch.report.to_html``; they need no import of their own."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_LATER[name]), name)
+lead_on()
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+class _Package(ModuleType):
+    """The package, in which a function and a module may have the same name, ``topology``: the function is meant."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        elif name in _ROOMS:
+            value = import_module(f"sed_torch.{name}")
+        else:
+            raise AttributeError(f"module 'sed_torch' has no attribute {name!r}")
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing a module also sets it on its package.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *__all__, *_ROOMS})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -628,11 +628,11 @@ def torchvision_accuracies(recipe: Literal["best", "V1", "V2"] = "best") -> Accu
 
     Raises:
         MissingDependencyError: torchvision is not installed.
-        ValueError: another recipe.
+        InputError: another recipe.
     """
     wanted = {"best": ("IMAGENET1K_V1", "IMAGENET1K_V2"), "V1": ("IMAGENET1K_V1",), "V2": ("IMAGENET1K_V2",)}
     if recipe not in wanted:
-        raise ValueError(f"recipe must be one of {', '.join(wanted)}, found {recipe!r}")
+        raise InputError(f"recipe must be one of {', '.join(wanted)}, found {recipe!r}")
     try:
         import torchvision
         from torchvision import models

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError, InputError, MissingDependencyError
 
 __all__ = [
     "Correlation",
@@ -245,10 +245,10 @@ def top_rows(accuracy: npt.ArrayLike, fraction: float = 0.1) -> npt.NDArray[np.b
     NaN rows are never among them, and do not count in n.
 
     Raises:
-        ValueError: ``fraction`` is not in (0, 1].
+        InputError: ``fraction`` is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must be in (0, 1], found {fraction}")
+        raise InputError(f"fraction must be in (0, 1], found {fraction}")
     y = _column(accuracy, "accuracy")
     present = np.sort(y[np.isfinite(y)])
     if not present.size:
@@ -282,7 +282,7 @@ def correlate(
 
     Raises:
         DataError: the arrays are not one-dimensional, numeric and of one length.
-        ValueError: ``k`` < 1, ``n_bootstrap`` < 0 or a fraction outside (0, 1].
+        InputError: ``k`` < 1, ``n_bootstrap`` < 0 or a fraction outside (0, 1].
         MissingDependencyError: scipy is not installed.
     """
     _check(k, n_bootstrap)
@@ -323,12 +323,12 @@ def paired_difference(
 
     Raises:
         DataError: the arrays are not one-dimensional, numeric and of one length.
-        ValueError: ``k`` < 1, ``n_bootstrap`` < 0 or an unknown statistic.
+        InputError: ``k`` < 1, ``n_bootstrap`` < 0 or an unknown statistic.
         MissingDependencyError: scipy is not installed.
     """
     _check(k, n_bootstrap)
     if statistic not in get_args(Statistic):
-        raise ValueError(f"unknown statistic {statistic!r}: expected one of {', '.join(get_args(Statistic))}")
+        raise InputError(f"unknown statistic {statistic!r}: expected one of {', '.join(get_args(Statistic))}")
     xs, y, dropped = _complete([first, second], accuracy)
     reason = _reason(xs, y)
     if reason is not None:
@@ -397,9 +397,9 @@ def partial_spearman(
 
 def _check(k: int, n_bootstrap: int) -> None:
     if k < 1:
-        raise ValueError(f"k must be 1 or more, found {k}")
+        raise InputError(f"k must be 1 or more, found {k}")
     if n_bootstrap < 0:
-        raise ValueError(f"n_bootstrap must be 0 or more, found {n_bootstrap}")
+        raise InputError(f"n_bootstrap must be 0 or more, found {n_bootstrap}")
 
 
 def _column(values: npt.ArrayLike, name: str) -> FloatArray:

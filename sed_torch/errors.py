@@ -4,7 +4,8 @@
 
     SedTorchError
     ├── ModelError            the model cannot be read as it is (lazy, scripted, sharded, ...)
-    ├── InputError            input_size / input_data do not fit, or could not be inferred
+    ├── InputError            an argument is wrong; a ValueError too
+    │   └── SearchError       a search has nothing to search (contradictory constraints, ...)
     ├── TraceError            the forward could not be followed
     │   ├── ShapeError        two shapes in the forward do not fit each other
     │   └── DataDependentError    control flow or a shape depends on values, not on shapes
@@ -14,7 +15,6 @@
     ├── ModelReferenceError   a model reference (timm:NAME, file.py:Class, ...) cannot be resolved
     ├── SpaceError            an architecture string or genotype is not of its search space
     ├── DataError             a benchmark or result file is missing, truncated or alien
-    ├── SearchError           a search has nothing to search (contradictory constraints, ...)
     ├── MissingDependencyError    an optional package is not installed
     └── CheckFailedError           check(..., raise_on=...) found something at or above that severity
 
@@ -50,8 +50,10 @@ class ModelError(SedTorchError):
     """The module cannot be read as it is: lazy, scripted, sharded, or not an ``nn.Module``."""
 
 
-class InputError(SedTorchError):
-    """``input_size`` or ``input_data`` does not describe an input, or none could be inferred."""
+class InputError(SedTorchError, ValueError):
+    """An argument is none of what was expected: an ``input_size`` that describes no input, an unknown name, a number
+    out of range. It is a ``ValueError`` too, which is what Python calls a wrong argument.
+    """
 
 
 class TraceError(SedTorchError):
@@ -112,7 +114,7 @@ class DataError(SedTorchError):
     """A benchmark or result file is missing, truncated, or not of the expected format."""
 
 
-class SearchError(SedTorchError):
+class SearchError(InputError):
     """A search cannot start, or nothing satisfies its constraints."""
 
 

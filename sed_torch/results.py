@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import entropy, tables
+from sed_torch.errors import InputError
 from sed_torch.scoring import DEFINITIONS, Evaluation, Term, log_sum
 from sed_torch.topology import Step, cut_path
 
@@ -194,7 +195,7 @@ class Score:
         """
         depth = self.depth if depth is None else depth
         if depth < 0:
-            raise ValueError(f"depth must be 0 or more, found {depth}")
+            raise InputError(f"depth must be 0 or more, found {depth}")
         terms: dict[str, list[Term]] = {}
         for term in self.evaluation.terms:
             terms.setdefault(cut_path(self._step(term).path, depth), []).append(term)

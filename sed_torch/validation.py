@@ -30,7 +30,7 @@ from sed_torch.correlation import (
     top_rows,
     undefined_reason,
 )
-from sed_torch.errors import DataError
+from sed_torch.errors import DataError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,7 +279,7 @@ def validate(
 
     Raises:
         DataError: columns of different lengths, or not numbers.
-        ValueError: ``k`` < 1 or ``n_bootstrap`` < 0.
+        InputError: ``k`` < 1 or ``n_bootstrap`` < 0.
         MissingDependencyError: scipy is not installed.
     """
     x, y = _column(scores, "scores"), _column(accuracy, "accuracy")
@@ -340,12 +340,12 @@ def validate_benchmark(
 
     Raises:
         DataError: see :func:`sed_torch.benchmark_data.load`; or ``score_fn`` gave another number of scores.
-        ValueError: ``sample`` < 1.
+        InputError: ``sample`` < 1.
     """
     table = load(benchmark, dataset, data)
     notes = list(table.notes)
     if sample is not None and sample < 1:
-        raise ValueError(f"sample must be 1 or more, found {sample}")
+        raise InputError(f"sample must be 1 or more, found {sample}")
     if sample is not None and sample < len(table):
         rows = np.sort(np.random.default_rng(seed).choice(len(table), sample, replace=False))
         notes.append(f"a random sample of {sample:,} of {len(table):,} architectures, seed {seed}")

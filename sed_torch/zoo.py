@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sed_torch.errors import MissingDependencyError, ModelReferenceError
+from sed_torch.errors import InputError, MissingDependencyError, ModelReferenceError
 
 __all__ = ["LoadedModel", "Reference", "build", "expand", "family_of", "load", "parse_reference"]
 
@@ -121,9 +121,9 @@ def _parse_call(text: str, call: str, *, dotted: bool) -> tuple[str, tuple[Any, 
         # Names of timm need not be Python names, so a stand-in is called.
         tree = ast.parse("f" + call[call.index("(") :].strip(), mode="eval").body
         if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-            raise ValueError("one call is expected")
+            raise InputError("one call is expected")
         if any(k.arg is None for k in tree.keywords):
-            raise ValueError("** is not a literal")
+            raise InputError("** is not a literal")
         args = tuple(ast.literal_eval(a) for a in tree.args)
         return name, args, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}, True
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:

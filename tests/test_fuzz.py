@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
-from support.networks import GUISES, Guise, Spec, assert_same, few, laws
-from support.networks import _module as plain_module
+from hypothesis import given, strategies as st
+from support.networks import GUISES, Guise, Spec, _module as plain_module, assert_same, few, laws
 from torch import Tensor, nn
 
 import sed_torch

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from sed_torch import check, score
 from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.ranking import Ranking, RankRow
-from sed_torch.report import html as html_module
-from sed_torch.report import save_html, to_html
+from sed_torch.report import html as html_module, save_html, to_html
 from sed_torch.report.parts import Column, table_of
 from sed_torch.report.reference import (
     INPUT,

@@ -10,8 +10,7 @@ from support.spaces import check_scores, published, to_digits
 from sed_torch.entropy import Field, effective_taps
 from sed_torch.errors import SpaceError
 from sed_torch.scoring import sed
-from sed_torch.spaces import _nasbench201_batch as batch
-from sed_torch.spaces import get_space, score_many
+from sed_torch.spaces import _nasbench201_batch as batch, get_space, score_many
 from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
 from sed_torch.spaces.nasbench201 import Cell201
 

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.training import FAST, broken, linear, tiny
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset

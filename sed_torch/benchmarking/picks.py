@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sed_torch.benchmark_data import BenchmarkTable
+from sed_torch.errors import InputError
 from sed_torch.searching import search
 from sed_torch.spaces import get_space
 
@@ -74,15 +75,15 @@ def picks(table: BenchmarkTable, scores: FloatArray, limit: float | None = None)
         limit: parameters a network may have, or None.
 
     Raises:
-        ValueError: a limit where the table has no params, or one that no network meets.
+        InputError: a limit where the table has no params, or one that no network meets.
     """
     if limit is not None and table.params is None:
-        raise ValueError(f"{table.benchmark}: no params to limit")
+        raise InputError(f"{table.benchmark}: no params to limit")
     within = np.ones(len(table), dtype=bool)
     if limit is not None and table.params is not None:
         within = table.params <= limit
     if not within.any():
-        raise ValueError(f"{table.benchmark}: no network has at most {limit:g} parameters")
+        raise InputError(f"{table.benchmark}: no network has at most {limit:g} parameters")
     rivals = {n: v for n, v in table.rivals.items() if n not in ("params", "flops", PUBLIC_FLOPS)}
     counts = {n: v for n, v in ((LARGEST, table.params), (MOST_MACS, table.macs)) if v is not None}
     found = [_pick(table, n, v, within) for n, v in {"SED": scores, **counts, **rivals}.items()]

@@ -1,30 +1,44 @@
-"""The root of the command line: its group, its exit status, and what becomes of errors."""
+"""The root of the command line: its group, its exit status, and what becomes of errors.
+
+A command's file is imported when the command is asked for; torch and all that stands on it when the command runs.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
-from sed_torch.cli.benchmarking import benchmark
-from sed_torch.cli.checking import check, explain
-from sed_torch.cli.comparing import compare, sensitivity
-from sed_torch.cli.drawing import graph
-from sed_torch.cli.listing import doctor, ops
 from sed_torch.cli.output import FAILURE, INTERRUPTED, say
-from sed_torch.cli.ranking import rank
-from sed_torch.cli.reporting import report
-from sed_torch.cli.scoring import score
-from sed_torch.cli.searching import search
-from sed_torch.cli.training import train_counterparts
-from sed_torch.cli.validating import validate
 
 __all__ = ["cli", "main", "run"]
 
 _NAME = "sed-torch"
+_COMPLETION = "_SED_TORCH_COMPLETE"
+"""Set by the shell that asks for completions; it gives no words."""
+
+_COMMANDS = {
+    "score": "scoring:score",
+    "rank": "ranking:rank",
+    "validate": "validating:validate",
+    "search": "searching:search",
+    "train-counterparts": "training:train_counterparts",
+    "benchmark": "benchmarking:benchmark",
+    "check": "checking:check",
+    "explain": "checking:explain",
+    "compare": "comparing:compare",
+    "sensitivity": "comparing:sensitivity",
+    "graph": "drawing:graph",
+    "report": "reporting:report",
+    "ops": "listing:ops",
+    "doctor": "listing:doctor",
+}
+"""File and function of each command, in the order in which help lists them."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -37,7 +51,7 @@ def run(args: Sequence[str] | None) -> int:
     from sed_torch.errors import SedTorchError
 
     words = sys.argv[1:] if args is None else list(args)
-    if not words:  # what the status of this is depends on click's version
+    if not words and _COMPLETION not in os.environ:  # what the status of this is depends on click's version
         click.echo(cli.make_context(_NAME, [], resilient_parsing=True).get_help(), err=True)
         return FAILURE
     try:
@@ -64,13 +78,41 @@ def run(args: Sequence[str] | None) -> int:
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from sed_torch import __version__
+        from sed_torch._version import __version__
 
         click.echo(f"sed-torch {__version__}")
         ctx.exit()
 
 
+class LazyGroup(click.Group):
+    """A group that imports a command's file when somebody asks for the command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None where there is none of that name."""
+        file, _, function = _COMMANDS.get(cmd_name, "").partition(":")
+        if not file:
+            return None
+        command = getattr(import_module(f"sed_torch.cli.{file}"), function)
+        assert isinstance(command, click.Command)  # what the table names
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first word; for a misspelt one, an error that says what is near."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(_COMMANDS)}"
+            ctx.fail(f"no command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+
 @click.group(
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 all well, 1 findings, 2 wrong usage or unreadable model, 130 interrupted.",
 )
@@ -79,10 +121,3 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 def cli() -> None:
     """Score PyTorch networks before training, from their computational graph alone."""
-
-
-for command in (
-    *(score, rank, validate, search, train_counterparts, benchmark),
-    *(check, explain, compare, sensitivity, graph, report, ops, doctor),
-):
-    cli.add_command(command)

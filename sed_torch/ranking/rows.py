@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from sed_torch import tables
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ class Ranking:
         """Give rows their ranks and residuals, and sort them.
 
         Raises:
-            ValueError: ``sort`` or a baseline is unknown.
+            InputError: ``sort`` or a baseline is unknown.
         """
         check_sort(sort)
         check_baselines(baselines)
@@ -405,14 +405,14 @@ def _display(r: RankRow) -> dict[str, Any]:
 def check_sort(sort: str) -> None:
     """Raise ValueError for a column that rows cannot be sorted by."""
     if sort not in SORTS:
-        raise ValueError(f"cannot sort by {sort!r}: expected one of {', '.join(SORTS)}")
+        raise InputError(f"cannot sort by {sort!r}: expected one of {', '.join(SORTS)}")
 
 
 def check_baselines(baselines: Sequence[str]) -> None:
     """Raise ValueError for a baseline that cannot be had without weights."""
     for b in baselines:
         if b not in BASELINES:
-            raise ValueError(f"unknown baseline {b!r}: expected some of {', '.join(BASELINES)}")
+            raise InputError(f"unknown baseline {b!r}: expected some of {', '.join(BASELINES)}")
 
 
 def _sorted(rows: list[RankRow], sort: str) -> tuple[RankRow, ...]:

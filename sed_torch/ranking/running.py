@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from sed_torch.errors import MissingDependencyError, SedTorchError
+from sed_torch.errors import InputError, MissingDependencyError, SedTorchError
 from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_of_reference
 from sed_torch.ranking.packing import Packed
 from sed_torch.ranking.progress import Report, reporting
@@ -80,7 +80,7 @@ def rank(
     Raises:
         ModelReferenceError: a name or pattern matches no model.
         MissingDependencyError: joblib, psutil, platformdirs, distributed or ray is needed and not installed.
-        ValueError: an argument is none of the above.
+        InputError: an argument is none of the above.
         SedTorchError: with ``on_error="raise"``.
     """
     _check(sort, baselines, on_error, backend, jobs, time_limit, memory_limit)
@@ -129,12 +129,12 @@ def _check(
         ("backend", backend, ("loky", "threading", "dask", "ray")),
     ):
         if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
+            raise InputError(f"{name} must be one of {', '.join(known)}, found {value!r}")
     if jobs == 0 or jobs < -1:
-        raise ValueError(f"jobs must be positive, or -1 for one a core, found {jobs}")
+        raise InputError(f"jobs must be positive, or -1 for one a core, found {jobs}")
     for name, limit in (("time_limit", time_limit), ("memory_limit", memory_limit)):
         if limit is not None and not limit > 0:
-            raise ValueError(f"{name} must be positive or None, found {limit!r}")
+            raise InputError(f"{name} must be positive or None, found {limit!r}")
 
 
 # -- what to rank ----------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def collect(models: Models) -> list[Item]:
         elif callable(model):
             items.append(Item(getattr(model, "__name__", type(model).__name__), model))
         else:
-            raise ValueError(
+            raise InputError(
                 f"cannot rank a {type(model).__name__}: expected references, nn.Modules or factories"
             )
     return _unique([*items, *_expanded(patterns)])

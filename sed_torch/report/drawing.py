@@ -15,7 +15,7 @@ from torch import nn
 from sed_torch import tables
 from sed_torch._files import write_text
 from sed_torch.api import score as compute_score
-from sed_torch.errors import MissingDependencyError, SedTorchError
+from sed_torch.errors import InputError, MissingDependencyError, SedTorchError
 from sed_torch.report.blocks import BlockEdge, BlockNode, blocks_of
 from sed_torch.report.layout import Box, Layout, arrange
 from sed_torch.report.style import Theme, ThemeName, theme_of
@@ -131,12 +131,12 @@ class Drawing:
         Raises:
             MissingDependencyError: engine ``"graphviz"`` without the package graphviz.
             SedTorchError: engine ``"graphviz"`` without Graphviz's program ``dot``.
-            ValueError: an unknown engine or theme.
+            InputError: an unknown engine or theme.
         """
         if engine == "graphviz":
             return _graphviz(self.to_dot())
         if engine != "builtin":
-            raise ValueError(f"unknown engine {engine!r}: expected 'builtin' or 'graphviz'")
+            raise InputError(f"unknown engine {engine!r}: expected 'builtin' or 'graphviz'")
         return _svg(self, theme_of(theme))
 
     def save(
@@ -145,7 +145,7 @@ class Drawing:
         """Write ``.svg``, ``.dot`` (``.gv``), ``.mmd`` or ``.json``, by the suffix.
 
         Raises:
-            ValueError: another suffix.
+            InputError: another suffix.
         """
         suffix = Path(path).suffix.lower()
         views: dict[str, Callable[[], str]] = {
@@ -156,7 +156,7 @@ class Drawing:
             ".json": self.to_json,
         }
         if suffix not in views:
-            raise ValueError(
+            raise InputError(
                 f"cannot save a drawing as {str(path)!r}: expected a name that ends in {', '.join(views)}"
             )
         write_text(path, views[suffix]() + "\n")
@@ -213,7 +213,7 @@ def draw(
         A :class:`Drawing`; ``to_svg()``, ``to_dot()``, ``to_mermaid()``, ``to_networkx()``, ``save(path)``.
 
     Raises:
-        ValueError: ``color`` or ``depth`` is none that is known.
+        InputError: ``color`` or ``depth`` is none that is known.
         SedTorchError: as :func:`sed_torch.score`.
 
     Example:
@@ -223,7 +223,7 @@ def draw(
         flowchart LR
     """
     if color not in ("share", "suppression"):
-        raise ValueError(f"color={color!r}: expected 'share' or 'suppression'")
+        raise InputError(f"color={color!r}: expected 'share' or 'suppression'")
     scored = (
         model
         if isinstance(model, Score)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sed_torch._files import write_text
 from sed_torch.api import versions as score_versions
 from sed_torch.diagnostics.findings import CheckReport
-from sed_torch.errors import MissingDependencyError
+from sed_torch.errors import InputError, MissingDependencyError
 from sed_torch.ranking.rows import Ranking
 from sed_torch.report import views
 from sed_torch.report.parts import Section
@@ -51,12 +51,12 @@ def to_html(*results: Reportable, title: str | None = None, depth: int | None = 
         depth: names of the module path that make a block; each score's own when None.
 
     Raises:
-        ValueError: nothing to report on.
+        InputError: nothing to report on.
         TypeError: a result of another kind.
         MissingDependencyError: matplotlib or jinja2 is not installed.
     """
     if not results:
-        raise ValueError("nothing to report on: expected at least one result")
+        raise InputError("nothing to report on: expected at least one result")
     models, others = _sorted_out(results)
     sections = [*_model_sections(models, depth), *(_section(r, f"r{k}") for k, r in enumerate(others))]
     sections.append(views.about(*_provenance(results)))

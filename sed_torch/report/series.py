@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sed_torch import entropy
 from sed_torch.accuracies import Accuracies
+from sed_torch.errors import InputError
 from sed_torch.ranking.rows import Ranking, RankRow, average_ranks
 from sed_torch.results import Score
 from sed_torch.searching.result import Candidate, SearchResult
@@ -316,10 +317,10 @@ def cloud_of(
         accuracy: by model name, for a ranking; higher is better.
 
     Raises:
-        ValueError: ``against`` is unknown, accuracies are missing, or a size is not in ``source``.
+        InputError: ``against`` is unknown, accuracies are missing, or a size is not in ``source``.
     """
     if against not in ("macs", "params", "accuracy"):
-        raise ValueError(f"against={against!r}: expected 'macs', 'params' or 'accuracy'")
+        raise InputError(f"against={against!r}: expected 'macs', 'params' or 'accuracy'")
     if against == "accuracy":
         return _against_accuracy(source, accuracy)
     rows = source.rows if isinstance(source, Ranking) else _joined_rows(source, against)
@@ -346,7 +347,7 @@ def _drawable(value: float | None) -> bool:
 def _joined_rows(joined: Joined, against: str) -> tuple[RankRow, ...]:
     column = getattr(joined, against)
     if column is None:
-        raise ValueError(f"against={against!r}: the joined ranking has no such column")
+        raise InputError(f"against={against!r}: the joined ranking has no such column")
     groups = joined.groups or [None] * len(joined)
     plain = (
         RankRow(name, family=group, sed=float(sed))
@@ -374,7 +375,7 @@ def _against_accuracy(source: Ranking | Joined, accuracy: Mapping[str, float] | 
         left_out = len(source) - len(points)
     else:
         if accuracy is None:
-            raise ValueError("against='accuracy' needs accuracy={name: value} for a ranking")
+            raise InputError("against='accuracy' needs accuracy={name: value} for a ranking")
         known, label = _known(accuracy)
         points = [
             Point(r.name, r.family, r.sed, value, rank=r.rank)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch._files import atomic_write
-from sed_torch.errors import MissingDependencyError
+from sed_torch.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,12 +66,12 @@ def theme_of(name: ThemeName) -> Theme:
     """The theme of a name.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
     try:
         return _THEMES[name]
     except KeyError:
-        raise ValueError(f"unknown theme {name!r}: expected one of {', '.join(_THEMES)}") from None
+        raise InputError(f"unknown theme {name!r}: expected one of {', '.join(_THEMES)}") from None
 
 
 @contextlib.contextmanager
@@ -126,11 +126,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as SVG, PNG or PDF, by the suffix; the same figure gives the same bytes.
 
     Raises:
-        ValueError: another suffix.
+        InputError: another suffix.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(
+        raise InputError(
             f"cannot save a figure as {str(path)!r}: expected a name that ends in {', '.join(SUFFIXES)}"
         )
     data = _rendered(figure, suffix[1:])

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.errors import SpaceError
-from sed_torch.spaces import darts, nasbench101, nats_size, transnas
-from sed_torch.spaces import nasbench201 as nb201
+from sed_torch.spaces import darts, nasbench101, nasbench201 as nb201, nats_size, transnas
 from sed_torch.spaces._edges import EDGES, live_edges
 from sed_torch.spaces._white import piece
 from sed_torch.spaces.base import Space

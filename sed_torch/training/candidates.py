@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sed_torch.errors import ModelError, SpaceError
+from sed_torch.errors import InputError, ModelError, SpaceError
 from sed_torch.ranking import Ranking
 from sed_torch.spaces import ALIASES, SPACES, Space, get_space
 from sed_torch.training import networks
@@ -81,10 +81,10 @@ def candidates(
         ModelReferenceError: a name or pattern matches no model.
         SpaceError: an architecture is not of the space, or the space has fewer than ``n``.
         ModelError: a module instead of a factory.
-        ValueError: ``n`` < 1, or an argument that goes with a space only.
+        InputError: ``n`` < 1, or an argument that goes with a space only.
     """
     if n is not None and n < 1:
-        raise ValueError(f"n must be 1 or more, found {n}")
+        raise InputError(f"n must be 1 or more, found {n}")
     if isinstance(source, str) and source in (*SPACES, *ALIASES):
         source = get_space(source)
     if isinstance(source, Space):
@@ -97,7 +97,7 @@ def candidates(
         return [Candidate(a, _OfSpace(source.name, a, width, cells)) for a in names]
     for name, value in (("archs", archs), ("width", width), ("cells", cells)):
         if value is not None:
-            raise ValueError(f"{name} goes with a space only")
+            raise InputError(f"{name} goes with a space only")
     found = _ranked(source) if isinstance(source, Ranking) else _listed(source)
     return found if n is None else found[:n]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from sed_torch.errors import InputError
+
 __all__ = ["Recipe"]
 
 
@@ -30,7 +32,7 @@ class Recipe:
         compile: run the network through ``torch.compile``.
 
     Raises:
-        ValueError: a value is out of its range.
+        InputError: a value is out of its range.
     """
 
     epochs: int = 20
@@ -69,7 +71,7 @@ class Recipe:
 
 def _require(holds: bool, name: str, expected: str, found: object) -> None:
     if not holds:
-        raise ValueError(f"{name}: expected {expected}, found {found!r}")
+        raise InputError(f"{name}: expected {expected}, found {found!r}")
 
 
 def _spell(value: object) -> str:

@@ -93,7 +93,7 @@ def counterparts(
         InputError: a proxy is unknown.
         SedTorchError: the device is not there, or a worker process died.
         MissingDependencyError: scikit-learn, torchvision, joblib, distributed or ray is needed and not installed.
-        ValueError: an argument is none of the above.
+        InputError: an argument is none of the above.
     """
     wanted = _proxies(proxies)
     numbers = _check(jobs, threads, time_limit, backend, seeds)
@@ -137,16 +137,16 @@ def _check(
 ) -> list[int]:
     """The seeds, the rest being sound."""
     if jobs == 0 or jobs < -1:
-        raise ValueError(f"jobs must be positive, or -1 for one a core, found {jobs}")
+        raise InputError(f"jobs must be positive, or -1 for one a core, found {jobs}")
     if threads < 1:
-        raise ValueError(f"threads must be 1 or more, found {threads}")
+        raise InputError(f"threads must be 1 or more, found {threads}")
     if time_limit is not None and not time_limit > 0:
-        raise ValueError(f"time_limit must be positive or None, found {time_limit!r}")
+        raise InputError(f"time_limit must be positive or None, found {time_limit!r}")
     if backend not in ("loky", "dask", "ray"):
-        raise ValueError(f"backend must be one of loky, dask, ray, found {backend!r}")
+        raise InputError(f"backend must be one of loky, dask, ray, found {backend!r}")
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
     if not numbers or min(numbers) < 0:
-        raise ValueError(f"seeds must be 1 or more, or whole numbers of 0 or more, found {seeds!r}")
+        raise InputError(f"seeds must be 1 or more, or whole numbers of 0 or more, found {seeds!r}")
     return numbers
 
 
