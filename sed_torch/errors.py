@@ -4,7 +4,7 @@
 
     SedTorchError
     ├── ModelError            the model cannot be read as it is (lazy, scripted, sharded, ...)
-    ├── InputError            an argument is wrong; a ValueError too
+    ├── InputError            an argument is not what was expected
     │   └── SearchError       a search has nothing to search (contradictory constraints, ...)
     ├── TraceError            the forward could not be followed
     │   ├── ShapeError        two shapes in the forward do not fit each other

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
-    *("_moved", "errors", "_files", "_frozen", "tables"),
+    *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
@@ -33,7 +33,7 @@ ROAD = [
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
 
 NEEDS_NO_TORCH = [
-    *("errors", "tables", "graph", "entropy", "ops", "topology", "layout", "lowering", "scoring"),
+    *("_version", "errors", "tables", "graph", "entropy", "ops", "topology", "layout", "lowering", "scoring"),
     *("results", "spaces"),
 ]
 
@@ -232,14 +232,58 @@ def test_the_error_tree_is_drawn_in_full() -> None:
     assert all(issubclass(getattr(errors, name), errors.SedTorchError) for name in classes)
 
 
-def test_importing_loads_torch_and_numpy_only() -> None:
-    code = (
-        "import sys, torch, numpy; before = set(sys.modules); import sed_torch;"
-        "new = {m.split('.')[0] for m in set(sys.modules) - before};"
-        f"print(sorted(new & set({OPTIONAL!r})), sorted(m for m in new if m == 'sed_torch'))"
-    )
+def _loaded_by(code: str) -> set[str]:
+    """Top-level packages that are loaded after some code ran in a fresh process."""
+    told = f"import sys\n{code}\nprint(*{{m.split('.')[0] for m in sys.modules}})"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-c", told], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[] ['sed_torch']"
+    return set(done.stdout.split())
+
+
+def test_importing_loads_nothing_and_a_score_torch_and_numpy_only() -> None:
+    assert not {"torch", "numpy", *OPTIONAL} & _loaded_by("import sed_torch")
+    score = "import sed_torch, torch; sed_torch.score(torch.nn.Conv2d(3, 8, 3), input_size=(1, 3, 8, 8))"
+    assert not {*OPTIONAL} & _loaded_by(score) - _loaded_by("import torch")
+    assert "torch" not in _loaded_by("import sed_torch.entropy, sed_torch.topology; sed_torch.errors")
+
+
+@pytest.mark.parametrize(
+    ("words", "completes"),
+    [
+        *((["--version"], ""), (["--help"], ""), ([], ""), (["scroe"], ""), (["rank", "--help"], "")),
+        *((["rank", "x", "--nope"], ""), (["search", "--space", "darts", "--max-params", "many"], "")),
+        *(([], "sed-torch sc"), ([], "sed-torch rank --in")),
+    ],
+)
+def test_help_errors_and_completion_never_load_torch(words: list[str], completes: str) -> None:
+    """Of the command line as it is started: torch alone takes longer than a person waits for a typo."""
+    env = {"_SED_TORCH_COMPLETE": "bash_complete", "COMP_WORDS": completes, "COMP_CWORD": "1"}
+    code = f"""
+import os, contextlib, io
+os.environ.update({env if completes else {}})
+from sed_torch.cli import main
+out = io.TextIOWrapper(io.BytesIO())
+with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):
+    main({words})
+assert out.tell(), "nothing was said"
+"""
+    assert not {"torch", "timm", "rich", "pandas", "scipy"} & _loaded_by(code)
+
+
+def test_a_function_and_a_module_of_one_name() -> None:
+    """``topology`` is both; whichever way the module came in, the package's name is the function."""
+    code = "import sed_torch.topology, sed_torch as s; assert callable(s.topology), s.topology"
+    _loaded_by(code)
+    _loaded_by("from sed_torch.topology import Topology; import sed_torch as s; assert callable(s.topology)")
+
+
+def test_rooms_need_no_import_of_their_own() -> None:
+    _loaded_by("import sed_torch as s; s.report.to_html, s.validation.validate, s.zoo.load, s.spaces.get_space")
+
+
+def test_wrong_names_are_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'scores'"):
+        _ = sed_torch.scores  # type: ignore[attr-defined]
+    assert set(PUBLIC) <= set(dir(sed_torch))

@@ -286,7 +286,7 @@ def scatter(
 
     Raises:
         MissingDependencyError: without matplotlib.
-        ValueError: accuracies or sizes are missing.
+        InputError: accuracies or sizes are missing.
     """
     cloud = series.cloud_of(source, against, accuracy)
     with new_figure(9.5, 5.6, theme) as (figure, colours):
