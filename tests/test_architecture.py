@@ -280,7 +280,9 @@ def test_a_function_and_a_module_of_one_name() -> None:
 
 
 def test_rooms_need_no_import_of_their_own() -> None:
-    _loaded_by("import sed_torch as s; s.report.to_html, s.validation.validate, s.zoo.load, s.spaces.get_space")
+    _loaded_by(
+        "import sed_torch as s; s.report.to_html, s.validation.validate, s.zoo.load, s.spaces.get_space"
+    )
 
 
 def test_wrong_names_are_errors() -> None:
