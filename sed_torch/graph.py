@@ -37,6 +37,10 @@ class Node:
         attrs: the numbers its rule needs (kernel, stride, dims, …).
         path: dotted path of the module it ran in, ``""`` for the root.
         source: ``file:line`` in the user's code, or None.
+        shares: name of the node whose memory the result lies in (a view, or written in place); ``""`` where it
+            has memory of its own.
+        until: name of the last node that was computed while the forward still held the result; ``""`` where it
+            was held to the end.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Node:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
     source: str | None = None
+    shares: str = ""
+    until: str = ""
 
     @property
     def numel(self) -> int:

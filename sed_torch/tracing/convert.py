@@ -76,6 +76,8 @@ def _node(fx_node: torch.fx.Node) -> Node:
         "dtype": _dtype(dtype) if dtype is not None else "",
         "path": fx_node.meta.get("path", ""),
         "source": fx_node.meta.get("source"),
+        "shares": _name(fx_node.meta.get("shares")),
+        "until": _name(fx_node.meta.get("until")),
     }
     if fx_node.op == "placeholder":
         return Node(op="input", target=str(fx_node.target), **common)
@@ -83,6 +85,10 @@ def _node(fx_node: torch.fx.Node) -> Node:
         is_parameter = fx_node.meta.get("parameter") is not None
         return Node(op="parameter" if is_parameter else "constant", target=str(fx_node.target), **common)
     return _call(fx_node, common)
+
+
+def _name(fx_node: torch.fx.Node | None) -> str:
+    return fx_node.name if fx_node is not None else ""
 
 
 def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:

@@ -406,6 +406,9 @@ class Recorder(TorchFunctionMode):
             if writer is not None:
                 writer.meta.setdefault("stale", []).append(node.name)
         if isinstance(result, Tensor):
+            shared = _shared(result, args)
+            if shared is not None:
+                node.meta["shares"] = self._node(shared)
             self._bind(result, node, path, source)
             if _in_place(name):
                 self._tell_bases(result, node, path, source)
@@ -422,6 +425,8 @@ class Recorder(TorchFunctionMode):
             if isinstance(part, Tensor):
                 item = self.graph.create_node("call_function", _target("item_of"), (node, i), {})
                 item.meta["spelling"] = "item"
+                if isinstance(base, Tensor) and _storage(part) == _storage(base):
+                    item.meta["shares"] = self._node(base)
                 self._bind(part, item, path, source)
                 if name in _VIEWS and isinstance(base, Tensor):
                     self._values.held(part).base = base
@@ -655,6 +660,13 @@ def _place(path: str, source: str | None) -> str:
 def _storage(tensor: Tensor) -> int:
     """Which memory a tensor looks at; 0 where it has none of the ordinary kind."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0
+
+
+def _shared(result: Tensor, args: Any) -> Tensor | None:
+    """The argument whose memory a result looks at: of a view, and of a call that wrote in place."""
+    if not args or not isinstance(args[0], Tensor):
+        return None
+    return args[0] if result is args[0] or _storage(result) == _storage(args[0]) else None
 
 
 def _owner(name: str | None) -> str:

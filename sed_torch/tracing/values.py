@@ -32,12 +32,15 @@ class Values:
 
     def __init__(self) -> None:
         held: dict[int, Held] = {}
+        latest: list[torch.fx.Node] = []
 
         def forget(gone: weakref.ref[Tensor]) -> None:  # its id may be another tensor's from now on
             if isinstance(gone, Held) and held.get(gone.key) is gone:
                 del held[gone.key]
+                if latest:
+                    gone.node.meta["until"] = latest[0]
 
-        self._held, self._forget = held, forget
+        self._held, self._forget, self._latest = held, forget, latest
 
     def __contains__(self, tensor: Tensor) -> bool:
         return id(tensor) in self._held
@@ -47,8 +50,10 @@ class Values:
 
     def __setitem__(self, tensor: Tensor, node: torch.fx.Node) -> None:
         """From now on ``tensor`` holds the result of ``node``; it stays a view of what it was a view of."""
+        self._latest[:] = [node]
         known = self._held.get(id(tensor))
         if known is not None:
+            known.node.meta["until"] = node  # what it held is overwritten now
             known.node = node
         else:
             self._add(tensor, node, None, None)
