@@ -15,7 +15,9 @@ from types import ModuleType
 
 __all__ = ["MOVED", "lead_on"]
 
-MOVED: Mapping[str, str] = {}
+MOVED: Mapping[str, str] = {
+    "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",
+}
 """Old dotted name of a module → where its content stands."""
 
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from sed_torch.diagnostics.baseline import Baseline
 from sed_torch.diagnostics.checking import check
-from sed_torch.diagnostics.findings import CheckReport, FailOn, Finding, Severity
+from sed_torch.diagnostics.finding import FailOn, Finding, Severity
 from sed_torch.diagnostics.registry import RULES, Rule, explain
+from sed_torch.diagnostics.report import CheckReport
 
 __all__ = ["RULES", "Baseline", "CheckReport", "FailOn", "Finding", "Rule", "Severity", "check", "explain"]

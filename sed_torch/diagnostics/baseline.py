@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sed_torch._files import write_text
-from sed_torch.diagnostics.findings import CheckReport, Finding
+from sed_torch.diagnostics.finding import Finding
 from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.diagnostics.report import CheckReport
 from sed_torch.errors import DataError
 from sed_torch.results import Score
 

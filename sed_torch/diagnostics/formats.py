@@ -7,19 +7,39 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sed_torch.diagnostics.findings import CheckReport, Finding
+from sed_torch.diagnostics.finding import Finding
 from sed_torch.diagnostics.registry import RULES, Rule
 
-__all__ = ["to_github", "to_sarif"]
+__all__ = ["Reported", "split_source", "to_github", "to_sarif"]
+
+
+class Reported(Protocol):
+    """What these formats read of a :class:`sed_torch.CheckReport`, which stands above them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+    @property
+    def known(self) -> Sequence[Finding]: ...
+    @property
+    def gone(self) -> Sequence[str]: ...
+    @property
+    def sed_before(self) -> float | None: ...
+    @property
+    def failed(self) -> bool: ...
+    def headline(self) -> str: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVEL = {"error": "error", "warning": "warning", "info": "note"}
 _COMMAND = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def to_sarif(report: CheckReport, *, root: str | os.PathLike[str] | None = None) -> str:
+def to_sarif(report: Reported, *, root: str | os.PathLike[str] | None = None) -> str:
     """The report as SARIF 2.1.0 (OASIS), one run, forgiven findings as ``unchanged``.
 
     Args:
@@ -107,7 +127,7 @@ def _uri(file: str, base: Path) -> str:
         return path.resolve().as_uri()
 
 
-def to_github(report: CheckReport, *, root: str | os.PathLike[str] | None = None) -> str:
+def to_github(report: Reported, *, root: str | os.PathLike[str] | None = None) -> str:
     """The report as workflow commands, which GitHub shows as annotations on the lines of a pull request."""
     base = Path.cwd() if root is None else Path(root).resolve()
     lines = [_command(f, base) for f in report.findings]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sed_torch.diagnostics.findings import Finding, Severity
+from sed_torch.diagnostics.finding import Finding, Severity
 from sed_torch.errors import InputError, RuleError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from sed_torch.diagnostics import CheckReport
-from sed_torch.diagnostics.findings import FailOn
+from sed_torch.diagnostics.finding import FailOn
 from sed_torch.errors import CheckFailedError, SedTorchError
 
 __all__ = ["failure", "findings_table", "metrics", "raise_everywhere"]

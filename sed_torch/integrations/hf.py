@@ -14,7 +14,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sed_torch.diagnostics import CheckReport, check
-from sed_torch.diagnostics.findings import FailOn, checked_level
+from sed_torch.diagnostics.finding import FailOn, checked_level
 from sed_torch.errors import MissingDependencyError
 from sed_torch.integrations._shared import failure, metrics, raise_everywhere
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from sed_torch.diagnostics import CheckReport, check
-from sed_torch.diagnostics.findings import FailOn, checked_level
+from sed_torch.diagnostics.finding import FailOn, checked_level
 from sed_torch.errors import InputError, MissingDependencyError
 from sed_torch.integrations._shared import failure, findings_table, metrics, raise_everywhere
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sed_torch._files import write_text
 from sed_torch.api import versions as score_versions
-from sed_torch.diagnostics.findings import CheckReport
+from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError, MissingDependencyError
 from sed_torch.ranking.rows import Ranking
 from sed_torch.report import views

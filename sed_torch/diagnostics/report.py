@@ -1,14 +1,16 @@
-"""What a check returns: findings with a stable code, and the report that holds them."""
+"""The report of a check: its findings, the score of the same trace, and how they are shown."""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from sed_torch import tables
+from sed_torch.diagnostics.finding import FailOn, Finding, Severity, at_least, checked_level
+from sed_torch.diagnostics.formats import to_github, to_sarif
 from sed_torch.errors import InputError
 from sed_torch.results import Score
 
@@ -21,72 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "CheckReport", "FailOn", "Finding", "Severity", "at_least", "checked_level"]
 
 SCHEMA = "sed_torch.check/1"
-
-Severity = Literal["info", "warning", "error"]
-FailOn = Literal["info", "warning", "error", "never"]
-
-_RANK: Mapping[str, int] = {"info": 0, "warning": 1, "error": 2, "never": 3}
-
-
-def at_least(severity: Severity, level: FailOn) -> bool:
-    """Whether a severity reaches a level; nothing reaches ``"never"``."""
-    return _RANK[severity] >= _RANK[level]
-
-
-def checked_level(name: str, level: str) -> FailOn:
-    """``level`` itself.
-
-    Raises:
-        InputError: it is none of info, warning, error, never.
-    """
-    if level not in _RANK:
-        raise InputError(f"{name} must be one of {', '.join(get_args(FailOn))}, found {level!r}")
-    return level  # type: ignore[return-value]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that a check found.
-
-    Attributes:
-        code: stable code, such as ``"SED104"``; :func:`sed_torch.explain` has its page.
-        severity: ``"error"`` will fail or certainly wastes parameters; ``"warning"`` is likely a mistake;
-            ``"info"`` is worth knowing.
-        path: dotted path of the module it is about, ``""`` for the root.
-        message: what was found, one sentence.
-        advice: what to do, one sentence.
-        evidence: the numbers behind it.
-        source: ``file:line`` in the user's code, or None.
-    """
-
-    code: str
-    severity: Severity
-    path: str
-    message: str
-    advice: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    source: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Code and path: what a baseline remembers."""
-        return f"{self.code} {self.path}".rstrip()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "path": self.path,
-            "message": self.message,
-            "advice": self.advice,
-            "evidence": {k: list(v) if isinstance(v, tuple) else v for k, v in self.evidence.items()},
-            "source": self.source,
-        }
-
-    def __str__(self) -> str:
-        where = f"{self.source}: " if self.source else ""
-        return f"{where}{self.code} {self.severity} [{self.path or '(root)'}] {self.message}"
 
 
 @dataclass(frozen=True)
@@ -181,14 +117,10 @@ class CheckReport:
 
     def to_sarif(self) -> str:
         """SARIF 2.1.0, file names relative to the working directory."""
-        from sed_torch.diagnostics.formats import to_sarif
-
         return to_sarif(self)
 
     def to_github(self) -> str:
         """Workflow commands of GitHub Actions: annotations on a pull request's lines."""
-        from sed_torch.diagnostics.formats import to_github
-
         return to_github(self)
 
     def to_dataframe(self) -> pd.DataFrame:
