@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,11 @@ from torch import nn
 from sed_torch.errors import RuleError, UnsupportedOpError
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering import lower
-from sed_torch.ops import OPS, Op, RuleName
+from sed_torch.ops import OPS, Op, RuleName, Trait
 from sed_torch.results import Scope, Score, Unknown
 from sed_torch.scoring import DEFAULT_DEFINITION, Evaluation, evaluate
 from sed_torch.topology import Topology, cut_path
 from sed_torch.tracing import Frontend, trace
-from sed_torch.tracing.leaves import MODULE_RULES
 
 __all__ = ["register_rule", "score", "topology", "unregister_rule"]
 
@@ -178,16 +177,13 @@ def _coverage(graph: Graph) -> tuple[float, float, int]:
     return (1.0 - lost / read if read else 1.0), nodes, unused
 
 
-_RECURRENT = {"lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"}
-
-
 def _scope(evaluation: Evaluation) -> Scope:
     """Convolutional: some convolution slides (its window is wider than its stride), and nothing attends or recurs."""
     slides = False
     for i, step in enumerate(evaluation.topology.steps):
         if i not in evaluation.topology.live:
             continue
-        if step.kind == "attend" or step.op in _RECURRENT:
+        if step.kind == "attend" or step.op in OPS.having("recurrent"):
             return "extrapolated"
         if step.kind == "mix" and any(k > s for k, s in zip(step.window, step.stride, strict=True)):
             slides = True
@@ -205,6 +201,7 @@ def register_rule(
     rule: RuleName,
     *,
     attrs: Callable[..., Mapping[str, Any]] | None = None,
+    traits: Collection[Trait] = (),
 ) -> None:
     """Teach the calculus an operator or a module of your own.
 
@@ -215,9 +212,11 @@ def register_rule(
             lists them).
         attrs: for rules that need numbers, a function of the module that returns them; a ``"conv"`` needs
             ``window, stride, dilation, c_in, c_out, groups`` (``c_in`` a group), a ``"linear"`` ``c_in, c_out``.
+        traits: what else the diagnostics may know of it, such as ``"activation"`` or ``"saves_input"``; see
+            :data:`sed_torch.ops.Trait`.
 
     Raises:
-        RuleError: if the target has a rule already, or the rule does not exist.
+        RuleError: if the target has a rule already, or the rule or a trait does not exist.
     """
     name = target if isinstance(target, str) else target.__name__
     if isinstance(target, type):
@@ -225,20 +224,19 @@ def register_rule(
             raise RuleError(
                 f"register_rule takes an nn.Module class, a function or a name, found class {name!r}"
             )
-        if target in MODULE_RULES:
-            raise RuleError(f"module {name!r} has a rule already ({MODULE_RULES[target][0].rule!r})")
-        op = Op(f"{target.__module__}.{target.__qualname__}", rule, ())
-        OPS.register(op)
-        MODULE_RULES[target] = (op, attrs)
+        row = f"{target.__module__}.{target.__qualname__}"
+        OPS.register(Op(row, rule, (), frozenset(traits), module=target, attrs=attrs))
         return
     if attrs is not None:
         raise RuleError(f"attrs goes with an nn.Module class; {name!r} is a function")
-    OPS.register(Op(name, rule, (name,)))
+    OPS.register(Op(name, rule, (name,), frozenset(traits)))
 
 
 def unregister_rule(target: type[nn.Module] | Callable[..., Any] | str) -> None:
     """Take back a rule given by :func:`register_rule`."""
-    if isinstance(target, type) and target in MODULE_RULES:
-        OPS.unregister(MODULE_RULES.pop(target)[0].name)
+    if isinstance(target, type):
+        op = OPS.by_module(target)
+        if op is not None:
+            OPS.unregister(op.name)
     else:
         OPS.unregister(target if isinstance(target, str) else target.__name__)

@@ -9,13 +9,13 @@ from torch import nn
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject
 from sed_torch.graph import Graph, Node
-from sed_torch.ops import canonical
+from sed_torch.ops import OPS, lookup
 
 _DDP = "DistributedDataParallel stops at the second step with 'Expected to have finished reduction'"
 
 
 def _times_zero(node: Node) -> bool:
-    return node.op == "zero" and canonical(node.target).strip("_").lstrip("ri") in ("mul", "multiply")
+    return node.op == "zero" and lookup(node.target) is OPS["mul"]
 
 
 def _used(graph: Graph) -> set[str]:
@@ -280,14 +280,11 @@ def no_path(subject: Subject) -> Iterator[Hit]:
     )
 
 
-_CUTTING = frozenset(["detach", "data", "round", "floor", "ceil", "trunc", "sign", "fix", "sgn"])
-
-
 def _cuts_gradient(node: Node) -> bool:
     if node.op in ("input", *NOT_DATA):
         return False
     floating = node.shape is None or node.dtype.startswith(("float", "bfloat", "complex"))
-    return not floating or canonical(node.target) in _CUTTING
+    return not floating or node.op in OPS.having("no_gradient")
 
 
 @rule("SED005", "no-gradient", "warning")

@@ -9,39 +9,20 @@ from sed_torch.diagnostics.subject import Subject, is_in_place
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-# What autograd keeps for the backward pass, of torch's tools/autograd/derivatives.yaml: the result …
-_SAVES_RESULT = frozenset(
-    [
-        *("relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt", "rsqrt", "reciprocal"),
-        "scaled_dot_product_attention",
-    ]
-)
-# … or the first operand …
-_SAVES_INPUT = frozenset(
-    [
-        *("batch_norm", "layer_norm", "group_norm", "instance_norm", "gelu", "silu", "mish", "hardswish"),
-        *("relu6", "leaky_relu", "elu", "softplus", "hardsigmoid", "hardtanh", "max_pool", "avg_pool"),
-        *("pow", "square", "log", "sin", "cos", "prelu", "scaled_dot_product_attention"),
-        *("conv", "conv_transpose", "abs", "clamp"),
-    ]
-)
-# … the first operand if the weight is trained, or any operand if the other one is data.
-_SAVES_FOR_WEIGHT = frozenset(["linear"])
-_SAVES_FOR_OTHER = frozenset(["mul", "matmul", "div"])
-
-_VIEWS = frozenset(
-    [*(op.name for op in OPS if op.rule in ("reshape", "permute", "slice", "expand", "item")), "detach"]
-) - {"index_select", "gather", "take", "take_along_dim", "masked_select", "roi", "repeat", "fold"}
-
 
 def _saves(subject: Subject, reader: Node, value: str) -> bool:
     """Whether ``reader``'s backward pass needs ``value`` unchanged."""
-    if reader.op in _SAVES_INPUT:
-        return reader.inputs[:1] == (value,) and not is_in_place(reader)
-    if reader.op in _SAVES_FOR_WEIGHT:
+    op = OPS.get(reader.op)
+    if op is None:
+        return False
+    if op.has("saves_input") and reader.inputs[:1] == (value,):
+        return not is_in_place(reader)
+    if op.has("saves_other") and value in reader.inputs[1:]:
+        return True
+    if op.has("saves_factors") and op.has("weighted"):
         weight = subject.weight(reader)
         return reader.inputs[:1] == (value,) and weight is not None and weight.trainable
-    if reader.op in _SAVES_FOR_OTHER:
+    if op.has("saves_factors"):
         others = [i for i in reader.inputs if i != value]
         squared = reader.inputs.count(value) > 1
         return squared or any(subject.graph[i].op != "constant" for i in others)
@@ -49,18 +30,18 @@ def _saves(subject: Subject, reader: Node, value: str) -> bool:
 
 
 def _saves_result(node: Node) -> bool:
-    return node.op in _SAVES_RESULT
+    return node.op in OPS.having("saves_result")
 
 
 def _family(subject: Subject, node: Node) -> set[str]:
     """Names of the values that share memory with ``node``."""
     root = node
-    while root.op in _VIEWS and root.inputs:
+    while root.op in OPS.having("view") and root.inputs:
         root = subject.graph[root.inputs[0]]
     found, todo = {root.name}, [root]
     while todo:
         for reader in subject.readers.get(todo.pop().name, ()):
-            if reader.op in _VIEWS and reader.name not in found and reader.inputs[0] in found:
+            if reader.op in OPS.having("view") and reader.name not in found and reader.inputs[0] in found:
                 found.add(reader.name)
                 todo.append(reader)
     return found

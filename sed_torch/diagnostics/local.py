@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import ELEMENTWISE, Subject, share
+from sed_torch.diagnostics.subject import Subject, share
 from sed_torch.graph import Node
+from sed_torch.ops import OPS
 
 DEGRADED = 0.1
 """Effective taps below this fraction of the taps: the patch is nearly constant."""
@@ -23,8 +24,6 @@ UNREAD = 0.2
 
 PADDED = 0.3
 """Taps that only ever see padding, as a share of the kernel."""
-
-_SLIDING = ("conv", "max_pool", "avg_pool", "lp_pool")
 
 
 def _size(values: Sequence[int]) -> str:
@@ -63,7 +62,7 @@ def degraded_map(subject: Subject) -> Iterator[Hit]:
         ratio = share(term.effective_taps, term.taps)
         if node.op != "conv" or term.taps <= 1 or ratio >= DEGRADED:
             continue
-        up = subject.back_through(node, frozenset(_CARRIERS)).op == "interpolate"
+        up = subject.back_through(node, _carriers()).op == "interpolate"
         yield Hit(
             node.path,
             f"the {_size(node.attrs['window'])} kernel reads a nearly constant map: "
@@ -78,17 +77,9 @@ def degraded_map(subject: Subject) -> Iterator[Hit]:
         )
 
 
-_CARRIERS = (
-    "batch_norm",
-    "layer_norm",
-    "group_norm",
-    "instance_norm",
-    "relu",
-    "gelu",
-    "silu",
-    "hardswish",
-    "dropout",
-)
+def _carriers() -> frozenset[str]:
+    """Operators that leave the map as it is, but for its scale and its signs."""
+    return OPS.having("activation", "normalises", "identity")
 
 
 @rule("SED102", "pool-covers-map", "warning")
@@ -114,7 +105,7 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 8, 8)
     """
     for node in subject.live:
-        if node.op not in _SLIDING[1:]:
+        if node.op not in OPS.ruled("pool"):
             continue
         extent, out = subject.extent(node), subject.out_extent(node)
         window = tuple(min(k, n) for k, n in zip(node.attrs["window"], extent, strict=False))
@@ -128,10 +119,6 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
                 {"window": tuple(node.attrs["window"]), "map": extent, "covered": covered},
                 node.source,
             )
-
-
-_POOLS = ("max_pool", "avg_pool", "lp_pool")
-_BETWEEN_POOLS = frozenset([*_CARRIERS, "leaky_relu", "relu6", "elu", "item", "pad", "sigmoid", "tanh"])
 
 
 @rule("SED103", "pool-after-pool", "warning")
@@ -157,12 +144,12 @@ def pool_after_pool(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for node in subject.live:
-        if node.op not in _POOLS or math.prod(node.attrs["window"]) <= 1:
+        if node.op not in OPS.ruled("pool") or math.prod(node.attrs["window"]) <= 1:
             continue
         if math.prod(subject.out_extent(node)) <= 1:
             continue  # the global pool at the end
-        before = subject.back_through(node, _BETWEEN_POOLS)
-        if before.op in _POOLS and math.prod(before.attrs["window"]) > 1:
+        before = subject.back_through(node, _carriers() | {"item", "pad"})
+        if before.op in OPS.ruled("pool") and math.prod(before.attrs["window"]) > 1:
             first, second = before.attrs["window"], node.attrs["window"]
             yield Hit(
                 node.path,
@@ -198,7 +185,9 @@ def _unread_share(subject: Subject, readers: Sequence[Node], extent: Sequence[in
     return 1.0 - float(read.mean())
 
 
-_PASSED_ON = ELEMENTWISE | {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
+def _passed_on() -> frozenset[str]:
+    """Operators that read each position at its own place."""
+    return OPS.having("elementwise", "squashes", "normalises")
 
 
 def _sliding_readers(subject: Subject, value: Node) -> list[Node]:
@@ -207,9 +196,9 @@ def _sliding_readers(subject: Subject, value: Node) -> list[Node]:
     while todo:
         current = todo.pop(0)
         for reader in subject.needed_readers(current):
-            if reader.op in _SLIDING and reader.inputs[0] == current.name:
+            if reader.op in OPS.having("sliding") and reader.inputs[0] == current.name:
                 found.append(reader)
-            elif reader.op in _PASSED_ON and len(subject.data_inputs(reader)) == 1:
+            elif reader.op in _passed_on() and len(subject.data_inputs(reader)) == 1:
                 if reader.name in subject.graph.outputs:
                     return []
                 todo.append(reader)
@@ -220,7 +209,7 @@ def _sliding_readers(subject: Subject, value: Node) -> list[Node]:
 
 def _is_copy(subject: Subject, value: Node) -> bool:
     """Whether a padded or cut map stands beside other readers of its original, which may read the rest."""
-    while value.op in ("pad", "getitem", *_PASSED_ON):
+    while value.op in ("pad", "getitem", *_passed_on()):
         inputs = subject.data_inputs(value)
         if len(inputs) != 1:
             return True
@@ -272,7 +261,7 @@ def unread_positions(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for value in (*(n for n in subject.graph.nodes if n.op == "input"), *subject.live):
-        if value.op in _PASSED_ON or value.name in subject.graph.outputs or _is_copy(subject, value):
+        if value.op in _passed_on() or value.name in subject.graph.outputs or _is_copy(subject, value):
             continue
         readers = _sliding_readers(subject, value)
         if not readers or all(_reads_all(r) for r in readers):

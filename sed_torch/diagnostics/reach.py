@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
+from sed_torch.ops import OPS
 from sed_torch.topology import Step
 
 TOO_SMALL = 0.5
@@ -278,7 +279,7 @@ def _widest_after(subject: Subject) -> dict[str, float]:
         found[node.name] = largest
         if node.name not in graph.live:
             continue
-        layer = node.op in ("conv", "linear", "conv_transpose")
+        layer = node.op in OPS.having("weighted")
         if layer and node.name in read_by_layer:
             largest = max(largest, subject.numel(node))
         if layer or node.name in read_by_layer:

@@ -9,40 +9,20 @@ from typing import Any
 from torch import nn
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import ELEMENTWISE, Subject
+from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-# Linear (affine) in their one data input, with weights that do not depend on it. Batch normalisation is, once
-# its statistics are fixed; dropout is, in evaluation.
-_LINEAR = frozenset(
-    [
-        *(
-            "batch_norm",
-            "dropout",
-            "avg_pool",
-            "adaptive_avg_pool",
-            "mean",
-            "sum",
-            "pad",
-            "clone",
-            "contiguous",
-        ),
-        *("to", "float", "half", "bfloat16", "double", "type_as", "neg", "interpolate"),
-        *(op.name for op in OPS if op.rule in ("reshape", "permute")),
-    ]
-)
-_RESHAPES = frozenset(op.name for op in OPS if op.rule in ("reshape", "permute"))
-_AFFINE_WITH_CONSTANT = ("add", "sub", "mul", "div")
 _MIXES = ("conv", "linear")
 
 
 def _is_linear_step(subject: Subject, node: Node) -> bool:
-    if node.op in _LINEAR:
-        return True
+    # Batch normalisation is linear once its statistics are fixed; dropout is, in evaluation.
+    if node.op in OPS.having("linear") - OPS.having("no_gradient", "weighted"):
+        return len(subject.data_inputs(node)) == 1
     # a scale or shift by parameters: linear as long as only one operand is data
     return (
-        node.op in _AFFINE_WITH_CONSTANT
+        node.op in OPS.having("arithmetic")
         and len(subject.data_inputs(node)) == 1
         and _first_is_data(subject, node)
     )
@@ -114,7 +94,7 @@ def _pair_after(subject: Subject, first: Node) -> tuple[Node, bool] | None:
         order = node.attrs.get("order")
         if order is not None and axis in order:
             axis = order.index(axis)
-        elif node.op in _RESHAPES or len(node.shape or ()) != len(first.shape or ()):
+        elif node.op in OPS.ruled("reshape", "permute") or len(node.shape or ()) != len(first.shape or ()):
             axis = None  # it may stand anywhere now
     return None
 
@@ -217,21 +197,15 @@ def linear_after_linear(subject: Subject) -> Iterator[Hit]:
         )
 
 
-_IDEMPOTENT = frozenset(["relu", "relu6", "abs", "sign", "round", "floor", "ceil"])
-_NOT_NEGATIVE = frozenset(
-    ["relu", "relu6", "sigmoid", "softmax", "hardsigmoid", "softplus", "abs", "square", "exp"]
-)
-
-
 def _no_effect(subject: Subject, node: Node) -> str | None:
     """Why an operator returns what it reads, if it does."""
     inputs = subject.data_inputs(node)
     if len(inputs) != 1:
         return None
     before = inputs[0]
-    if node.op == before.op and node.op in _IDEMPOTENT:
+    if node.op == before.op and node.op in OPS.having("idempotent"):
         return f"{node.op} of {before.op} is the same {node.op}"
-    if node.op == "relu" and before.op in _NOT_NEGATIVE:
+    if node.op == "relu" and before.op in OPS.having("nonnegative"):
         return f"what {before.op} leaves is not negative already"
     if node.op in ("max_pool", "avg_pool") and math.prod((*node.attrs["window"], *node.attrs["stride"])) == 1:
         return "a pool of one position with stride 1"
@@ -298,18 +272,13 @@ def no_effect(subject: Subject) -> Iterator[Hit]:
         )
 
 
-_KEEPS_CHANNELS = frozenset(
-    [*ELEMENTWISE, "batch_norm", "instance_norm", "max_pool", "avg_pool", "pad", "interpolate", "dropout"]
-)
-
-
 def _grouped(node: Node) -> bool:
     return node.op == "conv" and int(node.attrs["groups"]) > 1
 
 
 def _unmixed_before(subject: Subject, node: Node) -> Node | None:
     """The grouped convolution whose groups still stand apart where ``node`` reads."""
-    before = subject.back_through(node, _KEEPS_CHANNELS)
+    before = subject.back_through(node, OPS.having("keeps_channels"))
     if before is node or not _grouped(before):
         return None
     return before if math.gcd(int(before.attrs["groups"]), int(node.attrs["groups"])) > 1 else None
@@ -321,7 +290,11 @@ def _mixed_after(subject: Subject, node: Node) -> bool:
     while todo:
         current = todo.pop()
         for reader in subject.needed_readers(current):
-            if reader.op in _KEEPS_CHANNELS or _grouped(reader) or reader.op in ("add", "mul", "mean"):
+            if (
+                reader.op in OPS.having("keeps_channels")
+                or _grouped(reader)
+                or reader.op in ("add", "mul", "mean")
+            ):
                 if reader.name not in seen:
                     seen.add(reader.name)
                     todo.append(reader)
@@ -376,12 +349,9 @@ def groups_never_mixed(subject: Subject) -> Iterator[Hit]:
         )
 
 
-_SAME = frozenset(["dropout", "clone", "contiguous", "identity", "to", "detach", "type_as"])
-
-
 def _origin(subject: Subject, name: str) -> str:
     node = subject.graph[name]
-    while node.op in _SAME and len(subject.data_inputs(node)) == 1:
+    while node.op in OPS.having("identity") and len(subject.data_inputs(node)) == 1:
         node = subject.data_inputs(node)[0]
     return node.name
 

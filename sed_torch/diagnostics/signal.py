@@ -12,6 +12,7 @@ from sed_torch.diagnostics.reach import cuts
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
+from sed_torch.ops import OPS
 
 LOW, HIGH = 1e-3, 1e3
 """Limits of the second moment E[x²] at a layer, for an input of unit variance."""
@@ -20,15 +21,6 @@ CHAIN = 3
 """Layers without a normalisation that make a chain."""
 
 _SAMPLE = 4096
-_NORMS = (
-    "batch_norm",
-    "layer_norm",
-    "group_norm",
-    "instance_norm",
-    "rms_norm",
-    "normalize",
-    "local_response_norm",
-)
 
 
 def _second_moment(tensor: Tensor) -> float | None:
@@ -124,7 +116,7 @@ def _moment(subject: Subject, node: Node, inputs: list[float]) -> float:
         return 1.0 if mixed is None else mixed
     if node.op in ("conv_transpose", "matmul", "embedding", "opaque", "unknown"):
         return 1.0
-    if node.op in _NORMS:
+    if node.op in OPS.having("normalises"):
         return _normed(subject, node)
     if node.op in _ACTIVATIONS:
         return _ACTIVATIONS[node.op](inputs[0])
@@ -145,7 +137,9 @@ def _depths(subject: Subject) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in subject.live:
         before = max((found.get(i, 0) for i in node.inputs), default=0)
-        found[node.name] = 0 if node.op in _NORMS else before + (node.op in ("conv", "linear"))
+        found[node.name] = (
+            0 if node.op in OPS.having("normalises") else before + (node.op in ("conv", "linear"))
+        )
     return found
 
 

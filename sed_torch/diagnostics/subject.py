@@ -15,39 +15,14 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from sed_torch.graph import Graph, Node, Parameter
-from sed_torch.ops import OPS, canonical
+from sed_torch.ops import canonical
 from sed_torch.results import Score
 from sed_torch.scoring import Term
 from sed_torch.topology import Topology
 
-__all__ = ["ELEMENTWISE", "NOT_DATA", "Subject", "common_path"]
+__all__ = ["NOT_DATA", "Subject", "common_path"]
 
 NOT_DATA = ("parameter", "constant")
-
-# Neither mixes channels nor positions: each entry of the result depends on the same entry, or on nothing but
-# its own channel.
-ELEMENTWISE = frozenset(
-    op.name
-    for op in OPS
-    if op.rule in ("keep", "gate")
-    and op.name
-    not in (
-        "channel_shuffle",
-        "cumsum",
-        "cumprod",
-        "sort",
-        "topk",
-        "roll",
-        "flip",
-        "fft",
-        "ifft",
-        "glu",
-        "cross",
-        "diff",
-        "stft",
-        "istft",
-    )
-)
 
 
 class Subject:

@@ -11,8 +11,7 @@ from torch.nn.parameter import is_lazy
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject, common_path
 from sed_torch.graph import Node
-
-_NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
+from sed_torch.ops import OPS
 
 
 @rule("SED301", "norm-over-one-value", "warning")
@@ -59,7 +58,7 @@ def _norm_after(subject: Subject, node: Node) -> Node | None:
     seen, todo = {node.name}, [node]
     while todo:
         for reader in subject.needed_readers(todo.pop(0)):
-            if reader.op in _NORMS:
+            if reader.op in OPS.having("normalises"):
                 if subject.is_batch_norm(reader):
                     return reader
             elif reader.name not in seen:
@@ -121,19 +120,16 @@ _LOSS_WANTS = {
     "BCELoss": "sigmoid",
     "binary_cross_entropy": "sigmoid",
 }
-_SQUASHING = ("softmax", "log_softmax", "sigmoid", "hardsigmoid")
-_RESHAPING = frozenset(
-    ["flatten", "reshape", "squeeze", "unsqueeze", "contiguous", "float", "to", "permute", "transpose"]
-)
 
 
 def _final(subject: Subject) -> list[Node]:
     """The operators that make the outputs, behind changes of shape."""
     found = []
+    reshaping = OPS.ruled("reshape", "permute") | OPS.having("identity")
     for name in subject.graph.outputs:
         node = subject.graph[name]
-        if node.op in _RESHAPING and subject.data_inputs(node):
-            node = subject.back_through(node, _RESHAPING)
+        if node.op in reshaping and subject.data_inputs(node):
+            node = subject.back_through(node, reshaping)
         found.append(node)
     return found
 
@@ -174,7 +170,7 @@ def activation_and_loss(subject: Subject) -> Iterator[Hit]:
     loss = _loss_name(subject.loss)
     applies, wants = _LOSS_APPLIES.get(loss), _LOSS_WANTS.get(loss)
     for node in _final(subject):
-        if applies and node.op in _SQUASHING:
+        if applies and node.op in OPS.having("squashes"):
             harmless = node.op == applies == "log_softmax"
             yield Hit(
                 node.path,

@@ -125,7 +125,6 @@ def _linear(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
 
 
 def _pool(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    n = next((int(c) for c in reversed(spelling.replace("_with_indices", "")) if c.isdigit()), None)
     digits = [c for c in spelling if c.isdigit()]
     n = int(digits[0]) if digits else 2
     first = 2 if op.name == "lp_pool" else 1
@@ -143,7 +142,7 @@ def _adaptive(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
 
 def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     rank = len(shape_of(_tensor(args, kwargs)))
-    place = 2 if op.name in ("norm", "quantile", "cosine_similarity", "pairwise_distance") else 1
+    place = op.dim_at
     names = ("dim", "axis", "dims")
     dim = args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
     if isinstance(dim, (bool, torch.fx.Node)):

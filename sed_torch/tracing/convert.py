@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch.fx
@@ -15,10 +15,6 @@ from sed_torch.tracing.calls import read_attrs
 
 __all__ = ["to_graph"]
 
-_ZEROED = ("mul", "div")
-# The second operand gives a shape or a dtype; nothing of its content is read.
-_SHAPE_GIVEN = frozenset(["type_as", "expand_as", "view_as", "reshape_as"])
-
 
 def to_graph(
     fx_graph: torch.fx.Graph,
@@ -27,7 +23,6 @@ def to_graph(
     batch: int,
     frontend: str,
     assumed: tuple[str, ...] = (),
-    calls: Mapping[str, int] | None = None,
 ) -> Graph:
     """The graph of ``model`` as recorded in ``fx_graph``.
 
@@ -41,7 +36,7 @@ def to_graph(
             outputs = tuple(dict.fromkeys(n.name for n in _nodes_in(fx_node.args)))
         else:
             nodes.append(_node(fx_node))
-    counts = _call_counts(nodes) if calls is None else calls
+    counts = _call_counts(nodes)
     return Graph(
         nodes=tuple(nodes),
         outputs=outputs,
@@ -93,9 +88,11 @@ def _name(fx_node: torch.fx.Node | None) -> str:
 
 def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     spelling: str = fx_node.meta["spelling"]
-    read = fx_node.args[:1] if canonical(spelling) in _SHAPE_GIVEN else (fx_node.args, fx_node.kwargs)
-    inputs = tuple(n.name for n in _nodes_in(read))
-    op = fx_node.meta.get("op") or lookup(spelling)
+    op: Op | None = fx_node.meta.get("op") or lookup(spelling)
+    shaped_like = op is not None and canonical(spelling) in op.shaped_like
+    inputs = tuple(
+        n.name for n in _nodes_in(fx_node.args[:1] if shaped_like else (fx_node.args, fx_node.kwargs))
+    )
     if op is None:
         return Node(op="unknown", target=spelling, inputs=inputs, **common)
     name = _refined(op, inputs, fx_node)
@@ -120,12 +117,8 @@ def _refined(op: Op, inputs: tuple[str, ...], fx_node: torch.fx.Node) -> str:
     """Spellings whose meaning depends on the arguments."""
     if op.name in ("max", "min") and len(inputs) == 2:
         return "maximum" if op.name == "max" else "minimum"
-    if op.name in _ZEROED and len(fx_node.args) == 2:
-        factor = fx_node.args[1] if op.name == "mul" or isinstance(fx_node.args[0], torch.fx.Node) else None
-        if op.name == "mul" and _is_zero(factor):
-            return "zero"
-        if op.name == "mul" and _is_zero(fx_node.args[0]):
-            return "zero"
+    if op.name == "mul" and len(fx_node.args) == 2 and any(map(_is_zero, fx_node.args)):
+        return "zero"
     return op.name
 
 

@@ -5,7 +5,7 @@ Only the shadow's own ``forward`` is replaced, on the instance: nothing global, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,38 +17,25 @@ from sed_torch.ops import OPS, Op
 if TYPE_CHECKING:
     from sed_torch.tracing.recorder import Recorder
 
-__all__ = ["MODULE_RULES", "install_leaves", "tensors_in"]
-
-ModuleRule = tuple[Op, Callable[[nn.Module], Mapping[str, Any]] | None]
-
-MODULE_RULES: dict[type[nn.Module], ModuleRule] = {}
-"""Module classes with a rule of the user's own, see :func:`sed_torch.register_rule`."""
+__all__ = ["install_leaves", "tensors_in"]
 
 
 def install_leaves(recorder: Recorder, opaque: Sequence[str]) -> None:
     """From now on, calls of the leaf modules in the recorder's shadow make one node each."""
     for module in recorder.shadow.root.modules():
         path = recorder.shadow.path_of(module) or ""
-        rule = MODULE_RULES.get(type(module))
+        op = OPS.by_module(type(module))
         if path in opaque:
-            module.__dict__["forward"] = _Leaf(recorder, module, path, OPS["opaque"], None)
-        elif rule is not None:
-            module.__dict__["forward"] = _Leaf(recorder, module, path, *rule)
+            module.__dict__["forward"] = _Leaf(recorder, module, path, OPS["opaque"])
+        elif op is not None:
+            module.__dict__["forward"] = _Leaf(recorder, module, path, op)
 
 
 class _Leaf:
     """Stands in for a module's forward: finds the result's shape in silence, records one node."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        module: nn.Module,
-        path: str,
-        op: Op,
-        attrs: Callable[[nn.Module], Mapping[str, Any]] | None,
-    ) -> None:
+    def __init__(self, recorder: Recorder, module: nn.Module, path: str, op: Op) -> None:
         self.recorder, self.module, self.path, self.op = recorder, module, path, op
-        self.attrs = attrs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         inputs = tensors_in((args, kwargs))
@@ -58,7 +45,7 @@ class _Leaf:
         except TraceError as error:
             result = self._same_as_input(inputs, error)
         self.recorder.rewind(mark)
-        attrs = dict(self.attrs(self.module)) if self.attrs is not None else {}
+        attrs = dict(self.op.attrs(self.module)) if self.op.attrs is not None else {}
         self.recorder.record_leaf(self.op, self.module, self.path, inputs, tensors_in(result), attrs)
         return result
 
