@@ -19,7 +19,7 @@ from scipy.signal import convolve2d
 
 from sed_torch import entropy
 from sed_torch.entropy import Field
-from sed_torch.scoring import RULES
+from sed_torch.scoring import EFFECTS
 from sed_torch.topology import Step, Topology
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ def propagated(net: Topology, after: After) -> Fields:
 def by_rule(step: Step, fields: Fields) -> Field:
     places = [p for p, j in enumerate(step.inputs) if fields[j] is not None]
     inputs = [f for p in places if (f := fields[step.inputs[p]]) is not None]
-    return RULES[step.kind](step, inputs, places, "full")
+    return EFFECTS[step.kind](step, inputs, places, "full")
 
 
 # --- after each step -----------------------------------------------------------------------------------------

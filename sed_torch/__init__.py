@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         validation as validation,
         zoo as zoo,
     )
-    from sed_torch.api import register_rule, score, topology, unregister_rule
     from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
     from sed_torch.errors import SedTorchError
     from sed_torch.graph import Graph
     from sed_torch.ranking import Ranking, rank
     from sed_torch.report import draw
-    from sed_torch.results import Score
+    from sed_torch.scoring.model import register_rule, score, topology, unregister_rule
+    from sed_torch.scoring.result import Score
     from sed_torch.searching import search
     from sed_torch.topology import Topology, TopologyBuilder
     from sed_torch.tracing import trace
@@ -73,13 +73,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(["register_rule", "score", "topology", "unregister_rule"], "sed_torch.api"),
+    **dict.fromkeys(["register_rule", "score", "topology", "unregister_rule"], "sed_torch.scoring.model"),
     **dict.fromkeys(["Comparison", "Sensitivity", "compare", "sensitivity"], "sed_torch.comparison"),
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
     **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),
     "Graph": "sed_torch.graph",
-    "Score": "sed_torch.results",
+    "Score": "sed_torch.scoring.result",
     "SedTorchError": "sed_torch.errors",
     "counterparts": "sed_torch.training",
     "draw": "sed_torch.report",

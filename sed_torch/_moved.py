@@ -16,6 +16,9 @@ from types import ModuleType
 __all__ = ["MOVED", "lead_on"]
 
 MOVED: Mapping[str, str] = {
+    "sed_torch.api": "sed_torch.scoring.model",
+    "sed_torch.layout": "sed_torch.lowering.axes",
+    "sed_torch.results": "sed_torch.scoring.result",
     "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",
 }
 """Old dotted name of a module → where its content stands."""

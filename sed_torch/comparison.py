@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from sed_torch import tables
-from sed_torch.api import score
 from sed_torch.errors import InputError
-from sed_torch.results import Block, Score
 from sed_torch.scoring import sed
+from sed_torch.scoring.model import score
+from sed_torch.scoring.result import Block, Score
 from sed_torch.topology import Step, Topology, cut_path
 
 if TYPE_CHECKING:

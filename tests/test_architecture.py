@@ -24,7 +24,7 @@ PACKAGE = ROOT / "sed_torch"
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
-    *("topology", "layout", "lowering", "scoring", "correlation", "results", "api"),
+    *("topology", "lowering", "scoring", "correlation"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("benchmarking",),
@@ -33,8 +33,8 @@ ROAD = [
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
 
 NEEDS_NO_TORCH = [
-    *("_version", "errors", "tables", "graph", "entropy", "ops", "topology", "layout", "lowering", "scoring"),
-    *("results", "spaces"),
+    *("_version", "errors", "tables", "graph", "entropy", "ops", "topology", "lowering", "scoring"),
+    *("scoring.result", "spaces"),
 ]
 
 SOLE_IMPORTERS = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.api import topology
 from sed_torch.errors import DataDependentError, InputError, UnsupportedOpError
+from sed_torch.scoring.model import topology
 
 # -- inputs that a configuration tells ---------------------------------------------------------------------------
 

@@ -222,9 +222,9 @@ def test_a_bias_before_batch_norm_gets_no_gradient() -> None:
 def test_the_signal_is_what_a_forward_measures() -> None:
     """E[x²] of the calculus against a run on noise, for default weights."""
     from sed_torch import trace
-    from sed_torch.api import score_graph
     from sed_torch.diagnostics.signal import moments
     from sed_torch.diagnostics.subject import Subject
+    from sed_torch.scoring.model import score_graph
 
     torch.manual_seed(0)
     model = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(512, 512), nn.ReLU())])

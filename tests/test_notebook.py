@@ -24,7 +24,7 @@ from sed_torch.diagnostics import check
 from sed_torch.proxies import ProxyResult
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import draw
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.training.results import Counterparts
 from sed_torch.training.rows import RunRow

@@ -45,7 +45,7 @@ def scored(model: nn.Module, *size: int) -> Score:
     return sed_torch.score(model, input_size=size)
 
 
-@pytest.mark.parametrize("module", ["sed_torch.api", "sed_torch.topology"])
+@pytest.mark.parametrize("module", ["sed_torch.scoring.model", "sed_torch.topology"])
 def test_examples_in_docstrings_are_right(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(module))
     assert (failed, tried > 0) == (0, True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch.errors import RuleError, UnsupportedOpError
-from sed_torch.lowering import RULES
+from sed_torch.lowering import LOWERINGS
 from sed_torch.ops import OPS, Op, Registry, RuleName, canonical, lookup, table
 
 FAMILIES = {
@@ -78,9 +78,9 @@ def test_no_spelling_is_claimed_twice() -> None:
 def test_every_rule_lowers() -> None:
     used = {op.rule for op in OPS}
     # a constant leaves no node that reads its input, so there is nothing to lower
-    assert used - set(RULES) == {"zero"}
+    assert used - set(LOWERINGS) == {"zero"}
     assert used <= set(get_args(RuleName))
-    assert set(RULES) <= set(get_args(RuleName))
+    assert set(LOWERINGS) <= set(get_args(RuleName))
 
 
 @pytest.mark.parametrize(

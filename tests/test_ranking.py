@@ -492,7 +492,7 @@ class TestCache:
 
     def test_modules_are_kept_by_their_graph(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = rank({"a": net(4)}, input_size=SIZE, cache=tmp_path)
-        monkeypatch.setattr("sed_torch.api.score", lambda *a, **k: pytest.fail("scored again"))
+        monkeypatch.setattr("sed_torch.scoring.model.score", lambda *a, **k: pytest.fail("scored again"))
         second = rank({"b": net(4)}, input_size=SIZE, cache=tmp_path)
         assert second["b"].sed == first["a"].sed
         with pytest.raises(pytest.fail.Exception, match="scored again"):

@@ -31,7 +31,7 @@ from sed_torch.report.reference import (
     read_reference,
     write_reference,
 )
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.validation import ValidationReport, validate
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import Score
-from sed_torch.results import SCHEMA, Block
+from sed_torch.scoring.result import SCHEMA, Block
 
 SCRIPT = "<script>alert('x')</script>"
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import sed_torch
 from sed_torch import Topology, TopologyBuilder, entropy
-from sed_torch.scoring import DEFAULT_DEFINITION, DEFINITIONS, NO_PATH, RULES, evaluate, sed
+from sed_torch.scoring import DEFAULT_DEFINITION, DEFINITIONS, EFFECTS, NO_PATH, evaluate, sed
 from sed_torch.topology import Kind, Step
 
 
@@ -250,7 +250,7 @@ def test_sed_and_evaluate_agree() -> None:
 
 
 def test_every_kind_of_step_has_a_rule() -> None:
-    assert set(RULES) == set(get_args(Kind))
+    assert set(EFFECTS) == set(get_args(Kind))
     assert DEFAULT_DEFINITION in DEFINITIONS
     assert all(d.name == name for name, d in DEFINITIONS.items())
     assert "not the authors' formula" in DEFINITIONS["sed/1"].source

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sed_torch.api import score
 from sed_torch.proxies import compute
 from sed_torch.scoring import sed
+from sed_torch.scoring.model import score
 from sed_torch.spaces import Space, get_space
 
 __all__ = ["RIVALS", "NetworkTimes", "SearchTime", "SpaceTimes", "time_networks", "time_search", "time_space"]

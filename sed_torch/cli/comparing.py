@@ -28,8 +28,8 @@ def compare(
     sed-torch compare timm:resnet50 timm:resnext50_32x4d
     sed-torch compare "nets.py:Net(width=32)" "nets.py:Net(width=48)" --depth 2
     """
-    from sed_torch.api import score as compute
     from sed_torch.comparison import compare as compared
+    from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
     size = one_or_many(input_size)
@@ -52,8 +52,8 @@ def sensitivity(
     \b
     sed-torch sensitivity timm:resnet18 --depth 2
     """
-    from sed_torch.api import score as compute
     from sed_torch.comparison import sensitivity as varied
+    from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
     with contextlib.redirect_stdout(sys.stderr):

@@ -54,8 +54,8 @@ def graph(
     sed-torch graph timm:resnet50 -o resnet50.svg
     sed-torch graph nets.py:Net --depth 2 --color suppression --format mermaid
     """
-    from sed_torch.api import score as compute
     from sed_torch.report import draw
+    from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
     with contextlib.redirect_stdout(sys.stderr):

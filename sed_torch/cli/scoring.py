@@ -12,7 +12,7 @@ from sed_torch.cli.options import one_or_many, output_options, sizes
 from sed_torch.cli.output import FINDINGS, emit, page_of
 
 if TYPE_CHECKING:
-    from sed_torch.results import Score
+    from sed_torch.scoring.result import Score
 
 
 @click.command()
@@ -47,7 +47,7 @@ def score(
     """
     import dataclasses
 
-    from sed_torch.api import score as compute
+    from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
     # What the model prints while it is made belongs to the logs, not into the result.

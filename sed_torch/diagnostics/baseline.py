@@ -16,7 +16,7 @@ from sed_torch.diagnostics.finding import Finding
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.report import CheckReport
 from sed_torch.errors import DataError
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
     from sed_torch.diagnostics.subject import Subject

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from sed_torch.api import score_graph
 from sed_torch.diagnostics import dead, inplace, local, reach, redundancy, signal, traps
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
@@ -20,6 +19,7 @@ from sed_torch.diagnostics.report import CheckReport
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.errors import CheckFailedError, InputError, ModelError, SedTorchError
 from sed_torch.graph import Graph
+from sed_torch.scoring.model import score_graph
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
 

@@ -12,7 +12,7 @@ from sed_torch import tables
 from sed_torch.diagnostics.finding import FailOn, Finding, Severity, at_least, checked_level
 from sed_torch.diagnostics.formats import to_github, to_sarif
 from sed_torch.errors import InputError
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from sed_torch.graph import Graph, Node, Parameter
 from sed_torch.ops import canonical
-from sed_torch.results import Score
 from sed_torch.scoring import Term
+from sed_torch.scoring.result import Score
 from sed_torch.topology import Topology
 
 __all__ = ["NOT_DATA", "Subject", "common_path"]

@@ -7,14 +7,14 @@ it reads; it is named in the coverage, not here.
 from __future__ import annotations
 
 from sed_torch.graph import Graph, Node
-from sed_torch.layout import input_layout
+from sed_torch.lowering.axes import input_layout
 from sed_torch.lowering.keeping import lower_keep
-from sed_torch.lowering.rules import RULES
+from sed_torch.lowering.rules import LOWERINGS
 from sed_torch.lowering.state import Lowering, SequenceFirstError
 from sed_torch.ops import OPS
 from sed_torch.topology import Topology
 
-__all__ = ["RULES", "lower"]
+__all__ = ["LOWERINGS", "lower"]
 
 
 def lower(graph: Graph) -> Topology:
@@ -50,7 +50,7 @@ def _lower_node(low: Lowering, node: Node) -> None:
     if not inputs:
         return
     rule = OPS[node.op].rule if node.op in OPS else "keep"
-    value = RULES.get(rule, lower_keep)(low, node, inputs)
+    value = LOWERINGS.get(rule, lower_keep)(low, node, inputs)
     low.values[node.name] = value
     if node.name in low.owned and low.steps[value.step].name != node.name:
         # parameters of an operator that leaves no step of its own (an embedding, a scale, a bias)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sed_torch.graph import Node
-from sed_torch.layout import CHANNEL, EQUAL_ATOM, Atom, Layout, axes_in, broadcast, without_axes
+from sed_torch.lowering.axes import CHANNEL, EQUAL_ATOM, Atom, Layout, axes_in, broadcast, without_axes
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.pooling import positions_of
 from sed_torch.lowering.recurring import pointwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sed_torch.graph import Node
-from sed_torch.layout import CHANNEL, EQUAL_ATOM, Atom, axes_in, broadcast, is_identity, reshaped
+from sed_torch.lowering.axes import CHANNEL, EQUAL_ATOM, Atom, axes_in, broadcast, is_identity, reshaped
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.state import Lowering, Value, main_of, resized_if_needed, shape_of
 

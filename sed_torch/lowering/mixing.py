@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sed_torch.graph import Node
-from sed_torch.layout import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
+from sed_torch.lowering.axes import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
 from sed_torch.topology import clip_window
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sed_torch.graph import Node
-from sed_torch.layout import (
+from sed_torch.lowering.axes import (
     CHANNEL,
     EQUAL_ATOM,
     Atom,

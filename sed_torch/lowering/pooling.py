@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sed_torch.graph import Node
-from sed_torch.layout import Atom, axes_in, canonical_layout, reshaped, without_axes
+from sed_torch.lowering.axes import Atom, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.mixing import extent_of
 from sed_torch.lowering.state import Lowering, Value, shape_of

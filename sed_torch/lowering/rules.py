@@ -23,13 +23,13 @@ from sed_torch.lowering.pooling import lower_adaptive_pool, lower_pool, lower_re
 from sed_torch.lowering.recurring import lower_recurrent
 from sed_torch.lowering.state import Lowering, Value
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["LOWERINGS", "Rule"]
 
 
 Rule = Callable[[Lowering, Node, list[Value]], Value]
 
 
-RULES: Mapping[str, Rule] = {
+LOWERINGS: Mapping[str, Rule] = {
     "keep": lower_keep,
     "gate": lower_gate,
     "norm": lower_norm,

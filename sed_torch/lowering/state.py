@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sed_torch.graph import Graph, Node
-from sed_torch.layout import (
+from sed_torch.lowering.axes import (
     BATCH,
     EQUAL_ATOM,
     Atom,

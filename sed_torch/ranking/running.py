@@ -219,7 +219,7 @@ def _with_family(row: RankRow, item: Item) -> RankRow:
 def _versions(items: Iterable[Item]) -> dict[str, str]:
     from importlib import metadata
 
-    from sed_torch.api import versions
+    from sed_torch.scoring.model import versions
 
     found = versions()
     prefixes = {i.target.partition(":")[0] for i in items if isinstance(i.target, str)}

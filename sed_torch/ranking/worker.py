@@ -125,7 +125,7 @@ def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
 
 
 def _scored(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
-    from sed_torch.api import score
+    from sed_torch.scoring.model import score
 
     s = score(loaded.model, input_size=options.input_size, name=item.name)
     return RankRow(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sed_torch.results import Block, Score
+from sed_torch.scoring.result import Block, Score
 from sed_torch.topology import Step, Topology, cut_path
 
 __all__ = ["BlockEdge", "BlockNode", "blocks_of"]

@@ -14,12 +14,12 @@ from torch import nn
 
 from sed_torch import tables
 from sed_torch._files import write_text
-from sed_torch.api import score as compute_score
 from sed_torch.errors import InputError, MissingDependencyError, SedTorchError
 from sed_torch.report.blocks import BlockEdge, BlockNode, blocks_of
 from sed_torch.report.layout import Box, Layout, arrange
 from sed_torch.report.style import Theme, ThemeName, theme_of
-from sed_torch.results import Score
+from sed_torch.scoring.model import score as compute_score
+from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
     import networkx

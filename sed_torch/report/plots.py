@@ -17,7 +17,7 @@ from sed_torch.ranking.rows import Ranking
 from sed_torch.report import series
 from sed_torch.report.series import Against, Band, Bar, Cloud, Drop, Point, Profile, Trace
 from sed_torch.report.style import HATCHES, MARKERS, Theme, ThemeName, new_figure
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 from sed_torch.searching.result import SearchResult
 from sed_torch.validation import Joined, ValidationReport
 

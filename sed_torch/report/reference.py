@@ -18,7 +18,7 @@ from typing import Any
 
 from sed_torch._files import write_text
 from sed_torch.errors import DataError
-from sed_torch.results import Score
+from sed_torch.scoring.result import Score
 
 __all__ = [
     "INPUT",

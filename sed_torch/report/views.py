@@ -27,8 +27,8 @@ from sed_torch.report.parts import (
 from sed_torch.report.reference import Standing, read_reference
 from sed_torch.report.series import Against
 from sed_torch.report.style import inline_svg
-from sed_torch.results import Block, Score
 from sed_torch.scoring import DEFINITIONS, log_sum
+from sed_torch.scoring.result import Block, Score
 from sed_torch.searching.result import Candidate, SearchResult
 from sed_torch.validation import MIN_GROUP, ValidationReport, Within
 

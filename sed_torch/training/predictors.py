@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.api import score
 from sed_torch.errors import SedTorchError
 from sed_torch.proxies import compute
+from sed_torch.scoring.model import score
 
 __all__ = ["predict"]
 

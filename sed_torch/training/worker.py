@@ -133,8 +133,8 @@ def _named(device: torch.device, threads: int) -> str:
 
 
 def _software() -> str:
-    from sed_torch.api import versions
     from sed_torch.scoring import DEFAULT_DEFINITION
+    from sed_torch.scoring.model import versions
 
     found = versions()
     return f"sed_torch {found['sed_torch']} ({DEFAULT_DEFINITION}), torch {found['torch']}"

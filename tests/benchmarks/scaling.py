@@ -65,7 +65,7 @@ def measure(what: str) -> dict[str, float]:
     import torch
 
     import sed_torch
-    from sed_torch.api import score_graph
+    from sed_torch.scoring.model import score_graph
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

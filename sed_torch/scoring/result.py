@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import entropy, tables
 from sed_torch.errors import InputError
-from sed_torch.scoring import DEFINITIONS, Evaluation, Term, log_sum
+from sed_torch.scoring.formula import DEFINITIONS, Evaluation, Term, log_sum
 from sed_torch.topology import Step, cut_path
 
 if TYPE_CHECKING:

@@ -192,11 +192,11 @@ def _propagate(topology: Topology, mode: Mode) -> list[Field | None]:
         left_out = skips.get(i, frozenset())
         places = [p for p, j in enumerate(step.inputs) if fields[j] is not None and p not in left_out]
         inputs = [fields[step.inputs[p]] for p in places]
-        fields[i] = RULES[step.kind](step, [f for f in inputs if f is not None], places, mode)
+        fields[i] = EFFECTS[step.kind](step, [f for f in inputs if f is not None], places, mode)
     return fields
 
 
-Rule = Callable[[Step, list[Field], list[int], Mode], Field]
+Effect = Callable[[Step, list[Field], list[int], Mode], Field]
 
 
 def _mix(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> Field:
@@ -226,7 +226,7 @@ def _dilate(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> F
     return entropy.dilate(inputs[0], tuple(int(f) for f in step.factor))
 
 
-RULES: Mapping[str, Rule] = {
+EFFECTS: Mapping[str, Effect] = {
     "input": lambda step, *_: entropy.white(step.ndim),
     "mix": _mix,
     "norm": lambda step, inputs, *_: entropy.normalise(inputs[0]),

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from sed_torch.entropy import EQUAL, INDEPENDENT
-from sed_torch.layout import (
+from sed_torch.lowering.axes import (
     BATCH,
     CHANNEL,
     EQUAL_ATOM,

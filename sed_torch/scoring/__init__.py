@@ -1,0 +1,36 @@
+"""From a topology to a number, and from a module to a result.
+
+:mod:`~sed_torch.scoring.formula` runs the calculus over a topology: no model, no torch.
+:mod:`~sed_torch.scoring.result` is what a score returns. :mod:`~sed_torch.scoring.model` walks the road from a
+module to a result; ``sed_torch.score`` is its function.
+"""
+
+from __future__ import annotations
+
+from sed_torch.scoring.formula import (
+    DEFAULT_DEFINITION,
+    DEFINITIONS,
+    EFFECTS,
+    NO_OPERATOR,
+    NO_PATH,
+    Definition,
+    Evaluation,
+    Term,
+    evaluate,
+    log_sum,
+    sed,
+)
+
+__all__ = [
+    "DEFAULT_DEFINITION",
+    "DEFINITIONS",
+    "EFFECTS",
+    "NO_OPERATOR",
+    "NO_PATH",
+    "Definition",
+    "Evaluation",
+    "Term",
+    "evaluate",
+    "log_sum",
+    "sed",
+]
