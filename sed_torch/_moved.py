@@ -20,6 +20,8 @@ MOVED: Mapping[str, str] = {
     "sed_torch.layout": "sed_torch.lowering.axes",
     "sed_torch.results": "sed_torch.scoring.result",
     "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",
+    "sed_torch.spaces.batch": "sed_torch.spaces",
+    "sed_torch.spaces.counting": "sed_torch.spaces",
 }
 """Old dotted name of a module → where its content stands."""
 

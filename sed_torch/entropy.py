@@ -30,6 +30,7 @@ __all__ = [
     "Field",
     "add",
     "average",
+    "box_average",
     "correlated",
     "dilate",
     "effective_taps",
@@ -188,11 +189,20 @@ def pool(field: Field, window: tuple[int, ...], stride: tuple[int, ...], dilatio
     lags: Array = np.asarray(field.lags)
     for axis, (p, gap) in enumerate(zip(window, dilation, strict=True)):
         if p > 1:
-            lags = _box_average(lags, axis, p, gap)
+            lags = box_average(lags, axis, p, gap)
     return subsample(Field(lags, field.const), stride)
 
 
-def _box_average(lags: Array, axis: int, p: int, gap: int) -> Array:
+def box_average(lags: Array, axis: int, p: int, gap: int, *, limit: int | None = MAX_LAG) -> Array:
+    """Autocovariance after a mean over p positions, ``gap`` apart, along one axis: Γ ⋆ triangle_p.
+
+    Args:
+        lags: Γ at non-negative lags of that axis, which grow by (p-1)·gap; any other axes.
+        axis: the axis.
+        p: positions that are averaged.
+        gap: distance between them.
+        limit: the largest lag that is kept; all when None.
+    """
     lags = np.moveaxis(lags, axis, 0)
     n = lags.shape[0]
     reach = (p - 1) * gap
@@ -201,7 +211,7 @@ def _box_average(lags: Array, axis: int, p: int, gap: int) -> Array:
     centre = n + 2 * reach - 1
     full[centre : centre + n] = lags
     full[centre - n + 1 : centre + 1] = lags[::-1]
-    out_len = min(n + reach, MAX_LAG + 1)
+    out_len = n + reach if limit is None else min(n + reach, limit + 1)
     out = np.zeros((out_len, *lags.shape[1:]))
     for j in range(-(p - 1), p):
         start = centre - j * gap

@@ -18,8 +18,7 @@ from sed_torch.benchmarking.timing import time_networks, time_search
 from sed_torch.cli import main
 from sed_torch.errors import DataError
 from sed_torch.scoring import DEFAULT_DEFINITION
-from sed_torch.spaces import get_space
-from sed_torch.spaces.counting import count_many
+from sed_torch.spaces import count_many, get_space
 
 SPACE = get_space("nasbench201")
 

@@ -22,8 +22,7 @@ from sed_torch.searching import CallableSpace, SearchProgress, optuna_objective,
 from sed_torch.searching.limits import front
 from sed_torch.searching.sources import source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random
-from sed_torch.spaces import NASBench201, get_space
-from sed_torch.spaces.counting import count_many
+from sed_torch.spaces import NASBench201, count_many, get_space
 
 NB201 = get_space("nasbench201")
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sed_torch.errors import SpaceError
-from sed_torch.spaces import SPACES, NASBench201, Space
-from sed_torch.spaces.counting import COUNTS, count_many
+from sed_torch.spaces import COUNTS, SPACES, NASBench201, Space, count_many
 
 SPECIAL = {
     "nasbench201": ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"],

@@ -9,8 +9,8 @@ from support.spaces import check_scores, published, samples
 from sed_torch.entropy import Field, effective_taps
 from sed_torch.errors import GraphError, SpaceError
 from sed_torch.spaces import get_space
-from sed_torch.spaces._patch import effective_taps_square, patch_lags
 from sed_torch.spaces.darts import Genotype
+from sed_torch.spaces.patch import effective_taps_square, patch_lags
 
 SPACE = get_space("darts")
 

@@ -9,8 +9,9 @@ import pytest
 from support.spaces import check_scores, check_traced, published, samples, to_digits
 
 from sed_torch.errors import SpaceError
-from sed_torch.spaces import get_space, nasbench101
+from sed_torch.spaces import get_space
 from sed_torch.spaces.nasbench101 import Cell101, vertex_channels
+from sed_torch.spaces.nasbench101.sampling import live_codes
 
 SPACE = get_space("nasbench101")
 CONV, POINT, POOL = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
@@ -110,8 +111,8 @@ def test_samples_are_spread_over_the_space() -> None:
 
 def test_pruned_matrices_by_hand() -> None:
     # two vertices: the edge; three: the path, with and without the edge past it
-    assert nasbench101._live_codes(2).tolist() == [1]
-    assert nasbench101._live_codes(3).tolist() == [0b101, 0b111]
+    assert live_codes(2).tolist() == [1]
+    assert live_codes(3).tolist() == [0b101, 0b111]
 
 
 def reordered(cell: Cell101) -> Iterator[Cell101]:

@@ -10,9 +10,9 @@ from support.spaces import check_scores, published, to_digits
 from sed_torch.entropy import Field, effective_taps
 from sed_torch.errors import SpaceError
 from sed_torch.scoring import sed
-from sed_torch.spaces import _nasbench201_batch as batch, get_space, score_many
-from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
-from sed_torch.spaces.nasbench201 import Cell201
+from sed_torch.spaces import get_space, score_many
+from sed_torch.spaces.nasbench201 import Cell201, batch
+from sed_torch.spaces.patch import PATCH_LAGS, effective_taps_3x3
 
 SPACE = get_space("nasbench201")
 ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"

@@ -18,7 +18,6 @@ from sed_torch.benchmarking.timing import SearchTime, time_networks, time_search
 from sed_torch.errors import DataError
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces import SPACES as SEARCH_SPACES
-from sed_torch.spaces.counting import count_many
 from sed_torch.validation import validate
 
 __all__ = ["SPACES", "run_benchmarks"]
@@ -103,7 +102,7 @@ def _present(names: Sequence[str], folder: Path) -> tuple[list[str], tuple[tuple
 
 def _counted(table: BenchmarkTable) -> BenchmarkTable:
     """With params and MACs of all networks, where the file has those of some; its own count is a rival then."""
-    counts = count_many(space_of(table.benchmark), table.archs, ("params", "macs"))
+    counts = space_of(table.benchmark).count_many(table.archs, ("params", "macs"))
     notes = tuple(n for n in table.notes if not n.startswith("params and MACs"))
     if table.benchmark.startswith("transnas"):
         notes = (*notes, "every task's network is scored and counted with the linear head of the classifiers")

@@ -19,7 +19,7 @@ from sed_torch.searching.result import Candidate, Improvement, SearchResult, Sto
 from sed_torch.searching.sources import Source, source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random, Strategy
 from sed_torch.searching.trials import StudyStrategy, is_study
-from sed_torch.spaces.counting import COUNTS
+from sed_torch.spaces import COUNTS
 
 __all__ = ["STRATEGIES", "SearchProgress", "search"]
 

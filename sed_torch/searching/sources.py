@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sed_torch.errors import SearchError
 from sed_torch.scoring import sed
 from sed_torch.spaces import Space, get_space
-from sed_torch.spaces.counting import count_many
 from sed_torch.topology import Topology
 
 __all__ = ["CallableSpace", "Searchable", "Source", "source_of"]
@@ -105,7 +104,7 @@ def source_of(space: Any) -> Source:
 def _from_space(space: Space[Any]) -> Source:
     def measure(archs: Sequence[Any], names: Sequence[str]) -> dict[str, Floats]:
         columns = {"sed": space.score_many(archs)} if "sed" in names else {}
-        return columns | count_many(space, archs, [n for n in names if n != "sed"])
+        return columns | space.count_many(archs, [n for n in names if n != "sed"])
 
     return Source(
         space.name,

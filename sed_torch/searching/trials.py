@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,25 +10,6 @@ import numpy as np
 from sed_torch.errors import MissingDependencyError, SearchError, SpaceError
 from sed_torch.searching.limits import OBJECTIVES, check_objectives, limits_of, violation
 from sed_torch.searching.sources import Source, source_of
-from sed_torch.spaces import (
-    DARTS,
-    Cell101,
-    Cell201,
-    Genotype,
-    MacroArch,
-    MicroArch,
-    NASBench101,
-    NASBench201,
-    NATSSize,
-    TransNASMacro,
-    TransNASMicro,
-    Widths,
-    darts,
-    nasbench101,
-    nasbench201,
-    nats_size,
-)
-from sed_torch.spaces._edges import EDGES
 
 __all__ = ["StudyStrategy", "is_study", "optuna_objective"]
 
@@ -148,70 +128,11 @@ _TRIES = 200
 """Trials in a row that make no new architecture, after which a study has no more to propose."""
 
 
-# --- suggestions of the package's spaces ---------------------------------------------------------------------
-
-
 def _suggestion(source: Source) -> Suggest:
-    own = getattr(source.space, "suggest", None)
-    if callable(own):
-        return own  # type: ignore[no-any-return]
-    found = _SUGGESTIONS.get(type(source.space))
-    if found is None:
+    suggest = getattr(source.space, "suggest", None)
+    if not callable(suggest):
         raise SearchError(
             f"{source.name} does not say how an Optuna trial makes an architecture: pass suggest=, or give the "
             "space a method suggest(trial)"
         )
-    return found
-
-
-def _nasbench201(trial: Any) -> Cell201:
-    ops = [trial.suggest_categorical(f"edge_{i}_{j}", nasbench201.OPS) for i, j in EDGES]
-    return Cell201(tuple(ops))
-
-
-def _micro(trial: Any) -> MicroArch:
-    return MicroArch("".join(trial.suggest_categorical(f"edge_{i}_{j}", list("0123")) for i, j in EDGES))
-
-
-def _macro(trial: Any) -> MacroArch:
-    layers = trial.suggest_int("layers", 4, 6)
-    digits = [trial.suggest_categorical(f"layer_{i}", list("1234")) for i in range(layers)]
-    return TransNASMacro().resolve(MacroArch("".join(digits)))
-
-
-def _size(trial: Any) -> Widths:
-    low, high, step = nats_size.WIDTHS[0], nats_size.WIDTHS[-1], nats_size.WIDTHS[1] - nats_size.WIDTHS[0]
-    return Widths(tuple(trial.suggest_int(f"width_{i}", low, high, step=step) for i in range(5)))
-
-
-def _nasbench101(trial: Any) -> Cell101:
-    n = nasbench101.MAX_VERTICES
-    matrix = np.zeros((n, n), dtype=int)
-    for i, j in itertools.combinations(range(n), 2):
-        matrix[i, j] = trial.suggest_int(f"edge_{i}_{j}", 0, 1)
-    ops = [trial.suggest_categorical(f"vertex_{v}", nasbench101.OPS) for v in range(1, n - 1)]
-    return Cell101.from_matrix(matrix.tolist(), ops)
-
-
-def _darts(trial: Any) -> Genotype:
-    return Genotype(*(_darts_cell(trial, name) for name in ("normal", "reduce")))
-
-
-def _darts_cell(trial: Any, name: str) -> tuple[darts.Edge, ...]:
-    edges: list[darts.Edge] = []
-    for node in range(2, darts.NODES + 2):
-        pairs = [f"{i},{j}" for i, j in itertools.combinations(range(node), 2)]
-        reads = trial.suggest_categorical(f"{name}_{node}_reads", pairs).split(",")
-        ops = (trial.suggest_categorical(f"{name}_{node}_op_{k}", darts.OPS) for k in (0, 1))
-        edges.extend((int(i), op) for i, op in zip(reads, ops, strict=True))
-    return tuple(edges)
-
-
-_SUGGESTIONS: Mapping[type[Any], Suggest] = {
-    NASBench201: _nasbench201,
-    NASBench101: _nasbench101,
-    DARTS: _darts,
-    TransNASMicro: _micro,
-    TransNASMacro: _macro,
-    NATSSize: _size,
-}
+    return suggest  # type: ignore[no-any-return]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sed_torch.errors import SpaceError
-from sed_torch.spaces.base import Scores, Space, SpaceBuilder
-from sed_torch.spaces.batch import score_many
+from sed_torch.spaces.base import COUNTS, Counts, Scores, Space
 from sed_torch.spaces.darts import DARTS, Genotype
 from sed_torch.spaces.nasbench101 import Cell101, NASBench101
 from sed_torch.spaces.nasbench201 import Cell201, NASBench201
 from sed_torch.spaces.nats_size import NATSSize, Widths
 from sed_torch.spaces.transnas import MacroArch, MicroArch, TransNASMacro, TransNASMicro
+from sed_torch.spaces.writing import SpaceBuilder
 
 __all__ = [
     "ALIASES",
+    "COUNTS",
     "DARTS",
     "SPACES",
     "Cell101",
     "Cell201",
+    "Counts",
     "Genotype",
     "MacroArch",
     "MicroArch",
@@ -32,9 +34,12 @@ __all__ = [
     "TransNASMacro",
     "TransNASMicro",
     "Widths",
+    "count_many",
     "get_space",
     "score_many",
 ]
+
+A = TypeVar("A", bound=Hashable)
 
 SPACES: Mapping[str, Space[Any]] = {
     space.name: space
@@ -61,3 +66,23 @@ def get_space(name: str) -> Space[Any]:
     if known not in SPACES:
         raise SpaceError(f"unknown search space {name!r}: expected one of {', '.join((*SPACES, *ALIASES))}")
     return SPACES[known]
+
+
+def score_many(
+    space: Space[A] | str,
+    archs: Sequence[A | str],
+    *,
+    image_size: int | None = None,
+    num_classes: int | None = None,
+) -> Scores:
+    """SED of many architectures of a space: :meth:`Space.score_many`, of a space or its name."""
+    known: Space[Any] = get_space(space) if isinstance(space, str) else space
+    return known.score_many(archs, image_size=image_size, num_classes=num_classes)
+
+
+def count_many(
+    space: Space[A] | str, archs: Sequence[A | str], what: Iterable[str] = COUNTS
+) -> dict[str, Counts]:
+    """Counts of many architectures of a space: :meth:`Space.count_many`, of a space or its name."""
+    known: Space[Any] = get_space(space) if isinstance(space, str) else space
+    return known.count_many(archs, what)

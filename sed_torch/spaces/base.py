@@ -1,4 +1,4 @@
-"""What every search space offers, and the builder that its topologies are written with."""
+"""What every search space offers."""
 
 from __future__ import annotations
 
@@ -10,44 +10,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.errors import SpaceError
-from sed_torch.topology import Step, Topology, TopologyBuilder, Value
+from sed_torch.errors import SearchError, SpaceError
+from sed_torch.scoring import sed
+from sed_torch.spaces.writing import SpaceBuilder
+from sed_torch.topology import Topology, Value
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Scores", "Space", "SpaceBuilder"]
+__all__ = ["COUNTS", "Counts", "Scores", "Space", "not_enumerable", "other_than"]
 
 A = TypeVar("A", bound=Hashable)
 
 Scores = NDArray[np.float64]
 """One score an architecture, in nats, higher is better."""
 
+Counts = NDArray[np.float64]
+"""One count an architecture."""
 
-class SpaceBuilder(TopologyBuilder):
-    """A :class:`~sed_torch.TopologyBuilder` that knows zeros.
-
-    Args:
-        name: the topology's name.
-        keep_dead: write operators that read zeros down as well. They have no part in the score, but own
-            parameters and cost multiply-accumulates in the network as published.
-    """
-
-    def __init__(self, name: str = "", *, keep_dead: bool = False) -> None:
-        super().__init__(name)
-        self.keep_dead = keep_dead
-
-    def zeros(self, channels: int, size: tuple[int, ...], path: str = "") -> Value | None:
-        """What the operation "none" leaves: nothing, or (``keep_dead``) a map that no input reaches."""
-        if not self.keep_dead:
-            return None
-        step = Step(self._unique(path or "zeros"), "same", path=path, op="zeros", ndim=len(size))
-        return self._append(step, channels, size)
-
-    def add_live(self, values: Iterable[Value | None], path: str = "") -> Value | None:
-        """Sum of the values that are there; None when none is."""
-        there = [v for v in values if v is not None]
-        return self.add(*there, path=path) if there else None
+COUNTS = ("params", "macs", "depth")
+"""What is counted: parameters, multiply-accumulates a sample (both with dead edges, as published), and the longest
+chain of live convolutions and linear layers."""
 
 
 class Space(ABC, Generic[A]):
@@ -55,6 +38,10 @@ class Space(ABC, Generic[A]):
 
     Architectures are immutable values of a type of the space's own; wherever one is taken, its string in the
     community's encoding is taken as well.
+
+    A space of your own needs the abstract methods only. Where the sums behind the scores and counts can be had from
+    tables, it may also define :meth:`_score_batch` and :meth:`_count_batch`; these serve the class that defines
+    them, not its subclasses, for a subclass may write another network.
 
     Attributes:
         name: key in :data:`sed_torch.spaces.SPACES`.
@@ -112,6 +99,26 @@ class Space(ABC, Generic[A]):
     def _write(self, b: SpaceBuilder, arch: A, image: Value, num_classes: int) -> Value | None:
         """Write the network onto ``b``; returns its output, None when zeros are all that reaches it."""
 
+    def suggest(self, trial: Any) -> A:
+        """An architecture from the choices of an Optuna trial.
+
+        Raises:
+            SpaceError: the choices make no architecture of the space.
+            SearchError: the space does not say how a trial makes an architecture.
+        """
+        raise SearchError(
+            f"{self.name} does not say how an Optuna trial makes an architecture: pass suggest=, or give the "
+            "space a method suggest(trial)"
+        )
+
+    def check(self, arch: A) -> A:
+        """The architecture in the space's own form, once it is known to be of :attr:`arch_type`.
+
+        Raises:
+            SpaceError: if it breaks a rule of the space.
+        """
+        return arch
+
     @property
     def input_size(self) -> tuple[int, int, int, int]:
         """Input of the network with batch dimension, as :func:`sed_torch.score` takes it."""
@@ -139,7 +146,7 @@ class Space(ABC, Generic[A]):
             raise SpaceError(
                 f"{self.name}: expected a string or {self.arch_type.__name__}, found {type(arch).__name__}"
             )
-        return cast(A, arch)
+        return self.check(cast(A, arch))
 
     def topology(
         self,
@@ -164,10 +171,14 @@ class Space(ABC, Generic[A]):
         """
         known = self.resolve(arch)
         edge = self.image_size if image_size is None else image_size
-        classes = self.num_classes if num_classes is None else num_classes
         b = SpaceBuilder(self.format(known), keep_dead=keep_dead)
-        out = self._write(b, known, b.input(3, (edge, edge)), classes)
+        out = self._write(b, known, b.input(3, (edge, edge)), self._classes(num_classes))
         return b.finish() if out is None else b.finish(out)
+
+    def _classes(self, given: int | None) -> int:
+        return self.num_classes if given is None else given
+
+    # --- many at once ----------------------------------------------------------------------------------------
 
     def score_many(
         self,
@@ -180,21 +191,81 @@ class Space(ABC, Generic[A]):
 
         Equal to ``sed(self.topology(arch))`` to rounding (1e-9), and much faster where the space allows.
 
+        Args:
+            archs: architectures or their strings.
+            image_size: height and width of the input; the space's own when None.
+            num_classes: outputs of the classifier; the space's own when None.
+
+        Returns:
+            Shape (n,).
+
         Raises:
             SpaceError: if an architecture is not of this space.
         """
-        from sed_torch.spaces.batch import score_each
+        size = self.image_size if image_size is None else image_size
+        score = self._score_batch if self._defines("_score_batch") else self._score_each
+        return score(archs, size, self._classes(num_classes))
 
-        return score_each(self, archs, image_size=image_size, num_classes=num_classes)
+    def count_many(self, archs: Sequence[A | str], what: Iterable[str] = COUNTS) -> dict[str, Counts]:
+        """Counts of many architectures at the space's own input and classifier.
+
+        Args:
+            archs: architectures or their strings.
+            what: some of :data:`COUNTS`.
+
+        Returns:
+            One array of shape (n,) each; equal to ``params``, ``macs`` and ``topology(arch).depth`` of each.
+
+        Raises:
+            SpaceError: if an architecture is not of the space, or a count is unknown.
+        """
+        names = tuple(what)
+        unknown = [n for n in names if n not in COUNTS]
+        if unknown:
+            raise SpaceError(f"no count named {unknown[0]!r}: expected some of {', '.join(COUNTS)}")
+        known = [self.resolve(a) for a in archs]
+        count = self._count_batch if self._defines("_count_batch") else self._count_each
+        return {n: np.asarray(count(known, n), dtype=np.float64).reshape(len(known)) for n in names}
 
     def params(self, arch: A | str, *, num_classes: int | None = None) -> int:
         """Parameters of the network as published, dead edges included."""
+        if num_classes is None:
+            return int(self.count_many([arch], ["params"])["params"][0])
         return self.topology(arch, num_classes=num_classes, keep_dead=True).params
 
     def macs(self, arch: A | str, *, image_size: int | None = None, num_classes: int | None = None) -> float:
         """Multiply-accumulates a sample of convolutions and linear layers, dead edges included."""
+        if image_size is None and num_classes is None:
+            return float(self.count_many([arch], ["macs"])["macs"][0])
         whole = self.topology(arch, image_size=image_size, num_classes=num_classes, keep_dead=True)
         return whole.macs
+
+    def _defines(self, method: str) -> bool:
+        """Whether this very class has the method: tables of a class say nothing of a subclass's networks."""
+        return method in vars(type(self))
+
+    def _score_batch(self, archs: Sequence[A | str], image_size: int, num_classes: int) -> Scores:
+        """Scores of architectures side by side."""
+        return self._score_each(archs, image_size, num_classes)
+
+    def _score_each(self, archs: Sequence[A | str], image_size: int, num_classes: int) -> Scores:
+        """One after the other, each distinct architecture once: works for any space that writes topologies."""
+        known: dict[A, float] = {}
+        scores = np.empty(len(archs))
+        for i, item in enumerate(archs):
+            arch = self.resolve(item)
+            if arch not in known:
+                known[arch] = sed(self.topology(arch, image_size=image_size, num_classes=num_classes))
+            scores[i] = known[arch]
+        return scores
+
+    def _count_batch(self, archs: Sequence[A], what: str) -> Sequence[float] | Counts:
+        """One of :data:`COUNTS` of architectures side by side."""
+        return self._count_each(archs, what)
+
+    def _count_each(self, archs: Sequence[A], what: str) -> list[float]:
+        dead = what != "depth"
+        return [float(getattr(self.topology(a, keep_dead=dead), what)) for a in archs]
 
 
 def other_than(current: int, count: int, rng: np.random.Generator) -> int:

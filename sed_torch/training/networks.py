@@ -6,8 +6,8 @@ from torch import nn
 
 from sed_torch.errors import SpaceError
 from sed_torch.spaces import get_space
-from sed_torch.spaces._nats_nets import Cell, Reduction, _Net
 from sed_torch.spaces.nasbench201 import CELLS_PER_STAGE, WIDTHS
+from sed_torch.spaces.nasbench201.nets import CellNet
 
 __all__ = ["space_network"]
 
@@ -33,7 +33,7 @@ def space_network(
     check_reduced(space, width, cells)
     ops = known.resolve(arch).ops
     stem = WIDTHS[0] if width is None else width
-    return _ReducedCellNet(ops, num_classes, stem, CELLS_PER_STAGE if cells is None else cells)
+    return CellNet(ops, num_classes, width=stem, cells=CELLS_PER_STAGE if cells is None else cells)
 
 
 def check_reduced(space: str, width: int | None, cells: int | None) -> None:
@@ -44,16 +44,3 @@ def check_reduced(space: str, width: int | None, cells: int | None) -> None:
     for what, value in (("width", width), ("cells", cells)):
         if value is not None and value < 1:
             raise SpaceError(f"{name}: {what} must be 1 or more, found {value}")
-
-
-class _ReducedCellNet(_Net):
-    """Stem, three stages of equal cells with reductions between, classifier."""
-
-    def __init__(self, ops: tuple[str, ...], num_classes: int, width: int, cells: int) -> None:
-        layers: list[nn.Module] = []
-        widths = [width * w // WIDTHS[0] for w in WIDTHS]
-        for stage, channels in enumerate(widths):
-            if stage:
-                layers.append(Reduction(widths[stage - 1], channels))
-            layers.extend(Cell(ops, channels, channels) for _ in range(cells))
-        super().__init__(width, layers, widths[-1], num_classes)

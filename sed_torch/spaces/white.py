@@ -6,12 +6,10 @@ The score is then the log of a sum over operators, and spaces of such networks a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-from sed_torch.spaces.base import SpaceBuilder
-from sed_torch.topology import Step, Topology, Value
+from sed_torch.topology import Step, Topology
 
-__all__ = ["amplitude", "piece"]
+__all__ = ["amplitude", "amplitude_sum"]
 
 
 def amplitude(step: Step) -> float:
@@ -19,8 +17,6 @@ def amplitude(step: Step) -> float:
     return step.positions * step.c_out * math.sqrt(step.c_in * step.taps) if step.kind == "mix" else 0.0
 
 
-def piece(write: Callable[[SpaceBuilder, Value], object], channels: int, size: int) -> Topology:
-    """The topology of a part of a network that reads a map of ``channels`` × ``size`` × ``size``."""
-    b = SpaceBuilder(keep_dead=True)
-    write(b, b.input(channels, (size, size)))
-    return b.finish()
+def amplitude_sum(topology: Topology) -> float:
+    """Σ :func:`amplitude` over the steps."""
+    return sum(map(amplitude, topology.steps))

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sed_torch.spaces._nets import conv_block, sequence, total
-from sed_torch.spaces.darts import CELLS, NODES, REDUCTIONS, STEM_MULTIPLIER, WIDTH, Edge, Genotype
+from sed_torch.spaces.darts.architecture import (
+    CELLS,
+    NODES,
+    REDUCTIONS,
+    STEM_MULTIPLIER,
+    WIDTH,
+    Edge,
+    Genotype,
+)
+from sed_torch.spaces.modules import average_pool, conv_block, conv_norm, sequence, total
 
 __all__ = ["Net"]
 
@@ -47,8 +55,7 @@ def _edge(op: str, width: int, stride: int) -> nn.Module:
     if op == "max_pool_3x3":
         return sequence(pool=nn.MaxPool2d(3, stride, 1), norm=nn.BatchNorm2d(width, affine=False))
     if op == "avg_pool_3x3":
-        pool = nn.AvgPool2d(3, stride, 1, count_include_pad=False)
-        return sequence(pool=pool, norm=nn.BatchNorm2d(width, affine=False))
+        return sequence(pool=average_pool(stride), norm=nn.BatchNorm2d(width, affine=False))
     kernel = int(op[-1])
     if op.startswith("dil"):
         return sequence(**_separable(width, kernel, stride, 2, ""))
@@ -89,7 +96,7 @@ class Net(nn.Module):
     def __init__(self, arch: Genotype, num_classes: int) -> None:
         super().__init__()
         older = newer = STEM_MULTIPLIER * WIDTH
-        self.stem = sequence(conv=nn.Conv2d(3, newer, 3, padding=1, bias=False), norm=nn.BatchNorm2d(newer))
+        self.stem = conv_norm(3, newer, 3)
         self.cells = nn.ModuleList()
         width = WIDTH
         for i in range(CELLS):

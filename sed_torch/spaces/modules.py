@@ -8,7 +8,7 @@ from operator import add
 
 from torch import Tensor, nn
 
-__all__ = ["Zero", "conv_block", "sequence", "total"]
+__all__ = ["Zero", "average_pool", "conv_block", "conv_norm", "sequence", "total"]
 
 
 def sequence(**modules: nn.Module) -> nn.Sequential:
@@ -16,13 +16,21 @@ def sequence(**modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
+def conv_norm(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution and batch norm."""
+    return sequence(
+        conv=nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), norm=nn.BatchNorm2d(c_out)
+    )
+
+
 def conv_block(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """ReLU, convolution, batch norm."""
-    return sequence(
-        relu=nn.ReLU(),
-        conv=nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
-        norm=nn.BatchNorm2d(c_out),
-    )
+    return sequence(relu=nn.ReLU(), **dict(conv_norm(c_in, c_out, kernel, stride).named_children()))
+
+
+def average_pool(stride: int = 1) -> nn.AvgPool2d:
+    """3×3 average pooling; positions beyond the border do not count."""
+    return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
 
 
 class Zero(nn.Module):

@@ -1,4 +1,4 @@
-"""Networks of NAS-Bench-201 and of the size space of NATS-Bench. Needs torch."""
+"""The network of NAS-Bench-201. Needs torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sed_torch.spaces._nets import Zero, conv_block, sequence, total
-from sed_torch.spaces.nasbench201 import CELLS_PER_STAGE, EDGES, WIDTHS
+from sed_torch.spaces.modules import Zero, average_pool, conv_block, conv_norm, sequence, total
+from sed_torch.spaces.nasbench201.architecture import CELLS_PER_STAGE, EDGES, WIDTHS
 
-__all__ = ["CellNet", "WidthNet"]
+__all__ = ["Cell", "CellNet", "Net", "Reduction"]
 
 
 class Cell(nn.Module):
@@ -31,14 +31,10 @@ def _edge(op: str, c_in: int, c_out: int) -> nn.Module:
     if op == "none":
         return Zero(None if c_in == c_out else c_out)
     if op == "avg_pool_3x3":
-        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        return average_pool()
     if op == "skip_connect":
-        return nn.Identity() if c_in == c_out else _widening(c_in, c_out)
+        return nn.Identity() if c_in == c_out else conv_norm(c_in, c_out, 1)
     return conv_block(c_in, c_out, 1 if op == "nor_conv_1x1" else 3)
-
-
-def _widening(c_in: int, c_out: int) -> nn.Sequential:
-    return sequence(conv=nn.Conv2d(c_in, c_out, 1, bias=False), norm=nn.BatchNorm2d(c_out))
 
 
 class Reduction(nn.Module):
@@ -55,12 +51,12 @@ class Reduction(nn.Module):
         return out
 
 
-class _Net(nn.Module):
+class Net(nn.Module):
     """Stem, cells, classifier."""
 
     def __init__(self, c_stem: int, cells: Sequence[nn.Module], c_last: int, num_classes: int) -> None:
         super().__init__()
-        self.stem = sequence(conv=nn.Conv2d(3, c_stem, 3, padding=1, bias=False), norm=nn.BatchNorm2d(c_stem))
+        self.stem = conv_norm(3, c_stem, 3)
         self.cells = nn.ModuleList(cells)
         self.norm = nn.BatchNorm2d(c_last)
         self.relu = nn.ReLU()
@@ -75,25 +71,23 @@ class _Net(nn.Module):
         return out
 
 
-class CellNet(_Net):
-    """NAS-Bench-201: three stages of five equal cells."""
+class CellNet(Net):
+    """NAS-Bench-201: three stages of five equal cells.
 
-    def __init__(self, ops: Sequence[str], num_classes: int) -> None:
-        cells: list[nn.Module] = []
-        for stage, width in enumerate(WIDTHS):
+    Args:
+        ops: the cell.
+        num_classes: outputs of the classifier.
+        width: channels of the stem, doubled at each of the two reductions.
+        cells: cells a stage.
+    """
+
+    def __init__(
+        self, ops: Sequence[str], num_classes: int, *, width: int = WIDTHS[0], cells: int = CELLS_PER_STAGE
+    ) -> None:
+        layers: list[nn.Module] = []
+        widths = [width * w // WIDTHS[0] for w in WIDTHS]
+        for stage, channels in enumerate(widths):
             if stage:
-                cells.append(Reduction(WIDTHS[stage - 1], width))
-            cells.extend(Cell(ops, width, width) for _ in range(CELLS_PER_STAGE))
-        super().__init__(WIDTHS[0], cells, WIDTHS[-1], num_classes)
-
-
-class WidthNet(_Net):
-    """NATS-Bench size: one cell a stage, five free widths."""
-
-    def __init__(self, ops: Sequence[str], widths: Sequence[int], num_classes: int) -> None:
-        cells: list[nn.Module] = []
-        before = widths[0]
-        for i, width in enumerate(widths):
-            cells.append(Reduction(before, width) if i % 2 else Cell(ops, before, width))
-            before = width
-        super().__init__(widths[0], cells, before, num_classes)
+                layers.append(Reduction(widths[stage - 1], channels))
+            layers.extend(Cell(ops, channels, channels) for _ in range(cells))
+        super().__init__(width, layers, widths[-1], num_classes)

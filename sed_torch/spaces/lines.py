@@ -10,14 +10,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.spaces._patch import PATCH_LAGS
+from sed_torch.entropy import box_average
+from sed_torch.spaces.patch import PATCH_LAGS
 
-__all__ = ["SMALLEST_IMAGE", "box", "flat", "pool_powers", "reads", "reads_of", "stack"]
+__all__ = ["SMALLEST_IMAGE", "box", "fits", "flat", "pool_powers", "reads", "reads_of", "stack"]
 
 Array = NDArray[np.float64]
 
 SMALLEST_IMAGE = 12
 """Below it the maps of a third stage are narrower than a 3×3 window, which then has fewer taps."""
+
+
+def fits(image_size: int) -> bool:
+    """Whether maps of an image halve evenly twice, and no 3×3 window is wider than the map it reads."""
+    return image_size % 4 == 0 and image_size >= SMALLEST_IMAGE
 
 
 def pool_powers(lines: Array, count: int) -> Array:
@@ -31,15 +37,7 @@ def pool_powers(lines: Array, count: int) -> Array:
 
 def box(lines: Array, width: int) -> Array:
     """Autocovariance along one axis after a mean over ``width`` positions; lags grow by width - 1."""
-    n, grow = lines.shape[-1], width - 1
-    both = np.zeros((*lines.shape[:-1], 2 * (n + 2 * grow) - 1))
-    centre = n + 2 * grow - 1
-    both[..., centre : centre + n] = lines
-    both[..., centre - n + 1 : centre + 1] = lines[..., ::-1]
-    out = np.zeros((*lines.shape[:-1], n + grow))
-    for j in range(-grow, width):
-        out += ((width - abs(j)) / width**2) * both[..., centre - j : centre - j + n + grow]
-    return out
+    return box_average(lines, -1, width, 1, limit=None)
 
 
 def flat(powers: Array) -> Array:

@@ -1,6 +1,6 @@
 """Cells of NAS-Bench-101 worked through side by side.
 
-Inside a stack every map's covariance is Σ_j w_j T^j φ (:mod:`sed_torch.spaces._lines`); five vertices that pool
+Inside a stack every map's covariance is Σ_j w_j T^j φ (:mod:`sed_torch.spaces.lines`); five vertices that pool
 in a row, three cells a stack, make at most 15 pools. Convolutions normalise, the concatenation takes the mean
 weighted by channels, and nothing else happens to Γ, so that a vertex of many cells is one matrix product.
 """
@@ -15,9 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.spaces._lines import box, flat, pool_powers, reads
-from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
-from sed_torch.spaces.nasbench101 import (
+from sed_torch.spaces.lines import box, flat, pool_powers, reads
+from sed_torch.spaces.nasbench101.architecture import (
     CELLS_PER_STACK,
     MAX_VERTICES,
     OPS,
@@ -26,8 +25,11 @@ from sed_torch.spaces.nasbench101 import (
     Cell101,
     vertex_channels,
 )
+from sed_torch.spaces.nasbench101.topology import write_network
+from sed_torch.spaces.patch import PATCH_LAGS, effective_taps_3x3
+from sed_torch.spaces.writing import part
 
-__all__ = ["scores"]
+__all__ = ["counts", "scores"]
 
 Array = NDArray[np.float64]
 
@@ -140,3 +142,65 @@ def _normalised(coefficients: Array, read: Array) -> Array:
     """Coefficients over Γ(0); every vertex that is there has variance."""
     variance = np.einsum("pj,pj->p", coefficients, read[:, :, 0])
     return np.asarray(coefficients / variance[:, None])
+
+
+# --- counts --------------------------------------------------------------------------------------------------
+
+
+def counts(cells: Sequence[Cell101], what: str, image_size: int, num_classes: int) -> list[float]:
+    """Parameters, multiply-accumulates or depth of each."""
+    return [_count(cell, what, image_size, num_classes) for cell in cells]
+
+
+def _count(cell: Cell101, what: str, image_size: int, num_classes: int) -> float:
+    if what == "depth":
+        # stem and classifier
+        return STACKS * CELLS_PER_STACK * _depth(cell) + 2.0
+    total = _rest(what, image_size, num_classes)
+    for stack in range(STACKS):
+        width = STEM_WIDTH << stack
+        positions = (image_size >> stack) ** 2
+        for entering, times in (
+            (max(width // 2, STEM_WIDTH), 1),
+            (width, CELLS_PER_STACK - 1),
+        ):
+            weights, norms = _weights(cell, entering, width)
+            total += times * (weights + norms if what == "params" else weights * positions)
+    return total
+
+
+def _weights(cell: Cell101, c_in: int, width: int) -> tuple[int, int]:
+    """Weights of the convolutions of a cell, and parameters of the norms that follow them."""
+    matrix, last = cell.matrix, len(cell.matrix) - 1
+    channels = vertex_channels(matrix, c_in, width)
+    weights = norms = 0
+    for v in range(1, last + 1):
+        if matrix[0][v]:
+            weights, norms = weights + c_in * channels[v], norms + 2 * channels[v]
+        taps = _TAPS[cell.ops[v - 1]] if v < last else 0
+        if taps:
+            weights, norms = weights + taps * channels[v] ** 2, norms + 2 * channels[v]
+    return weights, norms
+
+
+_TAPS = {"conv3x3-bn-relu": 9, "conv1x1-bn-relu": 1, "maxpool3x3": 0}
+
+
+def _depth(cell: Cell101) -> int:
+    matrix, last = cell.matrix, len(cell.matrix) - 1
+    depth = [0] * (last + 1)
+    for v in range(1, last + 1):
+        inner = [depth[i] for i in range(1, v) if matrix[i][v]]
+        projected = [1] if matrix[0][v] else []
+        mixes = v < last and _TAPS[cell.ops[v - 1]] > 0
+        depth[v] = max(inner + projected) + mixes
+    return depth[last]
+
+
+@lru_cache(maxsize=8)
+def _rest(what: str, image_size: int, num_classes: int) -> float:
+    """Stem and classifier: a network without vertices, less its projections."""
+    cell = Cell101(((0, 1), (0, 0)), ())
+    whole = part(lambda b, x: write_network(b, cell, x, num_classes), 3, image_size)
+    cells = [s for s in whole.steps if s.path.startswith("cells.")]
+    return float(getattr(whole, what)) - float(sum(getattr(s, what) for s in cells))

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sed_torch.spaces._edges import EDGES
-from sed_torch.spaces._nets import Zero, conv_block, sequence, total
-from sed_torch.spaces.transnas import BLOCKS, STEM_WIDTH, TransNASMicro, layer_shape
+from sed_torch.spaces.cells import EDGES
+from sed_torch.spaces.modules import Zero, conv_block, conv_norm, total
+from sed_torch.spaces.transnas.architecture import BLOCKS, MICRO_LAYERS, STEM_WIDTH, layer_shape
 
 __all__ = ["MacroNet", "MicroNet"]
 
@@ -66,9 +66,7 @@ class Block(nn.Module):
         self.conv_b = conv_block(c_out, c_out, 3)
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or c_in != c_out:
-            self.downsample = sequence(
-                conv=nn.Conv2d(c_in, c_out, 1, stride, bias=False), norm=nn.BatchNorm2d(c_out)
-            )
+            self.downsample = conv_norm(c_in, c_out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.downsample(x) + self.conv_b(self.conv_a(x))
@@ -81,10 +79,7 @@ class _Net(nn.Module):
     def __init__(self, layers: Sequence[Sequence[nn.Module]], width: int, num_classes: int) -> None:
         super().__init__()
         half = STEM_WIDTH // 2
-        self.stem = nn.Sequential(
-            sequence(conv=nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False), norm=nn.BatchNorm2d(half)),
-            conv_block(half, STEM_WIDTH, 3, stride=2),
-        )
+        self.stem = nn.Sequential(conv_norm(3, half, 3, 2), conv_block(half, STEM_WIDTH, 3, 2))
         self.layers = nn.ModuleList(nn.Sequential(*blocks) for blocks in layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(width, num_classes)
@@ -102,7 +97,7 @@ class MicroNet(_Net):
 
     def __init__(self, ops: str, num_classes: int) -> None:
         layers, width = [], STEM_WIDTH
-        for digit in TransNASMicro.layers:
+        for digit in MICRO_LAYERS:
             before, (width, stride) = width, layer_shape(digit, width)
             first = Cell(ops, before, width, stride)
             layers.append([first, *(Cell(ops, width, width, 1) for _ in range(BLOCKS - 1))])

@@ -4,7 +4,7 @@ Between reductions every map's covariance is Σ w[p,j] T^j φ_p, with T the 3×3
 turns each of its two inputs F into F(2d) (convolutions, skips) or (T F)(2d) (pools): these four are the φ of
 the next stage, and the first of them are all that later cells of the stage read of the stage before. Every
 operation but the skip leaves variance 1. Everything
-is separable into lines (:mod:`sed_torch.spaces._lines`).
+is separable into lines (:mod:`sed_torch.spaces.lines`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.spaces._lines import flat, pool_powers
-from sed_torch.spaces._patch import effective_taps_square, patch_lags
-from sed_torch.spaces.darts import CELLS, NODES, OPS, REDUCTIONS, STEM_MULTIPLIER, WIDTH, Genotype
+from sed_torch.spaces.darts.architecture import (
+    CELLS,
+    INPUTS,
+    NODES,
+    OPS,
+    REDUCTIONS,
+    STEM_MULTIPLIER,
+    WIDTH,
+    Genotype,
+)
+from sed_torch.spaces.lines import flat, pool_powers
+from sed_torch.spaces.patch import effective_taps_square, patch_lags
 
 __all__ = ["scores"]
 
@@ -27,7 +36,6 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _CHUNK = 512
-_INPUTS = 2
 _SKIP = OPS.index("skip_connect")
 _POOLS = (OPS.index("max_pool_3x3"), OPS.index("avg_pool_3x3"))
 _KERNELS = {OPS.index(op): (int(op[-1]), 2 if op.startswith("dil") else 1) for op in OPS if "conv" in op}
@@ -153,26 +161,26 @@ class _Chunk:
             for kind in range(len(OPS)):
                 rows = np.flatnonzero(op == kind)
                 if rows.size:
-                    nodes[rows, place // 2 + _INPUTS] += self._edge(
+                    nodes[rows, place // 2 + INPUTS] += self._edge(
                         nodes[rows, source[rows]], rows, kind, width
                     )
-        return np.asarray(nodes[:, _INPUTS:].mean(axis=1))
+        return np.asarray(nodes[:, INPUTS:].mean(axis=1))
 
     def _reduction(self, before: _Stage, inputs: Sequence[Array], width: int) -> Array:
         stacked = np.stack(inputs, axis=1)
-        nodes = np.zeros((len(self.total), NODES + _INPUTS, *self.stage.read.shape[1:3]))
+        nodes = np.zeros((len(self.total), NODES + INPUTS, *self.stage.read.shape[1:3]))
         for place in range(2 * NODES):
             source, op = self.reduce[:, place, 0], self.reduce[:, place, 1]
             for kind in range(len(OPS)):
-                node = place // 2 + _INPUTS
-                rows = np.flatnonzero((op == kind) & (source >= _INPUTS))
+                node = place // 2 + INPUTS
+                rows = np.flatnonzero((op == kind) & (source >= INPUTS))
                 if rows.size:
                     nodes[rows, node] += self._edge(nodes[rows, source[rows]], rows, kind, width)
-                rows = np.flatnonzero((op == kind) & (source < _INPUTS))
+                rows = np.flatnonzero((op == kind) & (source < INPUTS))
                 if rows.size:
                     read = stacked[rows, source[rows]]
                     nodes[rows, node] += self._strided(before, read, source[rows], rows, kind, width)
-        return np.asarray(nodes[:, _INPUTS:].mean(axis=1))
+        return np.asarray(nodes[:, INPUTS:].mean(axis=1))
 
     def _edge(self, field: Array, rows: Ints, kind: int, width: int) -> Array:
         """What an edge of stride 1 leaves."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sed_torch.spaces._nets import sequence, total
-from sed_torch.spaces.nasbench101 import CELLS_PER_STACK, STACKS, STEM_WIDTH, Cell101, vertex_channels
+from sed_torch.spaces.modules import conv_norm, sequence, total
+from sed_torch.spaces.nasbench101.architecture import (
+    CELLS_PER_STACK,
+    STACKS,
+    STEM_WIDTH,
+    Cell101,
+    vertex_channels,
+)
 
 __all__ = ["Net"]
 
 
 def _conv(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
-    return sequence(
-        conv=nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False),
-        norm=nn.BatchNorm2d(c_out),
-        relu=nn.ReLU(),
-    )
+    return sequence(**dict(conv_norm(c_in, c_out, kernel).named_children()), relu=nn.ReLU())
 
 
 def _vertex(op: str, width: int) -> nn.Module:

@@ -10,18 +10,21 @@ of one vector with itself over the two axes; only the lags that a 3×3 kernel re
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.spaces._edges import EDGES, live_edges
-from sed_torch.spaces._lines import box, flat, pool_powers, reads, reads_of, stack
-from sed_torch.spaces._patch import PATCH_LAGS, effective_taps_3x3
-from sed_torch.spaces.nasbench201 import CELLS_PER_STAGE, OPS, WIDTHS
+from sed_torch.spaces.cells import EDGES, edge_costs, live_edges, longest_paths
+from sed_torch.spaces.lines import box, flat, pool_powers, reads, reads_of, stack
+from sed_torch.spaces.nasbench201.architecture import CELLS_PER_STAGE, NODE_CODES, OPS, WIDTHS, Cell201
+from sed_torch.spaces.nasbench201.topology import write_network
+from sed_torch.spaces.patch import PATCH_LAGS, effective_taps_3x3
+from sed_torch.spaces.writing import part
 
-__all__ = ["all_scores"]
+__all__ = ["all_scores", "counts", "places"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -156,3 +159,46 @@ def _run_stage(kinds: Ints, read: Array) -> tuple[Array, Array]:
                     nodes[j][:, 1:] += nodes[i][:, :-1] * pool[:, e, None]
         x = nodes[3]
     return x, total
+
+
+def places(archs: Iterable[Cell201 | str], resolve: Callable[[Cell201 | str], Cell201]) -> list[int]:
+    """The place of each in the order of :func:`all_scores`."""
+    one, two, three = NODE_CODES
+    found = []
+    for arch in archs:
+        text = arch if isinstance(arch, str) else str(resolve(arch))
+        try:
+            a, b, c = text.split("+")
+            found.append(one[a] * 3125 + two[b] * 125 + three[c])
+        except (KeyError, ValueError):
+            a, b, c = str(resolve(text)).split("+")
+            found.append(one[a] * 3125 + two[b] * 125 + three[c])
+    return found
+
+
+def counts(archs: Sequence[Cell201], what: str, image_size: int, num_classes: int) -> Array:
+    """Parameters, multiply-accumulates or depth of each: all but the depth add up over the edges."""
+    index = {op: i for i, op in enumerate(OPS)}
+    ops = np.array([[index[op] for op in a.ops] for a in archs], dtype=np.int64).reshape(-1, len(EDGES))
+    if what == "depth":
+        return _depths(ops)
+    base, costs = _costs(what, image_size, num_classes)
+    return np.asarray(base + costs[np.arange(len(EDGES)), ops].sum(axis=1))
+
+
+def _depths(ops: Ints) -> Array:
+    mixes = np.array([op.startswith("nor_conv") for op in OPS], dtype=np.int64)
+    chain = longest_paths(live_edges(ops != _op("none")), mixes[ops])
+    # stem, two convolutions in each residual block, classifier
+    whole = len(WIDTHS) * CELLS_PER_STAGE * chain + 2 * (len(WIDTHS) - 1) + 2
+    return np.where(chain < 0, 0.0, whole)
+
+
+@lru_cache(maxsize=8)
+def _costs(what: str, image_size: int, num_classes: int) -> tuple[float, Array]:
+    def cost(ops: Sequence[int]) -> float:
+        names = [OPS[i] for i in ops]
+        whole = part(lambda b, x: write_network(b, names, x, num_classes), 3, image_size)
+        return float(getattr(whole, what))
+
+    return edge_costs(cost, len(OPS))

@@ -1,0 +1,126 @@
+"""Genotypes of DARTS: a normal and a reduction cell of four nodes each."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+from sed_torch.errors import SpaceError
+
+__all__ = [
+    "CELLS",
+    "INPUTS",
+    "NODES",
+    "OPS",
+    "REDUCTIONS",
+    "STEM_MULTIPLIER",
+    "WIDTH",
+    "Edge",
+    "Genotype",
+]
+
+OPS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""Operations; their order gives the numbers of the compact strings."""
+
+NODES = 4
+CELLS = 8
+REDUCTIONS = (2, 5)
+WIDTH = 32
+STEM_MULTIPLIER = 3
+
+Edge = tuple[int, str]
+"""(node that is read, operation); nodes 0 and 1 are the outputs of the two cells before."""
+
+INPUTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Genotype:
+    """Two cells.
+
+    Attributes:
+        normal: two edges a node, eight in all, in the order of the nodes.
+        reduce: the same for the cells of stride 2.
+    """
+
+    normal: tuple[Edge, ...]
+    reduce: tuple[Edge, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Genotype:
+        """A genotype from its string.
+
+        Raises:
+            SpaceError: if it is none.
+        """
+        text = text.strip()
+        return cls(*(_read_darts(text) if text.startswith("Genotype") else _read_compact(text)))
+
+    def __str__(self) -> str:
+        return repr(tuple(tuple((i, OPS.index(op)) for i, op in cell) for cell in (self.normal, self.reduce)))
+
+    def to_darts(self) -> str:
+        """The genotype as DARTS prints it."""
+        cells = {
+            f"{name}={[(op, i) for i, op in cell]!r}, {name}_concat=range({INPUTS}, {INPUTS + NODES})"
+            for name, cell in (("normal", self.normal), ("reduce", self.reduce))
+        }
+        return f"Genotype({', '.join(sorted(cells))})"
+
+
+def _read_compact(text: str) -> tuple[tuple[Edge, ...], ...]:
+    try:
+        normal, reduce = ast.literal_eval(text)
+        return tuple(tuple((int(i), OPS[_number(op)]) for i, op in cell) for cell in (normal, reduce))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise _alien(text) from error
+
+
+def _number(op: Any) -> int:
+    if not isinstance(op, int) or not 0 <= op < len(OPS):
+        raise ValueError(f"no operation {op!r}")
+    return op
+
+
+def _read_darts(text: str) -> tuple[tuple[Edge, ...], ...]:
+    """Arguments of the call are read as literals; nothing is evaluated."""
+    names = ("normal", "normal_concat", "reduce", "reduce_concat")
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not (
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"
+        ):
+            raise ValueError("not a call of Genotype")
+        given = dict(zip(names, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
+        if set(given) != set(names) or any(_nodes(given[n]) != _CONCAT for n in names[1::2]):
+            raise ValueError("other arguments")
+        cells = [ast.literal_eval(given[n]) for n in names[::2]]
+        return tuple(tuple((int(i), str(op)) for op, i in cell) for cell in cells)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise _alien(text) from error
+
+
+_CONCAT = list(range(INPUTS, INPUTS + NODES))
+
+
+def _nodes(argument: ast.expr) -> list[int]:
+    """``[2, 3, 4, 5]`` or ``range(2, 6)``."""
+    if isinstance(argument, ast.Call) and isinstance(argument.func, ast.Name) and argument.func.id == "range":
+        return list(range(*(int(ast.literal_eval(a)) for a in argument.args)))
+    return [int(i) for i in ast.literal_eval(argument)]
+
+
+def _alien(text: str) -> SpaceError:
+    return SpaceError(
+        f"not a genotype of darts: {text[:80]!r}: expected (((node, op), … eight pairs), (… eight pairs)) or"
+        " Genotype(normal=[(op, node), …], normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
+    )

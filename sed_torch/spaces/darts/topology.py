@@ -1,0 +1,100 @@
+"""The network of DARTS, as NAS-Bench-301 uses it, as a topology."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from sed_torch.spaces.darts.architecture import (
+    CELLS,
+    INPUTS,
+    NODES,
+    REDUCTIONS,
+    STEM_MULTIPLIER,
+    WIDTH,
+    Edge,
+    Genotype,
+)
+from sed_torch.spaces.writing import SpaceBuilder
+from sed_torch.topology import Value
+
+__all__ = ["write_network"]
+
+
+def write_network(b: SpaceBuilder, arch: Genotype, image: Value, num_classes: int) -> Value:
+    """Stem, eight cells, head."""
+    before = x = b.conv_norm(image, STEM_MULTIPLIER * WIDTH, 3, path="stem")
+    width = WIDTH
+    for i in range(CELLS):
+        reduction = i in REDUCTIONS
+        width *= 2 if reduction else 1
+        edges = arch.reduce if reduction else arch.normal
+        before, x = x, _write_cell(b, (before, x), width, edges, reduction, f"cells.{i}")
+    return b.head(x, num_classes)
+
+
+def _write_cell(
+    b: SpaceBuilder,
+    inputs: tuple[Value, Value],
+    width: int,
+    edges: Sequence[Edge],
+    reduction: bool,
+    path: str,
+) -> Value:
+    older, newer = inputs
+    if older.size != newer.size:
+        first = _write_halving(b, older, width, f"{path}.preprocess_0", affine=True)
+    else:
+        first = b.conv_norm(older, width, path=f"{path}.preprocess_0")
+    nodes = [first, b.conv_norm(newer, width, path=f"{path}.preprocess_1")]
+    for node in range(NODES):
+        values = []
+        for i, op in edges[2 * node : 2 * node + 2]:
+            stride = 2 if reduction and i < INPUTS else 1
+            values.append(_write_edge(b, nodes[i], op, stride, f"{path}.edge_{i}_{node + INPUTS}"))
+        nodes.append(b.add(*values, path=path))
+    return b.cat(*nodes[INPUTS:], path=path)
+
+
+def _write_halving(b: SpaceBuilder, x: Value, width: int, path: str, *, affine: bool) -> Value:
+    """Two 1×1 convolutions of stride 2, the second one position further, side by side."""
+    shifted = dataclasses.replace(x, size=tuple(n - 1 for n in x.size))
+    halves = [
+        b.conv(x, width // 2, 1, stride=2, path=f"{path}.conv_1"),
+        b.conv(shifted, width // 2, 1, stride=2, path=f"{path}.conv_2"),
+    ]
+    return b.norm(b.cat(*halves, path=path), affine=affine, path=f"{path}.norm")
+
+
+def _write_edge(b: SpaceBuilder, x: Value, op: str, stride: int, path: str) -> Value:
+    if op == "skip_connect":
+        return x if stride == 1 else _write_halving(b, x, x.channels, path, affine=False)
+    if op in ("max_pool_3x3", "avg_pool_3x3"):
+        x = b.pool(x, 3, stride=stride, padding=1, path=f"{path}.pool", op=op[:8])
+        return b.norm(x, affine=False, path=f"{path}.norm")
+    kernel = int(op[-1])
+    if op.startswith("dil"):
+        return _write_separable(b, x, kernel, stride, 2, path, "")
+    x = _write_separable(b, x, kernel, stride, 1, path, "_1")
+    return _write_separable(b, x, kernel, 1, 1, path, "_2")
+
+
+def _write_separable(
+    b: SpaceBuilder, x: Value, kernel: int, stride: int, dilation: int, path: str, suffix: str
+) -> Value:
+    """A depthwise convolution, a 1×1 convolution, a norm without parameters."""
+    width = x.channels
+    padding = dilation * (kernel // 2)
+    x = b.conv(
+        x,
+        width,
+        kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=width,
+        path=f"{path}.depthwise{suffix}",
+    )
+    return b.norm(
+        b.conv(x, width, 1, path=f"{path}.pointwise{suffix}"), affine=False, path=f"{path}.norm{suffix}"
+    )

@@ -1,0 +1,77 @@
+"""The builder that the topologies of search spaces are written with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sed_torch.topology import Step, Topology, TopologyBuilder, Value
+
+__all__ = ["SpaceBuilder", "part"]
+
+
+class SpaceBuilder(TopologyBuilder):
+    """A :class:`~sed_torch.TopologyBuilder` that knows zeros, and the convolutions that search spaces are made of.
+
+    Args:
+        name: the topology's name.
+        keep_dead: write operators that read zeros down as well. They have no part in the score, but own
+            parameters and cost multiply-accumulates in the network as published.
+    """
+
+    def __init__(self, name: str = "", *, keep_dead: bool = False) -> None:
+        super().__init__(name)
+        self.keep_dead = keep_dead
+
+    def zeros(self, channels: int, size: tuple[int, ...], path: str = "") -> Value | None:
+        """What the operation "none" leaves: nothing, or (``keep_dead``) a map that no input reaches."""
+        if not self.keep_dead:
+            return None
+        step = Step(self._unique(path or "zeros"), "same", path=path, op="zeros", ndim=len(size))
+        return self._append(step, channels, size)
+
+    def add_live(self, values: Iterable[Value | None], path: str = "") -> Value | None:
+        """Sum of the values that are there; None when none is."""
+        there = [v for v in values if v is not None]
+        return self.add(*there, path=path) if there else None
+
+    def conv_norm(
+        self,
+        x: Value,
+        c_out: int,
+        kernel: int = 1,
+        *,
+        path: str,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        affine: bool = True,
+    ) -> Value:
+        """A convolution, padded to keep the map's size but for its stride, and its norm.
+
+        Their paths are ``{path}.conv`` and ``{path}.norm``.
+        """
+        out = self.conv(
+            x,
+            c_out,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            groups=groups,
+            path=f"{path}.conv",
+        )
+        return self.norm(out, affine=affine, path=f"{path}.norm")
+
+    def head(self, x: Value, num_classes: int) -> Value:
+        """Global average pooling and a linear classifier, as every space here ends."""
+        return self.linear(self.global_pool(x, path="pool"), num_classes, path="classifier")
+
+
+def part(write: Callable[[SpaceBuilder, Value], object], channels: int, size: int) -> Topology:
+    """The topology of a part of a network that reads a map of ``channels`` × ``size`` × ``size``.
+
+    No step of it is live, for a part has no output: it is made to be counted.
+    """
+    b = SpaceBuilder(keep_dead=True)
+    write(b, b.input(channels, (size, size)))
+    return b.finish()
