@@ -1,6 +1,7 @@
 """From a topology to a number, and from a module to a result.
 
 :mod:`~sed_torch.scoring.formula` runs the calculus over a topology: no model, no torch.
+Numbers about a topology that accuracies are foretold from are in :mod:`~sed_torch.scoring.features`.
 :mod:`~sed_torch.scoring.result` is what a score returns. :mod:`~sed_torch.scoring.model` walks the road from a
 module to a result; ``sed_torch.score`` is its function.
 """

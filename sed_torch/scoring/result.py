@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import entropy, tables
 from sed_torch.errors import InputError
+from sed_torch.scoring.features import features_of
 from sed_torch.scoring.formula import DEFINITIONS, Evaluation, Term, log_sum
 from sed_torch.topology import Step, cut_path
 
@@ -182,6 +183,11 @@ class Score:
     def macs(self) -> float:
         """Multiply-accumulates a sample."""
         return self.evaluation.topology.macs
+
+    @cached_property
+    def features(self) -> Mapping[str, float]:
+        """Closed-form numbers about the topology, see :data:`sed_torch.scoring.features.FEATURES`."""
+        return features_of(self.evaluation)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
