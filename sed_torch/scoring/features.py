@@ -139,7 +139,7 @@ def _matrix(ops: _Operators) -> Array:
     macs, params, chain, attention, norms = ops.networks.T
 
     def total(values: Array) -> Array:
-        return np.bincount(ops.owner, values, minlength=n)
+        return np.bincount(ops.owner, values, minlength=n).astype(np.float64)
 
     # a map without local entropy gives its reader nothing; the floor keeps the logarithm of its taps finite
     n_eff = np.maximum(n_eff, 1e-9)
