@@ -41,6 +41,8 @@ class Node:
             has memory of its own.
         until: name of the last node that was computed while the forward still held the result; ``""`` where it
             was held to the end.
+        facts: what a check asks and no score depends on: a rate of dropout, literal arguments; ``grad`` is False
+            where the call ran without gradient, ``"function"`` inside an ``autograd.Function`` of the model's own.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Node:
     source: str | None = None
     shares: str = ""
     until: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def numel(self) -> int:
@@ -216,7 +219,7 @@ class Graph:
             "batch": self.batch,
             "frontend": self.frontend,
             "assumed": list(self.assumed),
-            "nodes": [dataclasses.asdict(n) for n in self.nodes],
+            "nodes": [_row(n) for n in self.nodes],
             "outputs": list(self.outputs),
             "parameters": [dataclasses.asdict(p) for p in self.parameters],
             "modules": [dataclasses.asdict(m) for m in self.modules],
@@ -250,6 +253,13 @@ class Graph:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GraphError(f"malformed graph: {type(error).__name__}: {error}") from error
+
+
+def _row(node: Node) -> dict[str, Any]:
+    row = dataclasses.asdict(node)
+    if not row["facts"]:
+        del row["facts"]
+    return row
 
 
 def _frozen(value: Any) -> Any:

@@ -32,6 +32,7 @@ from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
 from sed_torch.tracing.randomness import random_state_kept
 from sed_torch.tracing.recorder import LostValueError, Recorder, is_user_code
+from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.turns import others_run, together
 
@@ -48,6 +49,7 @@ def trace(
     frontend: Frontend = "auto",
     ignore_modules: Sequence[str] = (),
     training: bool = False,
+    batch: int | None = None,
 ) -> Graph:
     """The computational graph of a module, without running it on data.
 
@@ -60,7 +62,8 @@ def trace(
         input_data: a tensor, tuple or dict; only its shapes and dtypes are used.
         frontend: ``"fx"``, ``"export"``, or ``"auto"`` for the first that works. Training mode has ``"fx"`` only.
         ignore_modules: dotted paths of submodules to treat as one opaque node.
-        training: follow the forward with every module in training mode (auxiliary heads are then called).
+        training: follow the forward in the modes that ``model.train()`` leaves (auxiliary heads are then called).
+        batch: read the inputs at this batch size instead; they must all begin with one size.
 
     Raises:
         ModelError: the module cannot be read as it is.
@@ -72,6 +75,8 @@ def trace(
         raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")
     _check_ignored(model, ignore_modules)
     inputs = resolve_inputs(model, input_size, input_data)
+    if batch is not None:
+        inputs = resized(inputs, batch)
     with random_state_kept():
         if training:
             return _record(model, inputs, ignore_modules, training=True)
@@ -118,7 +123,9 @@ def _followed(
     args = _placeholders(recorder, inputs.args, "x")
     kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
     try:
-        with together(), torch.no_grad(), recorder:
+        with together(), torch.enable_grad(), recorder:
+            if training:
+                shadow.train()
             result = shadow.root(*args, **kwargs)
         recorder.output(tensors_in(result))
     except TraceError as error:

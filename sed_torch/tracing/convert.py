@@ -12,6 +12,7 @@ from torch import nn
 from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
 from sed_torch.ops import Op, canonical, lookup
 from sed_torch.tracing.calls import read_attrs
+from sed_torch.tracing.facts import facts_of
 
 __all__ = ["to_graph"]
 
@@ -73,6 +74,7 @@ def _node(fx_node: torch.fx.Node) -> Node:
         "source": fx_node.meta.get("source"),
         "shares": _name(fx_node.meta.get("shares")),
         "until": _name(fx_node.meta.get("until")),
+        "facts": fx_node.meta.get("facts") or {},
     }
     if fx_node.op == "placeholder":
         return Node(op="input", target=str(fx_node.target), **common)
@@ -96,6 +98,9 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     if op is None:
         return Node(op="unknown", target=spelling, inputs=inputs, **common)
     name = _refined(op, inputs, fx_node)
+    facts = facts_of(name, fx_node.args, fx_node.kwargs)
+    if facts:
+        common["facts"] = {**common["facts"], **facts}
     if op.rule == "zero":
         return Node(op=name, target=spelling, inputs=(), attrs={"of": inputs} if inputs else {}, **common)
     if name == "zero":

@@ -220,6 +220,7 @@ class Recorder(TorchFunctionMode):
         self._own_storages: set[int] = set()
         self._user_code: dict[CodeType, bool] = {}
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._functions: set[CodeType] | None = None
         self._lines: dict[tuple[CodeType, int], str] = {}
 
     # -- inputs and outputs ------------------------------------------------------------------------------
@@ -320,6 +321,8 @@ class Recorder(TorchFunctionMode):
         """A call on constants of the forward's own making runs for real, so that their values may be used."""
         if name in _RANDOM:
             return self._random(func, name, args, kwargs)
+        if name == "_set_grad_enabled":
+            return func(*args)
         if "device" in kwargs and kwargs["device"] is not None:
             kind = torch.device(kwargs["device"]).type
             kwargs = {**kwargs, "device": "meta" if kind == "meta" else "cpu"}
@@ -327,7 +330,8 @@ class Recorder(TorchFunctionMode):
             return args[0]
         if name == "to":
             args = tuple(_CPU if _is_device(a) else a for a in args)
-        return self._made_here(func(*args, **kwargs), tensors)
+        with torch.no_grad():  # the forward's own mode is noted, no gradient is kept
+            return self._made_here(func(*args, **kwargs), tensors)
 
     def _random(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -401,6 +405,8 @@ class Recorder(TorchFunctionMode):
         node_kwargs = self._to_nodes(kwargs) if kwargs else {}
         node = self.graph.create_node("call_function", _target(name), node_args, node_kwargs)
         node.meta["spelling"] = name
+        if not torch.is_grad_enabled():
+            node.meta["facts"] = {"grad": "function" if self._in_own_function() else False}
         for tensor in _tensors(args, kwargs) if self._overwrites else ():
             writer = self._values.held(tensor).overwritten
             if writer is not None:
@@ -542,6 +548,8 @@ class Recorder(TorchFunctionMode):
         meta = _meta_like(tensor)
         node = self.graph.create_node("get_attr", name or "constant")
         node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
+        if name is None:
+            node.meta["facts"] = self.shadow.unregistered(tensor)
         self._bind(meta, node, path=_owner(name), source=None)
         self._stand_ins[id(tensor)] = self._values.held(meta)
         if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps
@@ -591,6 +599,17 @@ class Recorder(TorchFunctionMode):
                 source = self._line(frame)
             frame = frame.f_back
         return "", source
+
+    def _in_own_function(self) -> bool:
+        """Whether the call was made by the forward of an ``autograd.Function``, which brings its own gradient."""
+        if self._functions is None:
+            self._functions = _forwards_of(torch.autograd.Function)
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame.f_code is not _CALL_CODE:
+            if frame.f_code in self._functions:
+                return True
+            frame = frame.f_back
+        return False
 
     def _user_line(self, frame: FrameType | None) -> str | None:
         while frame is not None and frame.f_code.co_filename != _ENTRANCE:
@@ -651,6 +670,13 @@ class Recorder(TorchFunctionMode):
         return ShapeError(
             f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source
         )
+
+
+def _forwards_of(kind: Any) -> set[CodeType]:
+    """The code of ``forward`` in every class derived from ``kind``."""
+    code = getattr(getattr(kind, "forward", None), "__code__", None)
+    found = {code} if isinstance(code, CodeType) else set()
+    return found.union(*map(_forwards_of, kind.__subclasses__()))
 
 
 def _place(path: str, source: str | None) -> str:

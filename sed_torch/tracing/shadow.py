@@ -7,6 +7,7 @@ touched, not even for a moment, so that threads can score or train it at the sam
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
+from sed_torch.tracing.facts import held_names
 from sed_torch.tracing.mirror import Mirror
 from sed_torch.tracing.quantised import float_forward
 
@@ -88,6 +90,7 @@ class Shadow:
         self._clones: dict[int, nn.Module] = {}
         self._empty: dict[str, Any] = {}
         self._paths_of_originals: dict[int, str] | None = None
+        self._held: dict[int, str] | None = None
         self.tensors: dict[int, str] = {}
         self.root = self._clone(model)
         for path, module in model.named_modules():
@@ -117,6 +120,24 @@ class Shadow:
         if self._paths_of_originals is None:  # few forwards come by one
             self._paths_of_originals = {id(m): p for p, m in self.original.named_modules()}
         return self._paths_of_originals.get(id(module))
+
+    def train(self) -> None:
+        """What the model's own ``train()`` does, which may leave frozen parts in evaluation; all else is in
+        training mode already."""
+        if any("train" in vars(kind) for m in self.root.modules() for kind in _own_kinds(type(m))):
+            with contextlib.suppress(Exception):  # one that cannot be called so changes nothing
+                self.root.train()
+
+    def unregistered(self, tensor: torch.Tensor) -> dict[str, Any]:
+        """What is known of a tensor that is neither parameter nor buffer: under which attribute the model held
+        it, whether it wants a gradient, whether it is an ``nn.Parameter`` all the same."""
+        if self._held is None:  # few forwards read one
+            self._held = held_names(self.original)
+        return {
+            "held": self._held.get(id(tensor)),
+            "requires_grad": tensor.requires_grad,
+            "parameter": isinstance(tensor, nn.Parameter),
+        }
 
     def _clone(self, module: nn.Module) -> nn.Module:
         known = self._clones.get(id(module))
@@ -156,6 +177,11 @@ class Shadow:
             hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
             if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
                 clone.__dict__[name] = mirror(value)
+
+
+def _own_kinds(kind: type) -> tuple[type, ...]:
+    """The classes of a module before :class:`torch.nn.Module`."""
+    return kind.__mro__[: kind.__mro__.index(nn.Module)]
 
 
 def _nothing(*_: Any, **__: Any) -> None:
