@@ -25,7 +25,7 @@ ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
     *("topology", "lowering", "scoring", "correlation"),
-    *("comparison", "diagnostics", "spaces", "proxies", "zoo", "ranking", "searching"),
+    *("comparison", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("benchmarking",),
     *("cli", "__main__", "__init__"),

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from torch import nn
 
 from sed_torch import score
 from sed_torch.errors import DataError, ModelReferenceError, SedTorchError
+from sed_torch.jobs import ChildPool, Limits, Work
 from sed_torch.ranking import Ranking, RankRow, RowCache, rank, read_ranking
 from sed_torch.ranking.cache import _NO_PART, _version, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import average_ranks
-from sed_torch.ranking.supervise import ChildPool
-from sed_torch.ranking.worker import Item, Options
+from sed_torch.ranking.worker import Item, Options, score_item, stopped_row
 
 SIZE = (1, 3, 32, 32)
 
@@ -387,12 +388,13 @@ class TestLimits:
 
     def test_idle_child_leaves_and_is_replaced(self, nets: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SED_TORCH_CHILD_IDLE_S", "0")
-        pool, options = ChildPool(), Options(input_size=SIZE, time_limit=60)
+        pool, limits = ChildPool(), Limits(seconds=60)
+        work = Work(partial(score_item, options=Options(input_size=SIZE)), stopped_row)
         try:
-            first = pool(Item("a", f"{nets}:net"), options)
+            first = pool.do(work, Item("a", f"{nets}:net"), limits)
             child = next(iter(pool._children.values()))
             _wait_for(lambda: not child.alive)
-            second = pool(Item("a", f"{nets}:net"), options)
+            second = pool.do(work, Item("a", f"{nets}:net"), limits)
         finally:
             pool.close()
         assert first.status == "ok"

@@ -5,28 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
 
-from sed_torch.errors import InputError, MissingDependencyError, SedTorchError
+from sed_torch.errors import InputError, SedTorchError
+from sed_torch.jobs import Backend, Limits, Packed, Progress, Work, check_workers, reporting, run
 from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_of_reference
-from sed_torch.ranking.packing import Packed
-from sed_torch.ranking.progress import Report, reporting
 from sed_torch.ranking.rows import BASELINES, Ranking, RankRow, check_baselines, check_sort
-from sed_torch.ranking.supervise import ChildPool, isolated
-from sed_torch.ranking.worker import Item, Options, score_item
+from sed_torch.ranking.worker import Item, Options, import_zoo, score_item, stopped_row
 from sed_torch.zoo import expand, family_of
 
 __all__ = ["Backend", "Models", "rank"]
 
-Backend = Literal["loky", "threading", "dask", "ray"]
 Models = str | nn.Module | Callable[[], nn.Module] | Sequence[Any] | Mapping[str, Any]
-_Numbered = tuple[int, RankRow]
 
 
 def rank(
@@ -42,7 +38,7 @@ def rank(
     scheduler: Any = None,
     time_limit: float | None = None,
     memory_limit: int | None = None,
-    progress: bool | Report | None = None,
+    progress: bool | Progress[RankRow] | None = None,
     resume: bool = True,
 ) -> Ranking:
     """Score many models and put them in order, higher SED first.
@@ -83,18 +79,24 @@ def rank(
         InputError: an argument is none of the above.
         SedTorchError: with ``on_error="raise"``.
     """
-    _check(sort, baselines, on_error, backend, jobs, time_limit, memory_limit)
+    _check(sort, baselines, on_error)
+    check_workers(jobs, backend)
+    limits = Limits(time_limit, memory_limit)
     start = time.perf_counter()
     items = collect(models)
     store = _store(cache)
-    options = Options(input_size, os.fspath(store.folder.parent) if store else None, time_limit, memory_limit)
+    options = Options(input_size, os.fspath(store.folder.parent) if store else None)
     keys: list[str | None] = _keys(items, options) if store else [None] * len(items)
     rows = _known(items, keys, store) if resume else {}
     cached = len(rows)
-    missing = [(i, item) for i, item in enumerate(items) if i not in rows]
-    work = contextlib.closing(_run(missing, options, jobs, backend, scheduler))
-    with reporting(progress, len(items), cached) as advance, work as stream:
-        for i, row in stream:
+    missing = [i for i in range(len(items)) if i not in rows]
+    work = Work(partial(score_item, options=options), stopped_row, _packed, import_zoo)
+    where: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler, "limits": limits}
+    running = contextlib.closing(run(work, [items[i] for i in missing], **where, rescue=True))
+    bar = reporting(progress, len(items), cached, what="ranking", name=lambda row: row.name)
+    with bar as advance, running as stream:
+        for at, row in stream:
+            i = missing[at]
             if on_error == "raise" and row.status not in ("ok", "undefined"):
                 raise SedTorchError(f"{row.name}: {row.status}: {row.reason}")
             row = _with_family(row, items[i])
@@ -113,28 +115,11 @@ def rank(
     )
 
 
-def _check(
-    sort: str,
-    baselines: Sequence[str],
-    on_error: str,
-    backend: str,
-    jobs: int,
-    time_limit: float | None,
-    memory_limit: int | None,
-) -> None:
+def _check(sort: str, baselines: Sequence[str], on_error: str) -> None:
     check_sort(sort)
     check_baselines(baselines)
-    for name, value, known in (
-        ("on_error", on_error, ("row", "raise")),
-        ("backend", backend, ("loky", "threading", "dask", "ray")),
-    ):
-        if value not in known:
-            raise InputError(f"{name} must be one of {', '.join(known)}, found {value!r}")
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs must be positive, or -1 for one a core, found {jobs}")
-    for name, limit in (("time_limit", time_limit), ("memory_limit", memory_limit)):
-        if limit is not None and not limit > 0:
-            raise InputError(f"{name} must be positive or None, found {limit!r}")
+    if on_error not in ("row", "raise"):
+        raise InputError(f"on_error must be one of row, raise, found {on_error!r}")
 
 
 # -- what to rank ----------------------------------------------------------------------------------------
@@ -232,187 +217,5 @@ def _versions(items: Iterable[Item]) -> dict[str, str]:
 # -- running ---------------------------------------------------------------------------------------------
 
 
-def _run(
-    items: list[tuple[int, Item]], options: Options, jobs: int, backend: str, scheduler: Any
-) -> Generator[_Numbered, None, None]:
-    """Rows as they come. Should a worker die, what was not done runs again, each model in its own process."""
-    if not items:
-        return
-    done: set[int] = set()
-    try:
-        with contextlib.closing(_once(items, options, jobs, backend, scheduler)) as stream:
-            for i, row in stream:
-                done.add(i)
-                yield i, row
-    except Exception as error:
-        if not _worker_died(error) or options.isolated:
-            raise
-        rest = [(i, item) for i, item in items if i not in done]
-        yield from _once(rest, replace(options, isolate=True), jobs, backend, scheduler)
-
-
-def _once(
-    items: list[tuple[int, Item]], options: Options, jobs: int, backend: str, scheduler: Any
-) -> Generator[_Numbered, None, None]:
-    if backend in ("dask", "ray"):
-        yield from _on_cluster(items, options, backend, scheduler)
-    elif options.isolated:
-        yield from _in_children(items, options, jobs)
-    elif jobs == 1:
-        yield from ((i, score_item(item, options)) for i, item in items)
-    else:
-        # Threads share one stdout, which must not be turned away under each other.
-        work = score_item if backend == "threading" else _score_quietly
-        yield from _parallel(work, items, options, {"backend": backend, "n_jobs": jobs})
-
-
-_DEATHS = {
-    "BrokenProcessPool",
-    "TerminatedWorkerError",
-    "KilledWorker",
-    "WorkerCrashedError",
-    "RayActorError",
-}
-"""Of concurrent.futures, loky, Dask and Ray, which need not be installed."""
-
-
-def _worker_died(error: Exception) -> bool:
-    names = {c.__name__ for c in type(error).__mro__}
-    return bool(names & _DEATHS)
-
-
-def _score_quietly(item: Item, options: Options) -> RankRow:
-    """In a worker process: what models print belongs to no one's results."""
-    import sys
-
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return score_item(item, options)
-
-
-def _in_children(items: list[tuple[int, Item]], options: Options, jobs: int) -> Iterator[_Numbered]:
-    """Threads that each watch a child; the parent itself scores nothing."""
-    pool = ChildPool()
-    try:
-        if jobs == 1:
-            yield from ((i, pool(item, options)) for i, item in items)
-        else:
-            yield from _parallel(pool, items, options, {"backend": "threading", "n_jobs": jobs})
-    finally:
-        pool.close()
-
-
-def _on_cluster(
-    items: list[tuple[int, Item]], options: Options, backend: str, scheduler: Any
-) -> Iterator[_Numbered]:
-    work = isolated if options.isolated else score_item
-    with contextlib.ExitStack() as stack:
-        if backend == "ray":
-            stack.enter_context(_ray(scheduler))
-            config: dict[str, Any] = {"backend": "ray", "n_jobs": -1}
-        else:
-            config = {"backend": "dask", "n_jobs": -1, "client": stack.enter_context(_client(scheduler))}
-        yield from _parallel(work, items, options, config)
-
-
-@contextlib.contextmanager
-def _client(scheduler: Any) -> Iterator[Any]:
-    """The given client, the current one, or one for the address that is closed afterwards."""
-    import importlib
-
-    try:
-        distributed: Any = importlib.import_module("distributed")
-    except ModuleNotFoundError:
-        raise MissingDependencyError("distributed", "cluster", "backend='dask'") from None
-    if scheduler is not None and not isinstance(scheduler, str):
-        yield scheduler
-        return
-    try:
-        client = (
-            distributed.Client(scheduler, set_as_default=False) if scheduler else distributed.get_client()
-        )
-    except (OSError, ValueError) as error:
-        where = f"at {scheduler!r}" if scheduler else "in this process"
-        raise SedTorchError(
-            f"no Dask scheduler answers {where}: start one with 'dask scheduler' and give its address "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    try:
-        yield client
-    finally:
-        if scheduler:
-            client.close()
-
-
-@contextlib.contextmanager
-def _ray(address: Any) -> Iterator[None]:
-    """Ray as the caller has it, else connected here (or started on this machine) and left again."""
-    import importlib
-
-    try:
-        ray: Any = importlib.import_module("ray")
-        register = importlib.import_module("ray.util.joblib").register_ray
-    except ModuleNotFoundError:
-        raise MissingDependencyError("ray", "ray", "backend='ray'") from None
-    register()
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
-    except Exception as error:  # of Ray's own kinds, and of sockets
-        where = f"at {address!r}" if address else "on this machine"
-        raise SedTorchError(f"no Ray cluster answers {where} ({type(error).__name__}: {error})") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _parallel(
-    work: Callable[[Item, Options], RankRow],
-    items: list[tuple[int, Item]],
-    options: Options,
-    config: dict[str, Any],
-) -> Iterator[_Numbered]:
-    try:
-        from joblib import Parallel, delayed, parallel_config
-    except ModuleNotFoundError:
-        raise MissingDependencyError("joblib", "rank", "rank() with more than one job") from None
-    with parallel_config(**config):
-        # One model a task, so that what is in flight is all that can be lost.
-        parallel = Parallel(batch_size=1, pre_dispatch="2*n_jobs")
-        if _streams(parallel):
-            parallel = Parallel(batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
-            rows = parallel(delayed(_numbered)(work, i, _packed(item), options) for i, item in items)
-            try:
-                yield from _one_by_one(rows)
-            finally:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # who stops early knows that work is lost
-                    rows.close()
-            return
-        size = 8 * max(parallel._effective_n_jobs(), 1)
-        for at in range(0, len(items), size):
-            slice_ = items[at : at + size]
-            yield from parallel(delayed(_numbered)(work, i, _packed(item), options) for i, item in slice_)
-
-
 def _packed(item: Item) -> Item:
-    """One at a time, as workers become free: modules that hold weights are large."""
     return item if isinstance(item.target, str) else Item(item.name, Packed.of(item.target))
-
-
-def _one_by_one(rows: Iterable[_Numbered]) -> Iterator[_Numbered]:
-    """Unlike ``yield from``, leaves the closing of ``rows`` to the caller."""
-    for row in rows:  # noqa: UP028
-        yield row
-
-
-def _streams(parallel: Any) -> bool:
-    """Whether rows come one by one; Ray's backend gives them a call at a time."""
-    return bool(getattr(parallel._backend, "supports_return_generator", False))
-
-
-def _numbered(work: Callable[[Item, Options], RankRow], i: int, item: Item, options: Options) -> _Numbered:
-    return i, work(item, options)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sed_torch.errors import ModelReferenceError, SedTorchError
+from sed_torch.jobs import Packed, Stop
 from sed_torch.ranking.cache import RowCache, key_of_graph, key_of_reference
-from sed_torch.ranking.packing import Packed
 from sed_torch.ranking.rows import RankRow
 from sed_torch.zoo import LoadedModel, build, load
 
-__all__ = ["Item", "Options", "score_item"]
+if TYPE_CHECKING:
+    from sed_torch.scoring import Score
+
+__all__ = ["Item", "Options", "import_zoo", "score_item", "stopped_row"]
 
 
 @dataclass(frozen=True)
@@ -36,21 +41,10 @@ class Options:
     Attributes:
         input_size: as in :func:`sed_torch.score`; inferred for each model when None.
         cache: folder of the cache, for models that only their graph identifies.
-        time_limit: seconds a model may take.
-        memory_limit: resident bytes that the process of a model may have.
-        isolate: a process of its own also without limits.
     """
 
     input_size: Any = None
     cache: str | None = None
-    time_limit: float | None = None
-    memory_limit: int | None = None
-    isolate: bool = False
-
-    @property
-    def isolated(self) -> bool:
-        """Whether models run in a process that can be stopped."""
-        return self.isolate or self.time_limit is not None or self.memory_limit is not None
 
     def key(self) -> dict[str, Any]:
         """The part of a cache key that the options make."""
@@ -88,6 +82,19 @@ def score_item(item: Item, options: Options) -> RankRow:
     return clock.stamp(row)
 
 
+def stopped_row(item: Item, stop: Stop) -> RankRow:
+    """The row of a model whose process was stopped, or died."""
+    return RankRow(name=item.name, status=stop.status, reason=stop.reason, seconds=stop.seconds)
+
+
+def import_zoo(item: Item) -> None:
+    """Importing a zoo takes seconds, once; they are not the first model's."""
+    zoo = item.target.partition(":")[0] if isinstance(item.target, str) else ""
+    if zoo in ("timm", "torchvision"):
+        with contextlib.suppress(ImportError):  # loading the model will say so
+            importlib.import_module(zoo)
+
+
 def _load(item: Item) -> LoadedModel:
     if isinstance(item.target, str):
         return load(item.target)
@@ -109,25 +116,24 @@ def _failed(item: Item, loaded: LoadedModel | None, status: Any, error: Exceptio
 
 
 def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
+    from sed_torch.scoring.model import score, score_graph
+    from sed_torch.tracing import trace
+
     by_name = isinstance(item.target, str) and key_of_reference(item.target, {}) is not None
     if by_name or options.cache is None:
-        return _scored(item, loaded, options)
-    from sed_torch.tracing import trace
+        return _row_of(item, loaded, score(loaded.model, input_size=options.input_size, name=item.name))
 
     # No version pins down a module or a file, but its graph does; only the scoring can be saved then.
     graph = trace(loaded.model, input_size=options.input_size)
     cache, key = RowCache(options.cache), key_of_graph(graph.fingerprint, options.key())
     row = cache.get(key)
     if row is None:
-        row = _scored(item, loaded, options)
+        row = _row_of(item, loaded, score_graph(graph, name=item.name))
         cache.put(key, row)
     return replace(row, name=item.name, family=loaded.family, built_on=loaded.built_on)
 
 
-def _scored(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
-    from sed_torch.scoring.model import score
-
-    s = score(loaded.model, input_size=options.input_size, name=item.name)
+def _row_of(item: Item, loaded: LoadedModel, s: Score) -> RankRow:
     return RankRow(
         name=item.name,
         family=loaded.family,

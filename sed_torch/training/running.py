@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal
 
 from sed_torch.errors import InputError, SedTorchError
+from sed_torch.jobs import Packed, Stop, Work, check_workers, reporting, run as run_all, worker_died
 from sed_torch.proxies import PROXIES
-from sed_torch.ranking import running as ranking
-from sed_torch.ranking.packing import Packed
-from sed_torch.ranking.progress import reporting
-from sed_torch.ranking.worker import Item
 from sed_torch.spaces import ALIASES, SPACES, Space
 from sed_torch.training.candidates import Candidate, Networks, candidates
 from sed_torch.training.data import Data
@@ -115,13 +112,15 @@ def counterparts(
         done = {(r.network, r.seed) for r in kept}
         pending = _jobs(chosen, numbers, settings, done)
         total = len(chosen) * len(numbers)
-        report: Any = progress or False
+        bar = reporting(
+            progress or False, total, total - len(pending), what="training", name=lambda row: row.network
+        )
         work = contextlib.closing(_rows(pending, jobs, backend, scheduler))
-        with reporting(report, total, total - len(pending)) as advance, work as stream:
+        with bar as advance, work as stream:
             for rows in stream:
                 file.append(rows)
                 if rows[-1].final:
-                    advance(cast("Any", rows[-1]))
+                    advance(rows[-1])
     return Counterparts(tuple(read_rows(output)[1]), wanted, os.fspath(output), len(done))
 
 
@@ -136,14 +135,15 @@ def _check(
     jobs: int, threads: int, time_limit: float | None, backend: str, seeds: int | Sequence[int]
 ) -> list[int]:
     """The seeds, the rest being sound."""
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs must be positive, or -1 for one a core, found {jobs}")
+    if backend == "threading":
+        raise InputError(
+            "backend must be one of loky, dask, ray: seeds belong to a process, found 'threading'"
+        )
+    check_workers(jobs, backend)
     if threads < 1:
         raise InputError(f"threads must be 1 or more, found {threads}")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be positive or None, found {time_limit!r}")
-    if backend not in ("loky", "dask", "ray"):
-        raise InputError(f"backend must be one of loky, dask, ray, found {backend!r}")
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
     if not numbers or min(numbers) < 0:
         raise InputError(f"seeds must be 1 or more, or whole numbers of 0 or more, found {seeds!r}")
@@ -176,13 +176,16 @@ def _rows(
             for row in run(job):
                 yield [row]
         return
-    items = [(i, Item(job.candidate.name, job)) for i, job in enumerate(jobs)]
+    tasks: list[Job | Packed] = [*jobs]
+    work = Work[Job | Packed, "list[RunRow]"](_every_row, _never_stopped, Packed.of)
     try:
-        with contextlib.closing(_parallel(items, n_jobs, backend, scheduler)) as stream:
+        with contextlib.closing(
+            run_all(work, tasks, jobs=n_jobs, backend=backend, scheduler=scheduler)
+        ) as stream:
             for _, rows in stream:
                 yield rows
     except Exception as error:
-        if not ranking._worker_died(error):
+        if not worker_died(error):
             raise
         raise SedTorchError(
             f"a worker process died ({type(error).__name__}), for want of memory perhaps; runs that were finished are "
@@ -190,32 +193,11 @@ def _rows(
         ) from error
 
 
-def _parallel(
-    items: list[tuple[int, Item]], n_jobs: int, backend: str, scheduler: Any
-) -> Generator[tuple[int, Sequence[RunRow]], None, None]:
-    """Through the backends of a ranking, which carry a work's results without looking at them."""
-    # Typed for rankings, whose rows and options they pass on as they are.
-    parallel: Callable[..., Iterator[Any]] = ranking._parallel
-    if not items:
-        return
-    if backend == "loky":
-        yield from parallel(_work, items, None, {"backend": "loky", "n_jobs": n_jobs})
-        return
-    with contextlib.ExitStack() as stack:
-        config: dict[str, Any] = {"backend": backend, "n_jobs": -1}
-        if backend == "ray":
-            stack.enter_context(ranking._ray(scheduler))
-        else:
-            config["client"] = stack.enter_context(ranking._client(scheduler))
-        yield from parallel(_work, items, None, config)
+def _every_row(job: Job | Packed) -> list[RunRow]:
+    """A run to its end, where epochs cannot be handed over one by one."""
+    return list(run(job.unpack() if isinstance(job, Packed) else job))
 
 
-def _work(item: Item, _: None) -> list[RunRow]:
-    """A run in a worker process; what networks print belongs to no one's results."""
-    import sys
-    import warnings
-
-    job = item.target.unpack() if isinstance(item.target, Packed) else item.target
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return list(run(job))
+def _never_stopped(job: Job | Packed, stop: Stop) -> list[RunRow]:
+    """Runs keep their time limit themselves, so that what was trained until then is kept."""
+    raise SedTorchError(stop.reason)

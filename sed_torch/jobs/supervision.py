@@ -1,12 +1,12 @@
-"""Models in processes of their own, stopped at a limit of time or memory."""
+"""Tasks in processes of their own, stopped at a limit of time or memory."""
 
 from __future__ import annotations
 
 import atexit
 import base64
 import contextlib
-import json
 import os
+import pickle
 import queue
 import signal
 import subprocess
@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-from typing import IO, Any
+from dataclasses import replace
+from typing import IO, Any, cast
 
 from sed_torch.errors import MissingDependencyError
-from sed_torch.ranking.packing import Packed
-from sed_torch.ranking.rows import RankRow
-from sed_torch.ranking.worker import Item, Options
+from sed_torch.jobs.packing import dumps
+from sed_torch.jobs.work import Limits, Result, Stop, Task, Work
 
 __all__ = ["ChildPool", "isolated"]
 
@@ -28,25 +28,24 @@ _POLL = 0.05
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: an answer that did not come
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.reason)
+        self.stop = stop
 
 
 class _GoneError(Exception):
-    """The child had left for want of work before it was asked."""
+    """The child exited by itself, having had nothing to do, before it read the request."""
 
 
 class _Child:
-    """A process that scores models one after the other."""
+    """A process that does tasks one after the other."""
 
     def __init__(self) -> None:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         # A session of its own: Ctrl-C is for the parent, which then stops its children.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sed_torch.ranking.child"],
+            [sys.executable, "-m", "sed_torch.jobs.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -67,18 +66,19 @@ class _Child:
     def _read(self, pipe: IO[str]) -> None:
         with pipe, contextlib.suppress(ValueError, OSError):
             for line in pipe:
-                self._answers.put(line)
+                if line.endswith("\n"):  # a process that dies may leave half of one
+                    self._answers.put(line)
         self._answers.put(None)
 
-    def ask(self, request: dict[str, Any], options: Options) -> RankRow:
-        """The row, or :class:`_Stopped`."""
+    def ask(self, request: str, limits: Limits) -> Any:
+        """The result, or :class:`_Stopped`; an exception of the work is raised here."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
         except OSError:
             raise _GoneError from None
-        memory = _Memory(self._process.pid, options.memory_limit)
+        memory = _Memory(self._process.pid, limits.memory)
         deadline, started = time.monotonic() + _START_LIMIT, False
         while True:
             try:
@@ -86,18 +86,19 @@ class _Child:
             except queue.Empty:
                 memory.check()
                 if time.monotonic() > deadline:
-                    raise _Stopped("timeout", _too_long(options, started)) from None
+                    raise _Stopped(Stop("timeout", _too_long(limits, started))) from None
                 continue
             if answer is None:
                 if not started and self._process.wait() == 0:
                     raise _GoneError
                 raise self._crash()
-            data = json.loads(answer)
-            if "row" in data:
-                return RankRow.from_dict(data["row"])
+            kind, *value = pickle.loads(base64.b64decode(answer))
+            if kind == "done":
+                return value[0]
+            if kind == "failed":
+                raise value[0]
             started = True
-            limit = options.time_limit
-            deadline = float("inf") if limit is None else time.monotonic() + limit
+            deadline = float("inf") if limits.seconds is None else time.monotonic() + limits.seconds
 
     def _crash(self) -> _Stopped:
         code = self._process.wait()
@@ -108,7 +109,7 @@ class _Child:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         told = next((line for line in lines if line.startswith("Fatal")), lines[-1] if lines else "")
-        return _Stopped("crashed", f"its process died ({how}){': ' + told if told else ''}")
+        return _Stopped(Stop("crashed", f"its process died ({how}){': ' + told if told else ''}"))
 
     def close(self) -> None:
         self._process.kill()
@@ -120,10 +121,10 @@ class _Child:
                     pipe.close()
 
 
-def _too_long(options: Options, started: bool) -> str:
+def _too_long(limits: Limits, started: bool) -> str:
     if not started:
         return f"stopped: its process was not ready after {_START_LIMIT:g} s"
-    return f"stopped after {options.time_limit:g} s, the time limit"
+    return f"stopped after {limits.seconds:g} s, the time limit"
 
 
 class _Memory:
@@ -147,10 +148,8 @@ class _Memory:
         with contextlib.suppress(self._gone, AttributeError):
             used = self._process.memory_info().rss
             if used > self._limit:
-                raise _Stopped(
-                    "memory",
-                    f"stopped at {used / 2**30:.2f} GiB resident, limit {self._limit / 2**30:.2f} GiB",
-                )
+                of = f"limit {self._limit / 2**30:.2f} GiB"
+                raise _Stopped(Stop("memory", f"stopped at {used / 2**30:.2f} GiB resident, {of}"))
 
 
 class ChildPool:
@@ -161,33 +160,29 @@ class ChildPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def __call__(self, item: Item, options: Options) -> RankRow:
-        """As :func:`~sed_torch.ranking.worker.score_item`, within the limits."""
+    def do(self, work: Work[Task, Result], task: Task, limits: Limits) -> Result:
+        """The result of the work, within the limits; ``work.stopped`` makes it where the child had to be stopped."""
         start = time.perf_counter()
-        request = _request(item, options)
+        request = base64.b64encode(dumps((work, work.pack(task)))).decode()
         try:
             try:
-                return self._child().ask(request, options)
+                result = self._child().ask(request, limits)
             except _GoneError:
                 self._drop()
-                return self._child().ask(request, options)
+                result = self._child().ask(request, limits)
         except _GoneError:
             self._drop()
-            return RankRow(name=item.name, status="crashed", reason="its process died before it was asked")
-        except _Stopped as stop:
+            return work.stopped(task, Stop("crashed", "its process died before it was asked"))
+        except _Stopped as stopped:
             self._drop()
-            return RankRow(
-                name=item.name,
-                status=stop.status,  # type: ignore[arg-type]
-                reason=stop.reason,
-                seconds=time.perf_counter() - start,
-            )
+            return work.stopped(task, replace(stopped.stop, seconds=time.perf_counter() - start))
+        return cast("Result", result)
 
     def _child(self) -> _Child:
         me = threading.get_ident()
         with self._lock:
             if self._closed:
-                raise _Stopped("crashed", "the run was stopped")
+                raise _Stopped(Stop("crashed", "the run was stopped"))
             child = self._children.get(me)
             if child is not None and not child.alive:
                 self._children.pop(me).close()
@@ -212,24 +207,15 @@ class ChildPool:
             child.close()
 
 
-def _request(item: Item, options: Options) -> dict[str, Any]:
-    request = {"name": item.name, "input_size": options.input_size, "cache": options.cache}
-    if isinstance(item.target, str):
-        return {**request, "ref": item.target}
-    packed = item.target if isinstance(item.target, Packed) else Packed.of(item.target)
-    data = None if packed.data is None else base64.b64encode(packed.data).decode()
-    return {**request, "object": data, "problem": packed.problem}
-
-
 _pool: ChildPool | None = None
 _pool_lock = threading.Lock()
 
 
-def isolated(item: Item, options: Options) -> RankRow:
-    """Score in a child of this worker process; for workers that others start, such as those of a cluster."""
+def isolated(work: Work[Task, Result], task: Task, limits: Limits) -> Result:
+    """Do it in a child of this worker process; for workers that others start, such as those of a cluster."""
     global _pool
     with _pool_lock:
         if _pool is None:
             _pool = ChildPool()
             atexit.register(_pool.close)
-    return _pool(item, options)
+    return _pool.do(work, task, limits)

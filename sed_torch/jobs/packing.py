@@ -1,4 +1,4 @@
-"""Modules and factories on their way to a worker process. Only what this run packed is ever unpacked."""
+"""Objects on their way to a worker process. Only what this run packed is ever unpacked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from sed_torch.errors import MissingDependencyError, ModelError
 
-__all__ = ["Packed"]
+__all__ = ["Packed", "dumps"]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A pickled object, or the reason why there is none, which becomes the model's row.
+    """A pickled object, or the reason why there is none, which becomes part of the result.
 
     Attributes:
         data: the pickle; None if it could not be made.
@@ -26,14 +26,16 @@ class Packed:
 
     @classmethod
     def of(cls, target: Any) -> Packed:
-        """Lambdas and classes of a notebook too, which plain pickle cannot send.
+        """Lambdas and classes of a notebook too, which plain pickle cannot send. What is packed stays as it is.
 
         Raises:
             MissingDependencyError: without joblib and cloudpickle.
         """
-        dumps = _cloudpickle().dumps
+        if isinstance(target, Packed):
+            return target
+        by_value = _cloudpickle().dumps
         try:
-            return cls(dumps(target))
+            return cls(by_value(target))
         except Exception as error:  # __reduce__ may raise anything
             return cls(None, f"cannot be sent to a worker process: {type(error).__name__}: {error}")
 
@@ -49,6 +51,18 @@ class Packed:
             return pickle.loads(self.data)
         except Exception as error:
             raise ModelError(f"cannot be unpacked in a worker: {type(error).__name__}: {error}") from error
+
+
+def dumps(value: Any) -> bytes:
+    """A pickle of what is importable, or else one that carries its functions and classes.
+
+    Raises:
+        MissingDependencyError: without joblib and cloudpickle, which that needs.
+    """
+    try:
+        return pickle.dumps(value)
+    except Exception:  # __reduce__ may raise anything
+        return bytes(_cloudpickle().dumps(value))
 
 
 def _cloudpickle() -> Any:
