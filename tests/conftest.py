@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
 
@@ -17,3 +20,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_goldens(request: pytest.FixtureRequest) -> bool:
     """Whether recorded values are to be written anew."""
     return bool(request.config.getoption("--update-goldens"))
+
+
+@pytest.fixture
+def no_child_outlives_its_test() -> Iterator[None]:
+    """A process for tasks that is still there after its test is that test's fault, not the next one's."""
+    psutil = pytest.importorskip("psutil")
+    me = psutil.Process()
+
+    def left() -> list[str]:
+        lines = []
+        for child in me.children(recursive=True):
+            try:
+                lines.append(" ".join(child.cmdline()))
+            except psutil.Error:
+                continue
+        return [line for line in lines if "sed_torch" in line]
+
+    before = len(left())
+    yield
+    deadline = time.monotonic() + 5
+    while len(left()) > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(left()) <= before, f"left running: {left()}"

@@ -35,6 +35,8 @@ from sed_torch.ranking.cache import _NO_PART, _version, key_of_graph, key_of_ref
 from sed_torch.ranking.rows import average_ranks
 from sed_torch.ranking.worker import Item, Options, score_item, stopped_row
 
+pytestmark = pytest.mark.usefixtures("no_child_outlives_its_test")
+
 SIZE = (1, 3, 32, 32)
 
 NETS = """
@@ -429,6 +431,14 @@ def _wait_for(condition: Any, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def _counted(calls: list[str], name: str, function: Any) -> Any:
+    def counted(*args: Any, **options: Any) -> Any:
+        calls.append(name)
+        return function(*args, **options)
+
+    return counted
+
+
 class TestCache:
     def test_second_run_reads_every_row(self, tmp_path: Path) -> None:
         pytest.importorskip("torchvision")
@@ -494,11 +504,20 @@ class TestCache:
 
     def test_modules_are_kept_by_their_graph(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = rank({"a": net(4)}, input_size=SIZE, cache=tmp_path)
-        monkeypatch.setattr("sed_torch.scoring.model.score", lambda *a, **k: pytest.fail("scored again"))
+        calls: list[str] = []
+        for where, name in (
+            ("sed_torch.tracing", "trace"),
+            ("sed_torch.scoring.model", "trace"),
+            ("sed_torch.scoring.model", "score_graph"),
+        ):
+            real = getattr(importlib.import_module(where), name)
+            monkeypatch.setattr(f"{where}.{name}", _counted(calls, name, real))
         second = rank({"b": net(4)}, input_size=SIZE, cache=tmp_path)
         assert second["b"].sed == first["a"].sed
-        with pytest.raises(pytest.fail.Exception, match="scored again"):
-            rank({"c": net(5)}, input_size=SIZE, cache=tmp_path)
+        assert calls == ["trace"], "the graph is known, its score too"
+        calls.clear()
+        rank({"c": net(5)}, input_size=SIZE, cache=tmp_path)
+        assert calls == ["trace", "score_graph"], "traced once, whether the row is there or not"
 
     def test_edited_file_is_not_taken_for_the_old_one(self, nets: str, tmp_path: Path) -> None:
         ref = f"{nets}:net"
