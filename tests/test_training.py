@@ -51,6 +51,8 @@ from sed_torch.training.loop import Epoch, train
 from sed_torch.training.networks import space_network
 from sed_torch.training.rows import columns
 
+pytestmark = pytest.mark.usefixtures("no_child_outlives_its_test")
+
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
