@@ -16,7 +16,7 @@ from sed_torch.ranking.rows import RankRow
 from sed_torch.zoo import LoadedModel, build, load
 
 if TYPE_CHECKING:
-    from sed_torch.scoring import Score
+    from sed_torch.scoring.result import Score
 
 __all__ = ["Item", "Options", "import_zoo", "score_item", "stopped_row"]
 
