@@ -1,0 +1,220 @@
+"""``sed_torch.cost``: from a module to what a training step of it takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import nn
+
+from sed_torch.costing.devices import Device, device
+from sed_torch.costing.optimizers import state_bytes
+from sed_torch.costing.precision import AMP_DTYPES, precision
+from sed_torch.costing.result import Cost, blocks_of
+from sed_torch.costing.roofline import works
+from sed_torch.costing.saving import saved_for_backward
+from sed_torch.costing.storage import Storages, itemsize
+from sed_torch.costing.timeline import inference_timeline, training_timeline
+from sed_torch.errors import InputError, TraceError
+from sed_torch.graph import Graph
+from sed_torch.lowering import lower
+from sed_torch.ops import OPS
+from sed_torch.tracing import trace
+
+__all__ = ["cost", "cost_of_graphs"]
+
+Kernels = Literal["cuda", "cpu"]
+_DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def cost(
+    model: nn.Module,
+    *,
+    input_size: Any = None,
+    input_data: Any = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    amp: str | None = None,
+    optimizer: str = "adamw",
+    checkpointing: Sequence[str] = (),
+    gpu: str | Device | None = None,
+    kernels: Kernels = "cuda",
+    name: str | None = None,
+) -> Cost:
+    """Memory of a training step and of inference, and the least time of a step: before the first step.
+
+    The model is not run and its weights are not read; it is left exactly as found. Memory is counted operator by
+    operator: what torch's autograd keeps for the backward pass, when it is let go of, which results are views.
+
+    Args:
+        model: the module, on any device.
+        input_size: as for :func:`sed_torch.score`, with batch dimension; inferred when not given.
+        input_data: tensors instead; only shapes and dtypes are used.
+        batch_size: samples a step; the batch of the input when None. Memory that grows with the batch is scaled.
+        dtype: dtype that parameters and inputs are held in (``"bfloat16"``); as found when None.
+        amp: ``"bf16"`` or ``"fp16"`` for autocast, None without.
+        optimizer: one of :data:`sed_torch.costing.OPTIMIZERS`.
+        checkpointing: module paths, or patterns such as ``"blocks.*"``, whose calls are checkpointed
+            (``torch.utils.checkpoint``): only what they read is kept, the rest is computed again.
+        gpu: a device of :data:`sed_torch.costing.DEVICES`, by name, for the largest batch and the roofline.
+        kernels: whose kernels decide what is kept where they differ: ``"cuda"`` (dropout keeps a mask of one byte
+            an entry) or ``"cpu"`` (a map of factors).
+        name: for display; the class name when None.
+
+    Raises:
+        InputError: for an unknown option, or an input that is missing or malformed.
+        TraceError: the forward could not be followed in training or in evaluation mode.
+
+    Example:
+        >>> import torch
+        >>> c = cost(torch.nn.Linear(1000, 1000), input_size=(8, 1000), optimizer="sgd")
+        >>> c.parameters, c.gradients, c.activations
+        (4004000, 4004000, 32000)
+    """
+    evaluation = trace(model, input_size=input_size, input_data=input_data)
+    assumed: tuple[str, ...] = ()
+    try:
+        training = trace(model, input_size=input_size, input_data=input_data, training=True)
+    except TraceError as error:
+        training = evaluation
+        first = str(error).split("\n", 1)[0]
+        assumed = (f"training mode could not be followed, so evaluation mode was read ({first})",)
+    return cost_of_graphs(
+        training,
+        evaluation,
+        buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
+        batch_size=batch_size,
+        dtype=dtype,
+        amp=amp,
+        optimizer=optimizer,
+        checkpointing=checkpointing,
+        gpu=gpu,
+        kernels=kernels,
+        name=name,
+        assumed=assumed,
+    )
+
+
+def cost_of_graphs(
+    training: Graph,
+    evaluation: Graph,
+    *,
+    buffers: int = 0,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    amp: str | None = None,
+    optimizer: str = "adamw",
+    checkpointing: Sequence[str] = (),
+    gpu: str | Device | None = None,
+    kernels: Kernels = "cuda",
+    name: str | None = None,
+    assumed: tuple[str, ...] = (),
+) -> Cost:
+    """The cost of graphs that were traced already, in training and in evaluation mode. Arguments as in :func:`cost`.
+
+    Raises:
+        InputError: for an unknown option.
+    """
+    lower_dtype = _checked(dtype, amp, kernels, batch_size)
+    chosen = device(gpu) if isinstance(gpu, str) else gpu
+    used = precision(training, dtype=dtype, amp=lower_dtype, device=kernels)
+    storages = Storages(training, used.dtypes)
+    saved = saved_for_backward(training, used, device=kernels)
+    paths = blocks_of([m.path for m in training.modules], checkpointing)
+    inside = _inside(training, paths)
+    outside = tuple(s for s in saved if s.by not in inside)
+    boundary = _boundary(storages, saved, inside)
+    topology = lower(training)
+    at_rest = precision(evaluation, dtype=dtype, amp=lower_dtype, device=kernels)
+    result = Cost(
+        name=name or training.name,
+        batch=training.batch,
+        optimizer=optimizer,
+        dtype=dtype or _held_dtype(training),
+        amp=lower_dtype,
+        kernels=kernels,
+        parameters=_parameter_bytes(training, dtype, trainable=False),
+        trainable=_parameter_bytes(training, dtype, trainable=True),
+        buffers=buffers,
+        optimizer_state=round(state_bytes(optimizer, _parameter_bytes(training, dtype, trainable=True))),
+        saved=(*outside, *boundary),
+        training=training_timeline(storages, (*saved, *boundary) if inside else saved, inside),
+        inference=inference_timeline(Storages(evaluation, at_rest.dtypes)),
+        work=works(storages, topology, training.batch),
+        recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
+        params=_params_by_module(training),
+        unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
+        assumed=(*training.assumed, *assumed),
+        device=chosen,
+    )
+    return result
+
+
+def _checked(dtype: str | None, amp: str | None, kernels: str, batch: int | None) -> str | None:
+    """The dtype of autocast."""
+    if dtype is not None and dtype not in _DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, found {dtype!r}")
+    if amp is not None and amp not in (*AMP_DTYPES, *AMP_DTYPES.values()):
+        raise InputError(f"amp must be one of {', '.join(AMP_DTYPES)} or None, found {amp!r}")
+    if kernels not in ("cuda", "cpu"):
+        raise InputError(f"kernels must be 'cuda' or 'cpu', found {kernels!r}")
+    if batch is not None and batch < 1:
+        raise InputError(f"batch_size must be at least 1, found {batch}")
+    return AMP_DTYPES.get(amp, amp) if amp is not None else None
+
+
+def _held_dtype(graph: Graph) -> str:
+    counts: defaultdict[str, int] = defaultdict(int)
+    for p in graph.parameters:
+        counts[p.dtype] += p.numel
+    return max(counts, key=lambda d: counts[d], default="float32")
+
+
+def _parameter_bytes(graph: Graph, dtype: str | None, *, trainable: bool) -> int:
+    return round(
+        sum(
+            p.numel * itemsize(dtype if dtype and p.dtype in _DTYPES else p.dtype)
+            for p in graph.parameters
+            if p.trainable or not trainable
+        )
+    )
+
+
+def _params_by_module(graph: Graph) -> Mapping[str, int]:
+    found: defaultdict[str, int] = defaultdict(int)
+    for p in graph.parameters:
+        found[p.name.rpartition(".")[0]] += p.numel
+    return dict(found)
+
+
+def _inside(graph: Graph, paths: Sequence[str]) -> Mapping[str, int]:
+    """Node → number of the checkpointed block it is in."""
+    numbers = {path: i for i, path in enumerate(paths)}
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        path = node.path
+        while path and path not in numbers:
+            path = path.rpartition(".")[0]
+        if path and node.op not in ("input", "parameter", "constant"):
+            found[node.name] = numbers[path]
+    return found
+
+
+def _boundary(storages: Storages, saved: Sequence[Any], inside: Mapping[str, int]) -> tuple[Any, ...]:
+    """What checkpointed blocks read from outside: kept by the checkpoint itself."""
+    from sed_torch.costing.saving import Saved
+
+    already = {s.storage for s in saved if s.by not in inside}
+    found: dict[str, Saved] = {}
+    for node in storages.graph.nodes:
+        if node.name not in inside:
+            continue
+        for name in node.inputs:
+            root = storages.root[name]
+            outside = inside.get(name) != inside[node.name] and not storages.resident(name)
+            if outside and root not in already and root not in found:
+                size = storages.bytes(name)
+                grows = root in storages.batched
+                found[root] = Saved(name, root, "input", size, storages.graph[name].path, "checkpoint", grows)
+    return tuple(found.values())

@@ -1,0 +1,300 @@
+"""What a training step and an inference cost, as a result with views."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sed_torch.costing.devices import Device
+from sed_torch.costing.roofline import Work, seconds
+from sed_torch.costing.saving import Saved
+from sed_torch.costing.timeline import Moment
+from sed_torch.errors import InputError
+from sed_torch.tables import to_csv, to_dataframe, to_html, to_markdown, to_text
+
+__all__ = ["Cost", "mebibytes"]
+
+COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
+EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as a person reads them: ``812.5 MiB``, ``13.42 GiB``."""
+    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Memory and least time of a model, from its graph alone.
+
+    All memory is in bytes. What is left out is named in :data:`EXCLUDED`; what had to be assumed, in ``assumed``.
+
+    Attributes:
+        name: for display.
+        batch: samples a step.
+        optimizer: name, see :data:`sed_torch.costing.OPTIMIZERS`.
+        dtype: of parameters as they are held.
+        amp: dtype of autocast, None without.
+        kernels: ``"cuda"`` or ``"cpu"``: whose kernels decide what is kept.
+        parameters: bytes of all parameters.
+        trainable: bytes of those that are trained; their gradients take as much.
+        buffers: bytes of buffers.
+        optimizer_state: bytes that the optimiser keeps.
+        saved: what autograd keeps for the backward pass, each piece of memory once.
+        training: memory held at each operator of a step, beside what is there all the time.
+        inference: memory held at each operator of a forward without gradients.
+        work: operations and bytes moved, operator by operator, of a forward.
+        recomputed: multiply-accumulates a sample that checkpointing does once more.
+        params: block path → entries of its parameters.
+        unknown: operators without a row in the table, whose saved memory is not counted.
+        assumed: what was not given, in words.
+        device: the device of the roofline, if one was named.
+    """
+
+    name: str
+    batch: int
+    optimizer: str
+    dtype: str
+    amp: str | None
+    kernels: str
+    parameters: int
+    trainable: int
+    buffers: int
+    optimizer_state: int
+    saved: tuple[Saved, ...] = field(repr=False)
+    training: tuple[Moment, ...] = field(repr=False)
+    inference: tuple[Moment, ...] = field(repr=False)
+    work: tuple[Work, ...] = field(repr=False)
+    recomputed: float = 0.0
+    params: Mapping[str, int] = field(default_factory=dict, repr=False)
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    device: Device | None = None
+
+    # -- memory ------------------------------------------------------------------------------------------
+
+    @property
+    def activations(self) -> int:
+        """Bytes that autograd keeps for the backward pass; checkpointed blocks left out."""
+        return sum(s.bytes for s in self.saved)
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of the gradients of trainable parameters."""
+        return self.trainable
+
+    @property
+    def resident(self) -> int:
+        """Bytes there all the time while training: parameters, buffers and the optimiser's state."""
+        return self.parameters + self.buffers + self.optimizer_state
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the fullest moment of a training step."""
+        return self.peak_at(self.batch)
+
+    @property
+    def peak_moment(self) -> Moment:
+        """When that is."""
+        return max(self.training, key=Moment.bytes)
+
+    @property
+    def inference_peak(self) -> int:
+        """Bytes at the fullest moment of a forward without gradients."""
+        most = max((m.bytes() for m in self.inference), default=0.0)
+        return math.ceil(self.parameters + self.buffers + most)
+
+    def peak_at(self, batch: int) -> int:
+        """Bytes at the fullest moment of a training step with another batch size.
+
+        Raises:
+            InputError: for a batch below 1.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, found {batch}")
+        most = max((m.bytes(batch / self.batch) for m in self.training), default=0.0)
+        return math.ceil(self.resident + most)
+
+    def largest_batch(self, memory: float) -> int:
+        """The largest batch whose training step fits in ``memory`` bytes; 0 where not even one sample does."""
+        most = math.inf
+        for moment in self.training:
+            room = memory - self.resident - moment.bytes(0.0)
+            if room < 0:
+                return 0
+            if moment.batched:
+                most = min(most, room / (moment.batched / self.batch))
+        return int(most) if math.isfinite(most) else 0
+
+    def fits(self, memory: float) -> bool:
+        """Whether the training step fits in ``memory`` bytes."""
+        return self.peak <= memory
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a forward over the batch."""
+        return math.fsum(w.flops for w in self.work)
+
+    def seconds(self, device: Device | None = None, *, training: bool = True) -> float | None:
+        """A lower bound of the time of a step (of a forward without ``training``); None without a device."""
+        device = device or self.device
+        return seconds(self.work, device, training=training) if device is not None else None
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def by_block(self, depth: int = 1) -> list[dict[str, Any]]:
+        """A row a block of the module tree: parameters, memory kept for backward, its share, operations."""
+        kept: defaultdict[str, int] = defaultdict(int)
+        done: defaultdict[str, float] = defaultdict(float)
+        params: defaultdict[str, int] = defaultdict(int)
+        for piece in self.saved:
+            kept[_cut(piece.path, depth)] += piece.bytes
+        for work in self.work:
+            done[_cut(work.path, depth)] += work.flops
+        for path, count in self.params.items():
+            params[_cut(path, depth)] += count
+        total = self.activations or 1
+        return [
+            self._row(block, params[block], kept[block], kept[block] / total, done[block])
+            for block in dict.fromkeys([*params, *done, *kept])
+        ]
+
+    def by_operator(self) -> list[dict[str, Any]]:
+        """A row an operator: what it keeps and does over the whole model, the largest first."""
+        kept: defaultdict[str, int] = defaultdict(int)
+        done: defaultdict[str, float] = defaultdict(float)
+        for piece in self.saved:
+            kept[piece.op] += piece.bytes
+        for work in self.work:
+            done[work.op] += work.flops
+        total = self.activations or 1
+        names = sorted({*kept, *done}, key=lambda op: (-kept[op], -done[op]))
+        return [
+            {"operator": op, "saved MiB": kept[op] / 2**20, "share": kept[op] / total, "GFLOPs": done[op] / 1e9}
+            for op in names
+        ]
+
+    def _row(self, block: str, params: int, kept: int, share: float, flops: float) -> dict[str, Any]:
+        each = self.parameters / max(sum(self.params.values()), 1)
+        return {
+            "block": block or "(root)",
+            "params": params,
+            "params MiB": params * each / 2**20,
+            "saved MiB": kept / 2**20,
+            "share": share,
+            "GFLOPs": flops / 1e9,
+        }
+
+    def headline(self) -> list[str]:
+        """What a person asks, a line each."""
+        moment = self.peak_moment
+        where = f"{moment.phase} of {moment.path or 'the root'}" if moment.node else "the optimiser's step"
+        precision = f"{self.dtype}, autocast {self.amp}" if self.amp else self.dtype
+        lines = [
+            f"{self.name}: {mebibytes(self.peak)} at the peak of a training step "
+            f"(batch {self.batch}, {precision}, {self.optimizer}), at {where}",
+            f"parameters {mebibytes(self.parameters)}   gradients {mebibytes(self.gradients)}   "
+            f"optimizer {mebibytes(self.optimizer_state)}   buffers {mebibytes(self.buffers)}   "
+            f"saved for backward {mebibytes(self.activations)}",
+            f"inference peak {mebibytes(self.inference_peak)}",
+        ]
+        if self.device is not None:
+            least = self.seconds()
+            lines.append(
+                f"{self.device.name}: {'fits' if self.fits(self.device.memory) else 'does NOT fit'}; largest batch "
+                f"{self.largest_batch(self.device.memory):,}; a step takes at least {(least or 0) * 1e3:,.2f} ms "
+                "(roofline: a lower bound, no forecast)"
+            )
+        return lines
+
+    def notes(self) -> list[str]:
+        """What is left out, assumed and unknown, a line each."""
+        lines = [EXCLUDED]
+        if self.recomputed:
+            lines.append(f"checkpointing computes {self.recomputed / 1e9:.3f} GMACs a sample once more")
+        lines += [f"assumed: {a}" for a in self.assumed]
+        if self.unknown:
+            lines.append(f"unknown operators, whose saved memory is not counted: {', '.join(self.unknown)}")
+        return lines
+
+    def to_text(self, depth: int = 1) -> str:
+        """For a terminal."""
+        return "\n".join([*self.headline(), "", to_text(self.by_block(depth), COLUMNS), "", *self.notes()])
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return to_html(self.by_block(), COLUMNS, " ".join(self.headline()[:1]))
+
+    def to_markdown(self, depth: int = 1) -> str:
+        """For a pull request."""
+        return "\n\n".join([*self.headline(), to_markdown(self.by_block(depth), COLUMNS), *self.notes()])
+
+    def to_csv(self, depth: int = 1) -> str:
+        """Blocks with full precision."""
+        return to_csv(self.by_block(depth), COLUMNS)
+
+    def to_dataframe(self, depth: int = 1) -> Any:
+        """Blocks as a pandas DataFrame."""
+        return to_dataframe(self.by_block(depth), COLUMNS)
+
+    def to_dict(self, depth: int = 1) -> dict[str, Any]:
+        """Plain numbers: totals in bytes, blocks, notes."""
+        moment = self.peak_moment
+        return {
+            "schema": "sed_torch.cost/1",
+            "name": self.name,
+            "batch": self.batch,
+            "dtype": self.dtype,
+            "amp": self.amp,
+            "kernels": self.kernels,
+            "optimizer": self.optimizer,
+            "bytes": {
+                "parameters": self.parameters,
+                "gradients": self.gradients,
+                "optimizer_state": self.optimizer_state,
+                "buffers": self.buffers,
+                "saved_for_backward": self.activations,
+                "peak": self.peak,
+                "inference_peak": self.inference_peak,
+            },
+            "peak_at": {"phase": moment.phase, "node": moment.node, "path": moment.path},
+            "flops": self.flops,
+            "device": self.device.name if self.device else None,
+            "least_seconds": self.seconds(),
+            "blocks": self.by_block(depth),
+            "operators": self.by_operator(),
+            "notes": self.notes(),
+        }
+
+    def to_json(self, *, depth: int = 1, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(depth), indent=indent)
+
+
+def _cut(path: str, depth: int) -> str:
+    return ".".join(path.split(".")[:depth]) if depth else ""
+
+
+def blocks_of(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Module paths that a pattern names, each pattern at least one.
+
+    Raises:
+        InputError: for a pattern that names no module.
+    """
+    from fnmatch import fnmatchcase
+
+    found: list[str] = []
+    for pattern in patterns:
+        here = [p for p in paths if p and fnmatchcase(p, pattern) and p.count(".") == pattern.count(".")]
+        if not here:
+            raise InputError(f"checkpointing names {pattern!r}, which is no module of the model")
+        found += here
+    return list(dict.fromkeys(found))

@@ -1,0 +1,83 @@
+"""The least time that a device could take: each operator at peak arithmetic or at peak bandwidth.
+
+A roofline is a lower bound and no forecast: kernels reach a part of the peak, and launches, caches, transfers and
+the input pipeline are left out. Source: Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sed_torch.costing.devices import Device
+from sed_torch.costing.storage import Storages
+from sed_torch.topology import Topology
+
+__all__ = ["Work", "seconds", "works"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one operator does in a forward.
+
+    Attributes:
+        node: name of the node.
+        path: dotted path of its module.
+        op: operator.
+        flops: floating-point operations, two for a multiply-accumulate, one for any other entry of the result.
+        bytes: bytes of its operands and of its result, each moved once.
+        dtype: of its result, which says at which peak it runs.
+    """
+
+    node: str
+    path: str
+    op: str
+    flops: float
+    bytes: int
+    dtype: str
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity in operations a byte."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
+    def bound(self, device: Device) -> Literal["compute", "memory"]:
+        """What limits it on a device."""
+        return "compute" if self.flops / _peak(device, self.dtype) > self.bytes / device.bandwidth else "memory"
+
+    def seconds(self, device: Device) -> float:
+        """The least time on a device."""
+        return max(self.flops / _peak(device, self.dtype), self.bytes / device.bandwidth)
+
+
+def _peak(device: Device, dtype: str) -> float:
+    return device.flops.get(dtype, device.flops["float32"])
+
+
+def works(storages: Storages, topology: Topology, batch: int) -> tuple[Work, ...]:
+    """The work of every operator that moves memory; views do nothing."""
+    macs = _macs(topology)
+    found = []
+    for node in storages.graph.nodes:
+        moves = node.inputs and node.shape is not None and not node.shares
+        if moves and node.op != "item":
+            size = storages.own_bytes(node.name) + sum(storages.own_bytes(i) for i in node.inputs)
+            flops = 2 * macs.get(node.name, 0.0) * batch or float(node.numel)
+            dtype = storages.dtypes[node.name]
+            found.append(Work(node.name, node.path, node.op, flops, size, dtype))
+    return tuple(found)
+
+
+def _macs(topology: Topology) -> Mapping[str, float]:
+    """Multiply-accumulates a sample by node; a node may leave several steps (``"attn:out"``)."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for step in topology.steps:
+        found[step.name.split(":", 1)[0]] += step.macs
+    return found
+
+
+def seconds(work: tuple[Work, ...], device: Device, *, training: bool) -> float:
+    """The least time of a forward; of a step when training, whose backward does and moves twice as much."""
+    return sum(w.seconds(device) for w in work) * (3 if training else 1)

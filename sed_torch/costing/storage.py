@@ -1,0 +1,90 @@
+"""Whose memory a result lies in, how many bytes it has, and what needs a gradient: read off the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from sed_torch.graph import Graph, Node
+from sed_torch.ops import OPS
+
+__all__ = ["BYTES", "Storages", "itemsize"]
+
+BYTES: Mapping[str, float] = {
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    **dict.fromkeys(("float32", "int32", "uint32", "complex32"), 4),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    "complex128": 16,
+}
+"""Bytes of an entry by dtype; one byte for all that are not named (bool, uint8, the float8 types)."""
+
+
+def itemsize(dtype: str) -> float:
+    """Bytes of one entry of a dtype, named as in ``torch.float32`` without ``torch.``."""
+    return BYTES.get(dtype, 1)
+
+
+@dataclass(frozen=True)
+class Storages:
+    """The memory of a graph's results.
+
+    Attributes:
+        graph: the graph.
+        dtypes: node name → dtype that its result has under the precision looked at (see :mod:`.precision`).
+    """
+
+    graph: Graph
+    dtypes: Mapping[str, str]
+
+    @cached_property
+    def root(self) -> Mapping[str, str]:
+        """Node → the node whose memory its result lies in: itself, unless it is a view or written in place."""
+        found: dict[str, str] = {}
+        for node in self.graph.nodes:
+            same = node.shares and self.dtypes[node.shares] == self.dtypes[node.name]
+            found[node.name] = found[node.shares] if same else node.name
+        return found
+
+    def bytes(self, name: str) -> int:
+        """Bytes of the memory that the result of a node lies in."""
+        return self.own_bytes(self.root[name])
+
+    def own_bytes(self, name: str) -> int:
+        """Bytes that the entries of a node's result take."""
+        node = self.graph[name]
+        return math.ceil(node.numel * itemsize(self.dtypes[name]))
+
+    def resident(self, name: str) -> bool:
+        """Whether the memory belongs to the model (a parameter or a buffer) and is there before the step."""
+        node = self.graph[self.root[name]]
+        return node.op == "parameter" or (node.op == "constant" and node.target != "constant")
+
+    @cached_property
+    def batched(self) -> frozenset[str]:
+        """Nodes whose size grows with the batch: those that an input leads to, and the inputs."""
+        grown: set[str] = set()
+        for node in self.graph.nodes:
+            if node.op == "input" or any(i in grown for i in node.inputs):
+                grown.add(node.name)
+        return frozenset(grown)
+
+    @cached_property
+    def differentiable(self) -> frozenset[str]:
+        """Nodes through which a gradient flows back to a trainable parameter."""
+        trainable = {p.name for p in self.graph.parameters if p.trainable}
+        found: set[str] = set()
+        for node in self.graph.nodes:
+            if node.op == "parameter":
+                needs = node.target in trainable
+            else:
+                needs = _passes_gradients(node) and any(i in found for i in node.inputs)
+            if needs:
+                found.add(node.name)
+        return frozenset(found)
+
+
+def _passes_gradients(node: Node) -> bool:
+    floating = node.dtype == "" or node.dtype.startswith(("float", "bfloat", "complex"))
+    return floating and not (node.op in OPS and OPS[node.op].has("no_gradient"))

@@ -1,0 +1,180 @@
+"""How much memory is held at each operator: through inference, and through a training step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sed_torch.costing.saving import Saved
+from sed_torch.costing.storage import Storages
+from sed_torch.graph import Node
+
+__all__ = ["Moment", "inference_timeline", "training_timeline"]
+
+Phase = Literal["forward", "backward", "optimizer"]
+Counts = Callable[[str], bool]
+"""Whether the memory of a node is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is held while one operator runs, beside what is there all the time.
+
+    Attributes:
+        phase: ``"forward"``, ``"backward"`` or ``"optimizer"``.
+        node: name of the node, ``""`` for the optimiser's step.
+        path: dotted path of its module.
+        activations: bytes of activations and their gradients.
+        batched: the part of them that grows with the batch.
+        gradients: bytes of parameters' gradients.
+    """
+
+    phase: Phase
+    node: str
+    path: str
+    activations: int
+    batched: int
+    gradients: int = 0
+
+    def bytes(self, times: float = 1.0) -> float:
+        """All of it, with the batch that many times as large."""
+        return self.activations - self.batched + self.batched * times + self.gradients
+
+
+def inference_timeline(storages: Storages) -> tuple[Moment, ...]:
+    """Memory held at each operator of a forward without gradients."""
+    return _both(storages, lambda counts: _forward(storages, {}, counts))
+
+
+def training_timeline(
+    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int]
+) -> tuple[Moment, ...]:
+    """Memory held at each operator of a step: forward, then backward in reverse, then the optimiser.
+
+    In the backward pass an operator holds the gradient of its result, makes those of its operands, and lets go of
+    what it kept. Gradients of parameters stay until the step is over.
+
+    Args:
+        storages: memory of the graph's results.
+        saved: what is kept for the backward pass.
+        blocks: node → number of the checkpointed block that it is in; what these keep is there only while their
+            own backward runs.
+    """
+    whole = {s.storage: s.bytes for s in saved if s.by not in blocks}
+
+    def walk(counts: Counts) -> list[Moment]:
+        return [
+            *_forward(storages, whole, counts),
+            *_backward(storages, [s for s in saved if counts(_owner(s.storage))], blocks, counts),
+        ]
+
+    return _both(storages, walk)
+
+
+def _both(storages: Storages, walk: Callable[[Counts], Sequence[Moment]]) -> tuple[Moment, ...]:
+    """Walk once for all memory and once for what grows with the batch."""
+    batched = storages.batched
+    return tuple(
+        Moment(m.phase, m.node, m.path, m.activations, b.activations, m.gradients)
+        for m, b in zip(walk(lambda _: True), walk(lambda name: name in batched), strict=True)
+    )
+
+
+def _owner(storage: str) -> str:
+    """The node that a piece of memory belongs to (``"relu_1:mask"`` is of ``relu_1``)."""
+    return storage.split(":", 1)[0]
+
+
+def _forward(storages: Storages, saved: Mapping[str, int], counts: Counts) -> list[Moment]:
+    nodes = storages.graph.nodes
+    ends = _held_until(storages)
+    change = [0] * (len(nodes) + 1)
+    for place, root in _own_roots(storages, counts):
+        size = storages.own_bytes(root)
+        change[0 if nodes[place].op == "input" else place] += size
+        if root not in saved:
+            change[ends[root] + 1] -= size
+    for place, size in _beside(storages, saved, counts):
+        change[place] += size
+    moments: list[Moment] = []
+    held = 0
+    for place, node in enumerate(nodes):
+        held += change[place]
+        if node.op not in ("parameter", "constant"):
+            moments.append(Moment("forward", node.name, node.path, held, 0))
+    return moments
+
+
+def _held_until(storages: Storages) -> Mapping[str, int]:
+    """Root → place of the last node that ran while the forward still held a result in its memory."""
+    graph = storages.graph
+    last_reader = {storages.root[name]: place for place, n in enumerate(graph.nodes) for name in n.inputs}
+    ends: dict[str, int] = {}
+    for place, node in enumerate(graph.nodes):
+        root = storages.root[node.name]
+        ends[root] = max(ends.get(root, -1), place, _end(node, graph.index, last_reader.get(root, place)))
+    for name in graph.outputs:
+        ends[storages.root[name]] = len(graph.nodes) - 1
+    return ends
+
+
+def _end(node: Node, index: Mapping[str, int], read: int) -> int:
+    """Where nobody followed how long the forward holds a result (torch.export), its last reader ends it."""
+    return index.get(node.until, read) if node.until else read
+
+
+def _own_roots(storages: Storages, counts: Counts) -> Iterator[tuple[int, str]]:
+    """(place, root) of all memory that the forward allocates, and of the inputs."""
+    for place, node in enumerate(storages.graph.nodes):
+        own = storages.root[node.name] == node.name and node.shape is not None
+        if own and counts(node.name) and not storages.resident(node.name):
+            yield place, node.name
+
+
+def _beside(storages: Storages, saved: Mapping[str, int], counts: Counts) -> Iterator[tuple[int, int]]:
+    """(place, bytes) of what is kept beside results: masks, indices, statistics, copies."""
+    index = storages.graph.index
+    for name, size in saved.items():
+        if name not in index and counts(_owner(name)):
+            yield index[_owner(name)], size
+
+
+def _backward(
+    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int], counts: Counts
+) -> Iterator[Moment]:
+    graph, needing, root = storages.graph, storages.differentiable, storages.root
+    freed: defaultdict[str, int] = defaultdict(int)
+    again: defaultdict[int, int] = defaultdict(int)
+    for piece in saved:  # the first to keep a storage is the last to need it on the way back
+        freed[piece.by] += piece.bytes
+        if piece.by in blocks:
+            again[blocks[piece.by]] += piece.bytes
+    kept = sum(s.bytes for s in saved if s.by not in blocks)
+    flowing = {root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])}
+    total, gradients = sum(flowing.values()), 0
+    have: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.name not in needing or node.op in ("parameter", "constant"):
+            continue
+        kept += again.pop(blocks.get(node.name, -1), 0)
+        for read in _reads(storages, node, needing):
+            if graph[read].op == "parameter":
+                gradients += 0 if read in have else storages.own_bytes(read)
+                have.add(read)
+            elif read not in flowing and counts(read):
+                flowing[read] = storages.own_bytes(read)
+                total += flowing[read]
+        yield Moment("backward", node.name, node.path, kept + total, 0, gradients)
+        kept -= freed[node.name]
+        if root[node.name] == node.name:
+            total -= flowing.pop(node.name, 0)
+    yield Moment("optimizer", "", "", max(kept, 0), 0, gradients)
+
+
+def _reads(storages: Storages, node: Node, needing: Collection[str]) -> Iterator[str]:
+    """Roots of the operands that get a gradient; what a view passes back is the gradient it was given."""
+    for name in node.inputs:
+        if name in needing and storages.root[name] != storages.root[node.name]:
+            yield storages.root[name]
