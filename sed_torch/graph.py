@@ -43,6 +43,7 @@ class Node:
             was held to the end.
         facts: what a check asks and no score depends on: a rate of dropout, literal arguments; ``grad`` is False
             where the call ran without gradient, ``"function"`` inside an ``autograd.Function`` of the model's own.
+        copied: operands that a product copies first, as they do not lie in memory as it needs them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Node:
     shares: str = ""
     until: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    copied: tuple[str, ...] = ()
 
     @property
     def numel(self) -> int:

@@ -18,7 +18,7 @@ from sed_torch.ops import OPS
 
 __all__ = ["Kept", "Saved", "saved_for_backward"]
 
-Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cast"]
+Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cast", "copy"]
 """What a saved piece of memory is to the operator that keeps it."""
 
 
@@ -88,7 +88,8 @@ class _Keeper:
         if row.has("saves_indices"):
             yield from self._indices()
         if row.has("saves_statistics"):
-            yield from self._own("statistics", 2 * 4 * self._groups())
+            for which in ("mean", "deviation"):
+                yield from self._own("statistics", 4 * self._groups(), which)
         if row.has("saves_logsumexp"):
             yield from self._own("statistics", 4 * math.prod((self.node.shape or (0,))[:-1]))
         if row.has("saves_state"):
@@ -105,6 +106,9 @@ class _Keeper:
                 owner = name if source.op == "parameter" else f"{self.node.name}:{name}"
                 size = math.ceil(source.numel * itemsize(casts[name]))
                 yield self._piece(f"{owner}:{casts[name]}", "cast", size, name in self.storages.batched)
+            elif name in self.node.copied:
+                size = self.storages.own_bytes(name)
+                yield self._piece(f"{self.node.name}:{name}", "copy", size, name in self.storages.batched)
             elif not self.storages.resident(name):
                 root = self.storages.root[name]
                 yield self._piece(root, "input", self.storages.bytes(name), root in self.storages.batched)
@@ -130,6 +134,8 @@ class _Keeper:
         given = [i for i in self.node.inputs if self.storages.dtypes[i] == "bool"]
         if given:
             yield from self._operands(given)
+        elif self.node.op == "dropout" and self.node.shares and not self.node.target.endswith("_"):
+            return  # it drops nothing
         elif self.device == "cpu" and self.node.op == "dropout":  # there the mask is a map of factors
             yield from self._own("mask", self.storages.own_bytes(self.node.name))
         else:
@@ -142,9 +148,9 @@ class _Keeper:
         else:
             yield from self._own("indices", 8 * self._entries())
 
-    def _own(self, kept: Kept, size: float) -> Iterator[Saved]:
+    def _own(self, kept: Kept, size: float, label: str = "") -> Iterator[Saved]:
         if size:
-            yield self._piece(f"{self.node.name}:{kept}", kept, math.ceil(size), self._batched)
+            yield self._piece(f"{self.node.name}:{label or kept}", kept, math.ceil(size), self._batched)
 
     def _piece(self, storage: str, kept: Kept, size: int, batched: bool) -> Saved:
         node = self.node

@@ -75,6 +75,7 @@ def _node(fx_node: torch.fx.Node) -> Node:
         "shares": _name(fx_node.meta.get("shares")),
         "until": _name(fx_node.meta.get("until")),
         "facts": fx_node.meta.get("facts") or {},
+        "copied": tuple(n.name for n in fx_node.meta.get("copied", ())),
     }
     if fx_node.op == "placeholder":
         return Node(op="input", target=str(fx_node.target), **common)

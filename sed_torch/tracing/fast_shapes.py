@@ -155,6 +155,9 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
         scores = (*q.shape[:-1], k.shape[-2])
         if attn_mask.dtype not in (torch.bool, q.dtype) or not _fits(attn_mask.shape, scores):
             return NotImplemented
+    if q.dim() == 4:  # as the fused kernels leave it: (N, L, H, E) in memory, so that joining heads is a view
+        n, heads, length, _ = q.shape
+        return torch.empty((n, length, heads, v.shape[-1]), dtype=q.dtype, device="meta").transpose(1, 2)
     return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device="meta")
 
 

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
-from sed_torch.ops import OPS, Op
+from sed_torch.ops import OPS, Op, lookup
 from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.values import Held, Values
@@ -160,6 +160,7 @@ _SIZED = frozenset(
         "new_full",
     ]
 )
+_FOLDING = frozenset(["matmul", "__matmul__", "linear"])
 _VIEWS = frozenset(
     [
         "__getitem__",
@@ -412,9 +413,13 @@ class Recorder(TorchFunctionMode):
             if writer is not None:
                 writer.meta.setdefault("stale", []).append(node.name)
         if isinstance(result, Tensor):
-            shared = _shared(result, args)
+            shared = args[0] if _idle_dropout(name, args, kwargs) else _shared(result, args)
             if shared is not None:
                 node.meta["shares"] = self._node(shared)
+            if name in _FOLDING:
+                node.meta["copied"] = tuple(
+                    self._node(a) for a in args[:2] if isinstance(a, Tensor) and not _folds(a)
+                )
             self._bind(result, node, path, source)
             if _in_place(name):
                 self._tell_bases(result, node, path, source)
@@ -693,6 +698,27 @@ def _shared(result: Tensor, args: Any) -> Tensor | None:
     if not args or not isinstance(args[0], Tensor):
         return None
     return args[0] if result is args[0] or _storage(result) == _storage(args[0]) else None
+
+
+def _idle_dropout(name: str, args: Any, kwargs: Any) -> bool:
+    """A dropout that drops nothing hands back the tensor that it was given."""
+    row = lookup(name)
+    if row is None or row.name != "dropout" or not args:
+        return False
+    p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+    training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", True))
+    return not training or p == 0
+
+
+def _folds(operand: Tensor) -> bool:
+    """Whether a product can take all but the last two dimensions as one without a copy of the operand."""
+    if operand.dim() < 3 or operand.is_contiguous():
+        return True
+    try:
+        operand.view(-1, *operand.shape[-2:])
+    except RuntimeError:
+        return False
+    return True
 
 
 def _owner(name: str | None) -> str:
