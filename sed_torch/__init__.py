@@ -21,6 +21,7 @@ from sed_torch._version import __version__
 
 if TYPE_CHECKING:
     from sed_torch import (
+        costing as costing,
         diagnostics as diagnostics,
         integrations as integrations,
         proxies as proxies,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         zoo as zoo,
     )
     from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
+    from sed_torch.costing import Cost, cost
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
     from sed_torch.errors import SedTorchError
     from sed_torch.graph import Graph
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckReport",
     "Comparison",
+    "Cost",
     "Finding",
     "Graph",
     "Ranking",
@@ -59,6 +62,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "cost",
     "counterparts",
     "draw",
     "explain",
@@ -78,6 +82,7 @@ _HOMES = {
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
     **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),
+    **dict.fromkeys(["Cost", "cost"], "sed_torch.costing"),
     "Graph": "sed_torch.graph",
     "Score": "sed_torch.scoring.result",
     "SedTorchError": "sed_torch.errors",
@@ -90,7 +95,17 @@ _HOMES = {
 
 _ROOMS = frozenset(
     {
-        *("diagnostics", "integrations", "proxies", "ranking", "report", "searching", "spaces", "training"),
+        *(
+            "costing",
+            "diagnostics",
+            "integrations",
+            "proxies",
+            "ranking",
+            "report",
+            "searching",
+            "spaces",
+            "training",
+        ),
         *("validation", "zoo"),
     }
 )

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "sed_torch"
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
     *("graph", "entropy", "ops", "tracing"),
-    *("topology", "lowering", "scoring", "correlation"),
+    *("topology", "lowering", "scoring", "costing", "correlation"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("benchmarking",),
@@ -47,6 +47,7 @@ SOLE_IMPORTERS = {
 PUBLIC = [
     "CheckReport",
     "Comparison",
+    "Cost",
     "Finding",
     "Graph",
     "Ranking",
@@ -58,6 +59,7 @@ PUBLIC = [
     "__version__",
     "check",
     "compare",
+    "cost",
     "counterparts",
     "draw",
     "explain",

@@ -31,6 +31,7 @@ _COMMANDS = {
     "benchmark": "benchmarking:benchmark",
     "check": "checking:check",
     "explain": "checking:explain",
+    "cost": "costing:cost",
     "compare": "comparing:compare",
     "sensitivity": "comparing:sensitivity",
     "graph": "drawing:graph",

@@ -54,7 +54,9 @@ DEVICES: Mapping[str, Device] = {
         _row("L4 24GB", 24, 300, 30.3, 121, "NVIDIA L4 data sheet, half of the figure with sparsity"),
         _row("L40S 48GB", 48, 864, 91.6, 362, "NVIDIA L40S data sheet"),
         _row("RTX 4090 24GB", 24, 1008, 82.6, 165, "NVIDIA Ada GPU architecture white paper"),
-        _row("H100 80GB", 80, 3350, 67, 989, "NVIDIA H100 data sheet (SXM5), half of the figure with sparsity"),
+        _row(
+            "H100 80GB", 80, 3350, 67, 989, "NVIDIA H100 data sheet (SXM5), half of the figure with sparsity"
+        ),
         _row("H200 141GB", 141, 4800, 67, 989, "NVIDIA H200 data sheet, half of the figure with sparsity"),
         _row("MI300X 192GB", 192, 5300, 163.4, 1307, "AMD Instinct MI300X data sheet"),
     )

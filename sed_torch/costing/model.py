@@ -119,17 +119,21 @@ def cost_of_graphs(
     lower_dtype = _checked(dtype, amp, kernels, batch_size)
     chosen = device(gpu) if isinstance(gpu, str) else gpu
     used = precision(training, dtype=dtype, amp=lower_dtype, device=kernels)
-    storages = Storages(training, used.dtypes)
-    saved = saved_for_backward(training, used, device=kernels)
+    batch = batch_size or training.batch
+    times = batch / training.batch
+    storages = Storages(training, used.dtypes, times)
+    saved = saved_for_backward(storages, used, device=kernels)
     paths = blocks_of([m.path for m in training.modules], checkpointing)
     inside = _inside(training, paths)
-    outside = tuple(s for s in saved if s.by not in inside)
     boundary = _boundary(storages, saved, inside)
+    read = {s.storage for s in boundary}
+    saved = tuple(s for s in saved if s.storage not in read)
+    outside = tuple(s for s in saved if s.by not in inside)
     topology = lower(training)
     at_rest = precision(evaluation, dtype=dtype, amp=lower_dtype, device=kernels)
     result = Cost(
         name=name or training.name,
-        batch=training.batch,
+        batch=batch,
         optimizer=optimizer,
         dtype=dtype or _held_dtype(training),
         amp=lower_dtype,
@@ -139,9 +143,9 @@ def cost_of_graphs(
         buffers=buffers,
         optimizer_state=round(state_bytes(optimizer, _parameter_bytes(training, dtype, trainable=True))),
         saved=(*outside, *boundary),
-        training=training_timeline(storages, (*saved, *boundary) if inside else saved, inside),
-        inference=inference_timeline(Storages(evaluation, at_rest.dtypes)),
-        work=works(storages, topology, training.batch),
+        training=training_timeline(storages, (*saved, *boundary), inside),
+        inference=inference_timeline(Storages(evaluation, at_rest.dtypes, batch / evaluation.batch)),
+        work=works(storages, topology, batch),
         recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),

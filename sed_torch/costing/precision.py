@@ -18,14 +18,27 @@ AMP_DTYPES: Mapping[str, str] = {"bf16": "bfloat16", "fp16": "float16"}
 """Short names of the dtypes that autocast may lower to."""
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_LOWERED_RULES = ("conv", "conv_transpose", "linear", "matmul", "attention", "multi_head_attention", "recurrent")
+_LOWERED_RULES = (
+    "conv",
+    "conv_transpose",
+    "linear",
+    "matmul",
+    "attention",
+    "multi_head_attention",
+    "recurrent",
+)
 # Autocast's lists are by spelling. On CUDA these take float32 whatever they are given, and leave float32:
 _FULL_ON_CUDA = frozenset(
-    "acos asin cosh sinh tan exp expm1 log pow reciprocal rsqrt softplus cumprod cumsum cdist cosine_similarity "
-    "renorm norm prod sum softmax log_softmax softmin layer_norm group_norm logsumexp cross_entropy nll_loss "
-    "binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss kl_div gelu_loss".split()
+    [
+        *("acos", "asin", "cosh", "sinh", "tan", "exp", "expm1", "log", "pow", "reciprocal", "rsqrt"),
+        *("softplus", "cumprod", "cumsum", "cdist", "cosine_similarity", "renorm", "norm", "prod", "sum"),
+        *("softmax", "log_softmax", "softmin", "layer_norm", "group_norm", "logsumexp", "cross_entropy"),
+        *("nll_loss", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss", "smooth_l1_loss", "kl_div"),
+    ]
 )
-_FULL_ON_CPU = frozenset("prod quantile cdist mse_loss kl_div grid_sampler polar fft ifft".split())
+_FULL_ON_CPU = frozenset(
+    ["prod", "quantile", "cdist", "mse_loss", "kl_div", "grid_sampler", "polar", "fft", "ifft"]
+)
 
 
 @dataclass(frozen=True)

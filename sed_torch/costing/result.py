@@ -176,7 +176,12 @@ class Cost:
         total = self.activations or 1
         names = sorted({*kept, *done}, key=lambda op: (-kept[op], -done[op]))
         return [
-            {"operator": op, "saved MiB": kept[op] / 2**20, "share": kept[op] / total, "GFLOPs": done[op] / 1e9}
+            {
+                "operator": op,
+                "saved MiB": kept[op] / 2**20,
+                "share": kept[op] / total,
+                "GFLOPs": done[op] / 1e9,
+            }
             for op in names
         ]
 

@@ -45,7 +45,9 @@ class Work:
 
     def bound(self, device: Device) -> Literal["compute", "memory"]:
         """What limits it on a device."""
-        return "compute" if self.flops / _peak(device, self.dtype) > self.bytes / device.bandwidth else "memory"
+        return (
+            "compute" if self.flops / _peak(device, self.dtype) > self.bytes / device.bandwidth else "memory"
+        )
 
     def seconds(self, device: Device) -> float:
         """The least time on a device."""
@@ -64,7 +66,7 @@ def works(storages: Storages, topology: Topology, batch: int) -> tuple[Work, ...
         moves = node.inputs and node.shape is not None and not node.shares
         if moves and node.op != "item":
             size = storages.own_bytes(node.name) + sum(storages.own_bytes(i) for i in node.inputs)
-            flops = 2 * macs.get(node.name, 0.0) * batch or float(node.numel)
+            flops = 2 * macs.get(node.name, 0.0) * batch or storages.entries(node.name)
             dtype = storages.dtypes[node.name]
             found.append(Work(node.name, node.path, node.op, flops, size, dtype))
     return tuple(found)

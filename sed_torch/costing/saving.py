@@ -13,7 +13,7 @@ from typing import Literal
 
 from sed_torch.costing.precision import Precision
 from sed_torch.costing.storage import Storages, itemsize
-from sed_torch.graph import Graph, Node
+from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
 __all__ = ["Kept", "Saved", "saved_for_backward"]
@@ -45,9 +45,9 @@ class Saved:
     batched: bool
 
 
-def saved_for_backward(graph: Graph, precision: Precision, *, device: str) -> tuple[Saved, ...]:
+def saved_for_backward(storages: Storages, precision: Precision, *, device: str) -> tuple[Saved, ...]:
     """All pieces in the order in which they are first kept, each storage once."""
-    storages = Storages(graph, precision.dtypes)
+    graph = storages.graph
     seen: set[str] = set()
     found: list[Saved] = []
     for node in graph.nodes:
@@ -75,10 +75,10 @@ class _Keeper:
         if self.node.op == "multi_head_attention_forward":
             yield from self._attention_block()
             return
-        if row.has("saves_input"):
+        if row.has("saves_input") and not self._is_mean():
             yield from self._operands(inputs[:1])
-        if row.has("saves_other"):
-            yield from self._operands(inputs[1:])
+        if row.has("saves_other"):  # a bias is added, and its gradient needs nothing
+            yield from self._operands(inputs[1:2] if row.has("weighted") else inputs[1:])
         if row.has("saves_factors"):
             yield from self._operands(self._factors())
         if row.has("saves_result"):
@@ -91,9 +91,14 @@ class _Keeper:
             for which in ("mean", "deviation"):
                 yield from self._own("statistics", 4 * self._groups(), which)
         if row.has("saves_logsumexp"):
-            yield from self._own("statistics", 4 * math.prod((self.node.shape or (0,))[:-1]))
+            queries = math.prod((self.node.shape or (0,))[:-1])
+            yield from self._own("statistics", 4 * queries * self._times)
         if row.has("saves_state"):
             yield from self._own("state", self._recurrent_state())
+
+    def _is_mean(self) -> bool:
+        """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
+        return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in (self.node.shape or ())[-2:])
 
     # -- the kinds of piece ------------------------------------------------------------------------------
 
@@ -104,7 +109,7 @@ class _Keeper:
                 source = self.storages.graph[name]
                 # autocast keeps the copy of a parameter for all who read it, and copies a map for each reader
                 owner = name if source.op == "parameter" else f"{self.node.name}:{name}"
-                size = math.ceil(source.numel * itemsize(casts[name]))
+                size = math.ceil(self.storages.entries(name) * itemsize(casts[name]))
                 yield self._piece(f"{owner}:{casts[name]}", "cast", size, name in self.storages.batched)
             elif name in self.node.copied:
                 size = self.storages.own_bytes(name)
@@ -116,6 +121,10 @@ class _Keeper:
     def _factors(self) -> list[str]:
         """Factors of a product that another factor's gradient needs; a divisor is needed for its own too."""
         inputs, needing = self.node.inputs, self.storages.differentiable
+        if OPS[self.node.op].rule == "linear":  # what follows is the bias, which is added
+            inputs = inputs[: 3 if self.node.op == "bilinear" else 2]
+        elif self.node.op in ("addmm", "baddbmm"):
+            inputs = inputs[-2:]
         if self.node.op == "div":
             divisor = inputs[1:2]
             return [*divisor, *(inputs[:1] if any(d in needing for d in divisor) else ())]
@@ -139,7 +148,7 @@ class _Keeper:
         elif self.device == "cpu" and self.node.op == "dropout":  # there the mask is a map of factors
             yield from self._own("mask", self.storages.own_bytes(self.node.name))
         else:
-            yield from self._own("mask", self.node.numel)
+            yield from self._own("mask", self.storages.entries(self.node.name))
 
     def _indices(self) -> Iterator[Saved]:
         given = [i for i in self.node.inputs if self.storages.dtypes[i] in ("int64", "int32", "bool")]
@@ -150,7 +159,8 @@ class _Keeper:
 
     def _own(self, kept: Kept, size: float, label: str = "") -> Iterator[Saved]:
         if size:
-            yield self._piece(f"{self.node.name}:{label or kept}", kept, math.ceil(size), self._batched)
+            grows = self._batched and not (kept == "statistics" and self.node.op == "batch_norm")
+            yield self._piece(f"{self.node.name}:{label or kept}", kept, math.ceil(size), grows)
 
     def _piece(self, storage: str, kept: Kept, size: int, batched: bool) -> Saved:
         node = self.node
@@ -162,19 +172,27 @@ class _Keeper:
     def _batched(self) -> bool:
         return self.node.name in self.storages.batched
 
-    def _entries(self) -> int:
+    @property
+    def _times(self) -> float:
+        return self.storages.times if self._batched else 1.0
+
+    def _entries(self) -> float:
         """Entries of the result, of the first where there are several."""
         if self.node.shape is not None:
-            return self.node.numel
-        return next((n.numel for n in self.storages.graph.nodes if self.node.name in n.inputs), 0)
+            return self.storages.entries(self.node.name)
+        parts = (n.name for n in self.storages.graph.nodes if self.node.name in n.inputs)
+        return next((self.storages.entries(name) for name in parts), 0)
 
-    def _groups(self) -> int:
+    def _groups(self) -> float:
         """How many groups a norm takes a mean and a deviation of."""
+        if self.node.op == "batch_norm":  # of each channel, over the batch
+            return self.node.shape[1] if self.node.shape and len(self.node.shape) > 1 else 0
+        return self._groups_as_traced() * self._times
+
+    def _groups_as_traced(self) -> int:
         graph, node = self.storages.graph, self.node
         shape = node.shape or ()
         weight = next((graph[i].numel for i in node.inputs if graph[i].op == "parameter"), 0)
-        if node.op == "batch_norm":
-            return shape[1] if len(shape) > 1 else 0
         if node.op == "group_norm":
             return (shape[0] if shape else 0) * int(node.attrs.get("groups", 32))
         if node.op == "instance_norm":
@@ -199,4 +217,6 @@ class _Keeper:
         projected = sum(math.prod((graph[i].shape or (0,))[:-1]) * width for i in node.inputs[:3])
         heads = int(node.attrs.get("heads", 1))
         queries = math.prod((graph[node.inputs[0]].shape or (0,))[:-1])
-        yield from self._own("state", size * (projected + 2 * entries[0]) + 4 * heads * queries)
+        yield from self._own(
+            "state", (size * (projected + 2 * entries[0]) + 4 * heads * queries) * self._times
+        )

@@ -33,10 +33,12 @@ class Storages:
     Attributes:
         graph: the graph.
         dtypes: node name → dtype that its result has under the precision looked at (see :mod:`.precision`).
+        times: how many times as large the batch is as the traced one.
     """
 
     graph: Graph
     dtypes: Mapping[str, str]
+    times: float = 1.0
 
     @cached_property
     def root(self) -> Mapping[str, str]:
@@ -53,8 +55,11 @@ class Storages:
 
     def own_bytes(self, name: str) -> int:
         """Bytes that the entries of a node's result take."""
-        node = self.graph[name]
-        return math.ceil(node.numel * itemsize(self.dtypes[name]))
+        return math.ceil(self.entries(name) * itemsize(self.dtypes[name]))
+
+    def entries(self, name: str) -> float:
+        """Entries of a node's result at the batch looked at."""
+        return self.graph[name].numel * (self.times if name in self.batched else 1.0)
 
     def resident(self, name: str) -> bool:
         """Whether the memory belongs to the model (a parameter or a buffer) and is there before the step."""

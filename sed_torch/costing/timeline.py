@@ -152,7 +152,9 @@ def _backward(
         if piece.by in blocks:
             again[blocks[piece.by]] += piece.bytes
     kept = sum(s.bytes for s in saved if s.by not in blocks)
-    flowing = {root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])}
+    flowing = {
+        root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])
+    }
     total, gradients = sum(flowing.values()), 0
     have: set[str] = set()
     for node in reversed(graph.nodes):

@@ -1,0 +1,312 @@
+"""What a step costs, held against what torch's autograd really keeps and against numbers counted by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from support.commands import run
+from support.networks import CHANNELS, SIZE, Spec, build, few, networks
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost
+from sed_torch.costing.precision import precision
+from sed_torch.costing.storage import itemsize
+from sed_torch.errors import InputError
+from sed_torch.ops import OPS
+
+GiB = 2**30
+
+
+def really_kept(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
+    """Bytes of the storages that a training forward on the CPU keeps, parameters and buffers left out."""
+    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor
+        return tensor
+
+    model.train()
+    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), cast:
+        model(*inputs)
+    return sum(t.untyped_storage().nbytes() for t in kept.values())
+
+
+class Attention(nn.Module):
+    """One block of a transformer, by hand."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.out = nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 32)
+        self.fused = fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, _ = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(n, length, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = ((q * 8**-0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+        return x + self.out(y.transpose(1, 2).reshape(n, length, 32))
+
+
+class Gated(nn.Module):
+    """Products, quotients, squares, a frozen part, a dropout at work, a second reader of one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.frozen = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.frozen.requires_grad_(False)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        z = self.drop(self.b(self.frozen(x)))
+        return y * torch.sigmoid(z) + (y / (1 + z.square())).exp() - F.softplus(z)
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3, groups=8), nn.GroupNorm(2, 8), nn.GELU(), nn.AvgPool2d(2),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+        ),
+        (2, 3, 20, 20),
+    ),
+    "activations": (
+        lambda: nn.Sequential(
+            nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16), nn.Hardswish(), nn.Linear(16, 16), nn.ELU(),
+            nn.Linear(16, 16), nn.LeakyReLU(0.1), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Mish(),
+            nn.Linear(16, 16), nn.Softmax(-1), nn.LayerNorm(16),
+        ),
+        (4, 16),
+    ),
+    "fused attention": (lambda: Attention(True), (2, 10, 32)),
+    "attention by hand": (lambda: Attention(False), (2, 10, 32)),
+    "gated": (Gated, (8, 16)),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 4, 2, 1), nn.InstanceNorm2d(6), nn.ReLU6(),
+                              nn.Upsample(scale_factor=2), nn.Conv2d(6, 3, 1)),
+        (2, 3, 8, 8),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_what_autograd_keeps(name: str, batch: int) -> None:
+    make, size = MODELS[name]
+    model, size = make(), (batch, *size[1:])
+    found = cost(model, input_size=size, kernels="cpu")
+    assert found.activations == pytest.approx(really_kept(model, torch.randn(size)), rel=0.01)
+    assert found.unknown == ()
+
+
+@pytest.mark.parametrize("name", ["convolutions", "fused attention", "activations"])
+def test_what_autograd_keeps_under_autocast(name: str) -> None:
+    make, size = MODELS[name]
+    model = make()
+    found = cost(model, input_size=size, kernels="cpu", amp="bf16")
+    assert found.activations == pytest.approx(really_kept(model, torch.randn(size), amp=True), rel=0.03)
+
+
+@few
+@given(networks)
+def test_what_autograd_keeps_of_any_network(spec: tuple[Spec, ...]) -> None:
+    size = (2, CHANNELS, SIZE, SIZE)
+    model = build(spec).to_empty(device="cpu")
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.1)
+    found = cost(model, input_size=size, kernels="cpu")
+    assert found.activations == pytest.approx(really_kept(model, torch.randn(size)), rel=0.02)
+
+
+def test_by_hand() -> None:
+    """Linear(100, 50) keeps its input, ReLU its result, Linear(50, 10) reads that result: the same memory."""
+    model = nn.Sequential(nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 10))
+    found = cost(model, input_size=(8, 100), optimizer="adamw")
+    weights = 4 * (100 * 50 + 50 + 50 * 10 + 10)
+    assert found.parameters == found.gradients == weights
+    assert found.optimizer_state == 2 * weights
+    assert found.activations == 4 * 8 * (100 + 50)
+    assert found.inference_peak == weights + 4 * 8 * (
+        100 + 50 + 50
+    )  # relu reads one map and writes the other
+    assert found.flops == 2 * 8 * (100 * 50 + 50 * 10) + 8 * 50
+
+
+def test_frozen_parameters_have_no_gradient_and_no_state() -> None:
+    model = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10))
+    model[0].requires_grad_(False)
+    found = cost(model, input_size=(2, 10), optimizer="sgd-momentum")
+    assert found.gradients == found.optimizer_state == 4 * 110
+    assert found.activations == 4 * 2 * 10  # what the second layer reads; nothing flows to the first
+
+
+def test_the_largest_batch_is_the_largest() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.LazyLinear(10)
+    )
+    model(torch.zeros(1, 3, 32, 32))
+    one = cost(model, input_size=(1, 3, 32, 32))
+    for memory in (10**7, 10**8, 10**9):
+        most = one.largest_batch(memory)
+        assert one.peak_at(most) <= memory < one.peak_at(most + 1)
+    many = cost(model, input_size=(32, 3, 32, 32))
+    assert many.peak == one.peak_at(32)
+    assert many.largest_batch(10**8) == one.largest_batch(10**8)
+    assert one.largest_batch(1000) == 0
+
+
+def test_batch_size_is_that_of_the_step() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert (
+        cost(model, input_size=(1, 3, 8, 8), batch_size=6).peak == cost(model, input_size=(6, 3, 8, 8)).peak
+    )
+
+
+class Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)) for _ in range(6)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+def test_checkpointing_keeps_what_blocks_read_and_computes_them_again() -> None:
+    plain = cost(Deep(), input_size=(2048, 64))
+    spared = cost(Deep(), input_size=(2048, 64), checkpointing=["blocks.*"])
+    assert (
+        spared.activations == 6 * 4 * 2048 * 64
+    )  # the input of each block, which the residual sum keeps too
+    assert spared.activations < plain.activations / 4
+    assert plain.resident < spared.peak < plain.peak
+    assert spared.recomputed == 6 * 2 * 64 * 256
+    assert plain.recomputed == 0
+
+
+def test_amp_and_dtype() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
+    full, half = (cost(model, input_size=(128, 64), dtype=d) for d in ("float32", "bfloat16"))
+    assert half.parameters == full.parameters / 2
+    assert half.activations == full.activations / 2
+    mixed = cost(model, input_size=(128, 64), amp="bf16")
+    assert mixed.parameters == full.parameters
+    # casts of the input and of the second weight (nothing flows to the input, so the first is not needed again),
+    # gelu's input and its result: all of two bytes
+    assert mixed.activations == 2 * (64 * 64 + 3 * 128 * 64)
+
+
+def test_a_roofline_is_the_slower_of_two_peaks() -> None:
+    found = cost(nn.Linear(512, 512, bias=False), input_size=(64, 512), gpu="A100 80GB")
+    device = DEVICES["A100 80GB"]
+    flops, moved = 2 * 64 * 512 * 512, 4 * (512 * 512 + 2 * 64 * 512)
+    assert found.seconds(training=False) == max(flops / device.flops["float32"], moved / device.bandwidth)
+    assert found.seconds() == 3 * found.seconds(training=False)
+    assert found.work[0].bound(device) == "compute"
+    assert cost(nn.Linear(4, 4), input_size=(1, 4)).seconds() is None
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_devices_are_found_by_name(name: str) -> None:
+    device = sed_torch.costing.devices.device(name)
+    assert device.name == name
+    assert device.memory > 10 * GiB
+    assert device.flops["float32"] < device.flops["float16"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamx"}, "unknown optimizer 'adamx': expected one of none, sgd"),
+        ({"amp": "fp8"}, "amp must be one of bf16, fp16 or None, found 'fp8'"),
+        ({"dtype": "int8"}, "dtype must be one of float64"),
+        ({"gpu": "A100"}, "GPU 'A100' fits A100 40GB and A100 80GB"),
+        ({"gpu": "Voodoo"}, "GPU 'Voodoo' is not in the table"),
+        ({"kernels": "tpu"}, "kernels must be 'cuda' or 'cpu'"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"checkpointing": ["layers.*"]}, "checkpointing names 'layers.\\*', which is no module"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cost(nn.Linear(4, 4), input_size=(1, 4), **options)
+
+
+def test_optimizers_by_what_torch_keeps() -> None:
+    """Entries of state a parameter, counted in torch's own optimisers after a step."""
+    theirs = {
+        "sgd": (torch.optim.SGD, {}), "sgd-momentum": (torch.optim.SGD, {"momentum": 0.9}),
+        "adam": (torch.optim.Adam, {}), "adamw": (torch.optim.AdamW, {}), "nadam": (torch.optim.NAdam, {}),
+        "amsgrad": (torch.optim.AdamW, {"amsgrad": True}), "radam": (torch.optim.RAdam, {}),
+        "adamax": (torch.optim.Adamax, {}), "rmsprop": (torch.optim.RMSprop, {}),
+        "adagrad": (torch.optim.Adagrad, {}), "adadelta": (torch.optim.Adadelta, {}),
+    }  # fmt: skip
+    for name, (kind, options) in theirs.items():
+        p = nn.Parameter(torch.zeros(100))
+        optimizer = kind([p], lr=0.1, **options)
+        p.grad = torch.ones(100)
+        optimizer.step()
+        state = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor) and v.dim())
+        assert state == 100 * OPTIMIZERS[name][0], name
+
+
+def test_views_agree() -> None:
+    found = cost(Deep(), input_size=(4, 64), gpu="T4")
+    rows = found.by_block(2)
+    assert sum(r["saved MiB"] for r in rows) * 2**20 == pytest.approx(found.activations)
+    assert sum(r["saved MiB"] for r in found.by_operator()) * 2**20 == pytest.approx(found.activations)
+    assert sum(r["params"] for r in rows) == sum(p.numel() for p in Deep().parameters())
+    assert json.loads(found.to_json())["bytes"]["peak"] == found.peak
+    for text in (str(found), found.to_markdown(), found._repr_html_()):
+        assert "blocks" in text
+    assert "at the peak of a training step" in str(found)
+    assert "lower bound, no forecast" in str(found)
+
+
+def test_every_row_says_at_least_nothing_of_what_it_saves() -> None:
+    """Traits that begin with ``saves_`` are those the count knows."""
+    known = {"input", "other", "factors", "result", "mask", "indices", "statistics", "logsumexp", "state"}
+    assert {t.removeprefix("saves_") for op in OPS for t in op.saves} == known
+
+
+def test_dtypes_have_sizes() -> None:
+    for name in ("float32", "float16", "bfloat16", "int64", "bool", "float64", "complex64", "uint8"):
+        assert itemsize(name) == torch.empty((), dtype=getattr(torch, name)).element_size()
+
+
+def test_precision_without_autocast_is_as_traced() -> None:
+    graph = sed_torch.trace(Gated(), input_size=(2, 16))
+    assert precision(graph, device="cuda").dtypes == {n.name: n.dtype for n in graph.nodes}
+
+
+def test_the_model_is_left_as_found() -> None:
+    model = Gated()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert isinstance(sed_torch.cost(model, input_size=(2, 16)), Cost)
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["torchvision:squeezenet1_1", "--batch", "16", "--amp", "bf16", "--gpu", "T4", "--memory", "1M"]
+    status, out, err = run(capsys, "cost", *words)
+    assert status == 1
+    assert "at the peak of a training step (batch 16, float32, autocast bfloat16, adamw)" in out
+    assert "do not fit in 1.0 MiB; the largest batch that does is 0" in err
