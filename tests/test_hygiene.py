@@ -18,6 +18,7 @@ from sed_torch import lowering
 from sed_torch.errors import SedTorchError, TraceError
 from sed_torch.tracing import convert
 from sed_torch.tracing.recorder import Recorder
+from sed_torch.tracing.tape import Tape
 
 pytestmark = pytest.mark.filterwarnings(
     # said by the constructor of torch.nn.utils.weight_norm, not by us
@@ -121,7 +122,7 @@ def test_a_score_of_a_model_that_is_called_meanwhile_is_unchanged_afterwards() -
 STAGES: dict[str, tuple[Any, str]] = {
     # where a score may break: following an operator, writing it down, reading its arguments, lowering it
     "follow": (Recorder, "_record"),
-    "write": (Recorder, "_write_down"),
+    "write": (Tape, "call"),
     "convert": (convert, "read_attrs"),
     "lower": (lowering, "_lower_node"),
 }

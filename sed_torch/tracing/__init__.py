@@ -30,10 +30,12 @@ from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
+from sed_torch.tracing.places import is_user_code
 from sed_torch.tracing.randomness import random_state_kept
-from sed_torch.tracing.recorder import LostValueError, Recorder, is_user_code
+from sed_torch.tracing.recorder import Recorder
 from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.shadow import Shadow, unwrap
+from sed_torch.tracing.signals import Signal, explained
 from sed_torch.tracing.turns import others_run, together
 
 __all__ = ["Frontend", "trace"]
@@ -123,16 +125,25 @@ def _followed(
     args = _placeholders(recorder, inputs.args, "x")
     kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
     try:
-        with together(), torch.enable_grad(), recorder:
-            if training:
-                shadow.train()
-            result = shadow.root(*args, **kwargs)
-        recorder.output(tensors_in(result))
+        _run(recorder, args, kwargs, training=training)
     except TraceError as error:
         if not (cut and recorder.cut_short(error)):
             raise _with_table(error, recorder, model) from error.__cause__
-    except LostValueError as error:
-        raise _with_table(TraceError(f"the fx front-end lost track: {error}"), recorder, model) from error
+    return recorder.graph, "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
+
+
+def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
+    """Call the shadow; whatever stops it is a :class:`SedTorchError` of ours, also where the forward caught it."""
+    model = recorder.shadow.original
+    try:
+        with together(), torch.enable_grad(), recorder:
+            if training:
+                recorder.shadow.train()
+            result = recorder.shadow.root(*args, **kwargs)
+        if recorder.signalled is None:
+            recorder.output(tensors_in(result))
+    except Signal as signal:
+        raise signal.error from signal.__cause__
     except SedTorchError:
         raise
     except RecursionError as error:
@@ -140,8 +151,9 @@ def _followed(
             f"the forward of {type(model).__name__} recurses too deeply to be followed"
         ) from error
     except Exception as error:
-        raise _with_table(_from_user_code(error, model), recorder, model) from error
-    return recorder.graph, "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
+        raise explained(error) or _from_user_code(error, model) from error
+    if recorder.signalled is not None:
+        raise recorder.signalled
 
 
 def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:

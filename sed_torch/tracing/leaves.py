@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sed_torch.errors import TraceError
 from sed_torch.ops import OPS, Op
+from sed_torch.tracing.signals import Signal, explained
 
 if TYPE_CHECKING:
     from sed_torch.tracing.recorder import Recorder
@@ -42,14 +42,19 @@ class _Leaf:
         mark = self.recorder.mark()
         try:
             result = type(self.module).forward(self.module, *args, **kwargs)
-        except TraceError as error:
+        except Signal as signal:
+            result = self._same_as_input(inputs, signal)
+            self.recorder.signalled = None
+        except Exception as error:
+            if explained(error) is None:
+                raise
             result = self._same_as_input(inputs, error)
         self.recorder.rewind(mark)
         attrs = dict(self.op.attrs(self.module)) if self.op.attrs is not None else {}
         self.recorder.record_leaf(self.op, self.module, self.path, inputs, tensors_in(result), attrs)
         return result
 
-    def _same_as_input(self, inputs: list[Tensor], error: TraceError) -> Tensor:
+    def _same_as_input(self, inputs: list[Tensor], error: BaseException) -> Tensor:
         """A module that cannot be followed at all is taken to keep its input's shape, if it has one input."""
         if len(inputs) != 1:
             raise error

@@ -11,6 +11,8 @@ import weakref
 import torch.fx
 from torch import Tensor
 
+from sed_torch.tracing.regions import Region
+
 __all__ = ["Held", "Values"]
 
 
@@ -18,13 +20,21 @@ class Held(weakref.ref[Tensor]):
     """A tensor, the node it holds, the tensor it is a view of, and the call that wrote over it by another name.
 
     What it knows outlives the tensor, see :meth:`Values.revive`.
+
+    Attributes:
+        view: the node that made a view of ``base``.
+        writes: the regions of this tensor that were written to, in order.
+        seen: how many of the writes to ``base`` the node knows of.
     """
 
-    __slots__ = ("base", "key", "node", "overwritten")
+    __slots__ = ("base", "key", "node", "overwritten", "seen", "view", "writes")
     key: int
     node: torch.fx.Node
     base: Tensor | None
     overwritten: torch.fx.Node | None
+    view: torch.fx.Node | None
+    writes: list[Region] | None
+    seen: int
 
 
 class Values:
@@ -63,6 +73,7 @@ class Values:
     ) -> Held:
         new = Held(tensor, self._forget)
         new.key, new.node, new.base, new.overwritten = id(tensor), node, base, overwritten
+        new.view, new.writes, new.seen = None, None, 0
         self._held[new.key] = new
         return new
 

@@ -1,0 +1,45 @@
+"""Why a call could not be followed, in words that name it, its place and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sed_torch.errors import DataDependentError, ShapeError, TraceError
+from sed_torch.tracing.names import SELECTS
+from sed_torch.tracing.places import describe
+from sed_torch.tracing.tensors import tensors_of
+
+__all__ = ["asks_for_values", "failed_call"]
+
+_SPELLED = {"__bool__": "bool(tensor)", "__int__": "int(tensor)", "__float__": "float(tensor)"}
+
+
+def asks_for_values(name: str, path: str, source: str | None) -> DataDependentError:
+    """The forward wants the value of a tensor that has none."""
+    spelled = _SPELLED.get(name, f"tensor.{name}()")
+    return DataDependentError(
+        f"data-dependent code: {spelled} asks for the values of a tensor in {describe(path, source)}. "
+        "SED reads the graph without data, so control flow and shapes may depend on shapes only.",
+        module_path=path,
+        source=source,
+    )
+
+
+def failed_call(
+    error: Exception, name: str, args: tuple[Any, ...], path: str, source: str | None
+) -> TraceError:
+    """A torch function raised on ``meta`` tensors."""
+    text = str(error).strip().split("\n")[0]
+    where = describe(path, source)
+    if isinstance(error, NotImplementedError) or "meta tensor" in text.lower() or "data-dependent" in text:
+        if name in SELECTS:
+            text = "how many entries there are depends on their values"
+        return DataDependentError(
+            f"data-dependent code: {name} has no shape without data, in {where}: {text}",
+            module_path=path,
+            source=source,
+        )
+    shapes = ", ".join("×".join(map(str, t.shape)) or "scalar" for t in tensors_of(args, {}))
+    return ShapeError(
+        f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source
+    )

@@ -1,0 +1,94 @@
+"""Where a forward is: the module being called and the line of the user's code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from sed_torch.tracing.shadow import Shadow
+
+__all__ = ["Places", "describe", "is_user_code"]
+
+_CALL_CODE = nn.Module._wrapped_call_impl.__code__
+_TORCH_DIR = torch.__path__[0] + os.sep  # torchvision is a user's package
+_OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ENTRANCE = os.path.join(_OWN_DIR, "__init__.py")  # whoever called us is not the model
+
+
+def is_user_code(code: CodeType) -> bool:
+    """Neither torch's code nor the tracer's own."""
+    return not code.co_filename.startswith((_TORCH_DIR, _OWN_DIR, "<"))
+
+
+def describe(path: str, source: str | None) -> str:
+    """A place in words."""
+    return (f"module {path!r}" if path else "the root module") + (f", {source}" if source else "")
+
+
+class Places:
+    """Answers where the forward of a shadow is, from the frames of Python."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        self._shadow = shadow
+        self._user_code: dict[CodeType, bool] = {}
+        self._lines: dict[tuple[CodeType, int], str] = {}
+        self._functions: set[CodeType] | None = None
+
+    def here(self) -> tuple[str, str | None]:
+        """Path of the innermost module being called, and ``file:line`` of the user's code."""
+        source: str | None = None
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != _ENTRANCE:
+            code = frame.f_code
+            if code is _CALL_CODE:
+                path = self._shadow.path_of(frame.f_locals["self"])
+                if path is not None:
+                    return path, source or self._user_line(frame)
+            elif source is None and self._is_user_code(code):
+                source = self._line(frame)
+            frame = frame.f_back
+        return "", source
+
+    def _user_line(self, frame: FrameType | None) -> str | None:
+        while frame is not None and frame.f_code.co_filename != _ENTRANCE:
+            if self._is_user_code(frame.f_code):
+                return self._line(frame)
+            frame = frame.f_back
+        return None
+
+    def _line(self, frame: FrameType) -> str:
+        """``file:line``, one string for all calls of a line."""
+        place = frame.f_code, frame.f_lineno
+        known = self._lines.get(place)
+        if known is None:
+            known = self._lines[place] = f"{place[0].co_filename}:{place[1]}"
+        return known
+
+    def _is_user_code(self, code: CodeType) -> bool:
+        known = self._user_code.get(code)
+        if known is None:
+            known = self._user_code[code] = is_user_code(code)
+        return known
+
+    def in_own_function(self) -> bool:
+        """Whether the call was made by the forward of an ``autograd.Function``, which brings its own gradient."""
+        if self._functions is None:
+            self._functions = _forwards_of(torch.autograd.Function)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code is not _CALL_CODE:
+            if frame.f_code in self._functions:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def _forwards_of(kind: Any) -> set[CodeType]:
+    """The code of ``forward`` in every class derived from ``kind``."""
+    code = getattr(getattr(kind, "forward", None), "__code__", None)
+    found = {code} if isinstance(code, CodeType) else set()
+    return found.union(*map(_forwards_of, kind.__subclasses__()))

@@ -1,0 +1,196 @@
+"""The graph being written: a node for each call, and which tensor holds which node's result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor
+
+from sed_torch.tracing.names import VIEWS, in_place, target
+from sed_torch.tracing.places import Places
+from sed_torch.tracing.regions import overlap, region_of
+from sed_torch.tracing.sharing import FOLDING, folds, shared_by
+from sed_torch.tracing.tensors import storage_of, tensors_of
+from sed_torch.tracing.values import Held, Values
+
+__all__ = ["Tape"]
+
+
+class Tape:
+    """Writes calls down as nodes of an fx graph.
+
+    A view knows what it is a view of: writing into it writes into that, and who reads another view of the same
+    entries later reads what was written.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.graph = torch.fx.Graph()
+        self.values = Values()
+        self._overwrites = False  # whether any call wrote over what another name still reads
+        self._written = False  # whether any view or base of a view was written to
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._again: dict[tuple[torch.fx.Node, torch.fx.Node], torch.fx.Node] = {}
+
+    # -- tensors to nodes --------------------------------------------------------------------------------
+
+    def node(self, tensor: Tensor) -> torch.fx.Node:
+        """The node whose result ``tensor`` holds now."""
+        held = self.values.held(tensor)
+        if self._written and held.base is not None:
+            self._look_again(tensor, held)
+        return held.node
+
+    def nodes(self, value: Any) -> Any:
+        """Arguments with their tensors as nodes."""
+        if isinstance(value, Tensor):
+            return self.node(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(self.nodes(v) for v in value)
+        if type(value) is dict:
+            return {k: self.nodes(v) for k, v in value.items()}
+        if type(value) is slice:
+            return slice(self.nodes(value.start), self.nodes(value.stop), self.nodes(value.step))
+        return value
+
+    def bind(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
+        """From now on ``value`` holds the result of ``node``."""
+        shape = tuple(value.shape)
+        shape = self._shapes.setdefault(shape, shape)  # one object a shape, however many tensors have it
+        node.meta.update(shape=shape, dtype=value.dtype, path=path, source=source)
+        self.values[value] = node
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    def call(self, name: str, args: Any, kwargs: Any, result: Any, path: str, source: str | None) -> Any:
+        """Write down one call on tensors that have nodes already."""
+        node = self.graph.create_node(
+            "call_function", target(name), self.nodes(args), self.nodes(kwargs) if kwargs else {}
+        )
+        node.meta["spelling"] = name
+        if not torch.is_grad_enabled():
+            node.meta["facts"] = {"grad": "function" if self._places.in_own_function() else False}
+        for tensor in tensors_of(args, kwargs) if self._overwrites else ():
+            writer = self.values.held(tensor).overwritten
+            if writer is not None:
+                writer.meta.setdefault("stale", []).append(node.name)
+        if not isinstance(result, Tensor):
+            node.meta.update(path=path, source=source)
+            return self._bind_items(result, node, path, source, args[0] if args else None, name)
+        shared = shared_by(name, result, args, kwargs)
+        if shared is not None:
+            node.meta["shares"] = self.node(shared)
+        if name in FOLDING:
+            node.meta["copied"] = tuple(
+                self.node(a) for a in args[:2] if isinstance(a, Tensor) and not folds(a)
+            )
+        self.bind(result, node, path, source)
+        if in_place(name) or (kwargs and result is kwargs.get("out")):
+            self.tell_bases(result, node, path, source)
+        elif name in VIEWS and args:
+            self.is_view(result, args[0], node)
+        return result
+
+    def _bind_items(
+        self, result: Any, node: torch.fx.Node, path: str, source: str | None, base: Any, name: str
+    ) -> Any:
+        for i, part in enumerate(result):
+            if isinstance(part, Tensor):
+                item = self.item(part, node, i, path, source)
+                if isinstance(base, Tensor) and storage_of(part) == storage_of(base):
+                    item.meta["shares"] = self.node(base)
+                if name in VIEWS and isinstance(base, Tensor):
+                    self.is_view(part, base, item)
+            elif isinstance(part, (tuple, list)):
+                self._bind_items(part, node, path, source, base, name)
+        return result
+
+    def item(self, part: Tensor, of: torch.fx.Node, i: int, path: str, source: str | None) -> torch.fx.Node:
+        """One of several results of a call."""
+        item = self.graph.create_node("call_function", target("item_of"), (of, i), {})
+        item.meta["spelling"] = "item"
+        self.bind(part, item, path, source)
+        return item
+
+    # -- views and writes --------------------------------------------------------------------------------
+
+    def is_view(self, view: Tensor, base: Tensor, node: torch.fx.Node) -> None:
+        """``view`` looks at entries of ``base``."""
+        held = self.values.held(view)
+        held.base, held.view = base, node
+        held.seen = len(self.values.held(base).writes or ())
+
+    def overwrite(self, old: Tensor, new: Tensor, path: str, source: str | None) -> None:
+        """``F.relu(old, inplace=True)``: from now on ``old`` holds the result too. Who reads it so is noted."""
+        node = self.node(new)
+        node.meta["spelling"] += "_"
+        self.values[old] = node
+        if new is not old:
+            self.values.held(old).overwritten = node
+            self._overwrites = True
+        self.tell_bases(old, node, path, source)
+
+    def tell_bases(self, value: Tensor, node: torch.fx.Node, path: str, source: str | None) -> None:
+        """Writing into a view also changes what it is a view of."""
+        region = region_of(value) if value.layout is torch.strided else None
+        held = self.values.held(value)
+        self._log(held, region)
+        while held.base is not None:
+            base = held.base
+            index = _index(held.view)
+            old = self.values.held(base)
+            written = self.graph.create_node(
+                "call_function", target("setitem"), (self.node(base), index, node), {}
+            )
+            written.meta["spelling"] = "setitem"
+            self.bind(base, written, path, source)
+            self._log(old, region)
+            held.seen = len(old.writes or ())
+            node, held = written, old
+
+    def _log(self, held: Held, region: Any) -> None:
+        if region is None:
+            return
+        self._written = True
+        if held.writes is None:
+            held.writes = []
+        held.writes.append(region)
+
+    def _look_again(self, tensor: Tensor, held: Held) -> None:
+        """Take a view anew from a base whose entries were written to since."""
+        base = held.base
+        assert base is not None
+        node = self.node(base)
+        writes = self.values.held(base).writes or []
+        new, held.seen = writes[held.seen :], len(writes)
+        if not new or held.view is None:
+            return
+        region = region_of(tensor)
+        hit = [w for w in new if overlap(w, region)]
+        if not hit:
+            return
+        for write in hit:
+            self._log(held, write)
+        held.view = self._view_of(held.view, node)
+        self.bind(tensor, held.view, held.view.meta["path"], held.view.meta["source"])
+
+    def _view_of(self, view: torch.fx.Node, base: torch.fx.Node) -> torch.fx.Node:
+        """The node ``view`` once more, on another state of its base."""
+        known = self._again.get((view, base))
+        if known is not None:
+            return known
+        first = self._view_of(view.args[0], base) if view.meta["spelling"] == "item" else base  # type: ignore[arg-type]
+        again = self.graph.create_node(
+            "call_function", view.target, (first, *view.args[1:]), dict(view.kwargs)
+        )
+        again.meta.update(view.meta)
+        again.meta.pop("stale", None)
+        self._again[view, base] = again
+        return again
+
+
+def _index(view: torch.fx.Node | None) -> Any:
+    """The index of ``base[index]``, where that is how the view was made."""
+    return view.args[1] if view is not None and view.meta.get("spelling") == "__getitem__" else None
