@@ -8,13 +8,11 @@ module to a result; ``sed_torch.score`` is its function.
 
 from __future__ import annotations
 
+from sed_torch.scoring.definitions import DEFAULT_DEFINITION, DEFINITIONS, Definition, definition_of
 from sed_torch.scoring.formula import (
-    DEFAULT_DEFINITION,
-    DEFINITIONS,
     EFFECTS,
     NO_OPERATOR,
     NO_PATH,
-    Definition,
     Evaluation,
     Term,
     evaluate,
@@ -31,6 +29,7 @@ __all__ = [
     "Definition",
     "Evaluation",
     "Term",
+    "definition_of",
     "evaluate",
     "log_sum",
     "sed",

@@ -18,40 +18,15 @@ from typing import Literal
 
 from sed_torch import entropy
 from sed_torch.entropy import Field
-from sed_torch.errors import SedTorchError
+from sed_torch.scoring.definitions import DEFAULT_DEFINITION, definition_of
 from sed_torch.topology import Step, Topology
 
-__all__ = ["DEFAULT_DEFINITION", "DEFINITIONS", "Definition", "Evaluation", "Term", "evaluate", "sed"]
+__all__ = ["Evaluation", "Term", "evaluate", "sed"]
 
 Mode = Literal["full", "no_pool", "no_skip"]
 
 NO_PATH = "no live path from an input to an output passes a convolution or linear layer"
 NO_OPERATOR = "the network has no operator that SED defines (no convolution, no linear layer)"
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A named, versioned form of the score, so that a number can be traced to what computed it.
-
-    Attributes:
-        name: such as ``"sed/1"``; results carry it.
-        formula: one line.
-        source: where it comes from.
-    """
-
-    name: str
-    formula: str
-    source: str
-
-
-DEFINITIONS: Mapping[str, Definition] = {
-    "sed/1": Definition(
-        "sed/1",
-        "ln Σ_v A_v · C_out,v · √((C_in,v / g_v) · n_eff,v)  [nats, higher is better]",
-        "this project's, derived from the published claims of arXiv 2411.06236; not the authors' formula",
-    )
-}
-DEFAULT_DEFINITION = "sed/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +112,7 @@ def sed(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> float:
     Raises:
         SedTorchError: for an unknown definition.
     """
-    _known(definition)
+    definition_of(definition)
     fields = _propagate(topology, "full")
     live = topology.live
     return log_sum(
@@ -153,7 +128,7 @@ def evaluate(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> Eva
     Raises:
         SedTorchError: for an unknown definition.
     """
-    _known(definition)
+    definition_of(definition)
     full = _propagate(topology, "full")
     no_pool = _propagate(topology, "no_pool") if _has_pool(topology) else full
     no_skip = _propagate(topology, "no_skip") if topology.skips else full
@@ -170,11 +145,6 @@ def evaluate(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> Eva
     else:
         total, reason = None, NO_OPERATOR
     return Evaluation(topology, terms, tuple(full), total, reason)
-
-
-def _known(definition: str) -> None:
-    if definition not in DEFINITIONS:
-        raise SedTorchError(f"unknown definition {definition!r}: expected one of {', '.join(DEFINITIONS)}")
 
 
 def _has_pool(topology: Topology) -> bool:

@@ -15,7 +15,8 @@ from sed_torch.errors import RuleError, UnsupportedOpError
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering import lower
 from sed_torch.ops import OPS, Op, RuleName, Trait
-from sed_torch.scoring.formula import DEFAULT_DEFINITION, Evaluation, evaluate
+from sed_torch.scoring.definitions import DEFAULT_DEFINITION
+from sed_torch.scoring.formula import Evaluation, evaluate
 from sed_torch.scoring.result import Scope, Score, Unknown
 from sed_torch.topology import Topology, cut_path
 from sed_torch.tracing import Frontend, trace

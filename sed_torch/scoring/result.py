@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import entropy, tables
 from sed_torch.errors import InputError
+from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
-from sed_torch.scoring.formula import DEFINITIONS, Evaluation, Term, log_sum
+from sed_torch.scoring.formula import Evaluation, Term, log_sum
 from sed_torch.topology import Step, cut_path
 
 if TYPE_CHECKING:
