@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +12,8 @@ import pytest
 import torch
 from support.spaces import check_scores, check_traced, every_space, samples
 
-from sed_torch.errors import SpaceError
-from sed_torch.scoring import sed
+from sed_torch.errors import SedTorchError, SpaceError
+from sed_torch.scoring import DEFINITIONS, evaluate, sed
 from sed_torch.spaces import ALIASES, NASBench201, Space, SpaceBuilder, get_space, score_many
 from sed_torch.topology import Value
 
@@ -79,6 +81,37 @@ def test_scores_are_the_calculus(space: Space[Any]) -> None:
     one_by_one = heir.score_many(texts[:3] * 2)[3:]
     np.testing.assert_allclose(one_by_one, space.score_many(texts[:3]), atol=1e-9)
     assert space.score_many([]).shape == (0,)
+
+
+@every_space
+def test_any_definition_is_summed_side_by_side(space: Space[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose addends are not proportional to channels, and whose sums know their map sizes."""
+    made_up = dataclasses.replace(
+        DEFINITIONS["sed/1"],
+        name="made up",
+        addend=lambda positions, c_in, c_out, root_taps: np.sqrt(c_out * c_in) * root_taps,
+        total=lambda sums, positions: (np.cbrt(sums) * np.sqrt(positions)).sum(axis=1),
+    )
+    monkeypatch.setitem(DEFINITIONS, "made up", made_up)  # type: ignore[misc]
+    archs = [a for a in samples(space, 6, 8) if np.isfinite(sed(space.topology(a)))]
+    for arch, found in zip(archs, space.score_many(archs, definition="made up"), strict=True):
+        topology = space.topology(arch)
+        sums: dict[float, float] = defaultdict(float)
+        for term in evaluate(topology).terms:
+            step = topology.steps[term.step]
+            sums[step.positions] += np.sqrt(step.c_out * step.c_in * term.effective_taps)
+        expected = sum(np.cbrt(s) * np.sqrt(a) for a, s in sums.items())
+        assert found == pytest.approx(expected, rel=1e-9), space.format(arch)
+
+
+@every_space
+def test_definitions_agree_with_the_calculus(space: Space[Any]) -> None:
+    archs = samples(space, 9, 4)
+    for name in DEFINITIONS:
+        expected = [sed(space.topology(a), definition=name) for a in archs]
+        np.testing.assert_allclose(space.score_many(archs, definition=name), expected, rtol=0, atol=1e-9)
+    with pytest.raises(SedTorchError, match="unknown definition 'sed/0': expected one of sed/1"):
+        space.score_many(archs, definition="sed/0")
 
 
 @every_space

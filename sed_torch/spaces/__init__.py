@@ -6,10 +6,13 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sed_torch.errors import SpaceError
+from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces.base import COUNTS, Counts, Scores, Space
 from sed_torch.spaces.darts import DARTS, Genotype
+from sed_torch.spaces.mnasnet import MnasArch, MnasNet
 from sed_torch.spaces.nasbench101 import Cell101, NASBench101
 from sed_torch.spaces.nasbench201 import Cell201, NASBench201
+from sed_torch.spaces.nasbench_macro import MacroLayers, NASBenchMacro
 from sed_torch.spaces.nats_size import NATSSize, Widths
 from sed_torch.spaces.transnas import MacroArch, MicroArch, TransNASMacro, TransNASMicro
 from sed_torch.spaces.writing import SpaceBuilder
@@ -24,9 +27,13 @@ __all__ = [
     "Counts",
     "Genotype",
     "MacroArch",
+    "MacroLayers",
     "MicroArch",
+    "MnasArch",
+    "MnasNet",
     "NASBench101",
     "NASBench201",
+    "NASBenchMacro",
     "NATSSize",
     "Scores",
     "Space",
@@ -43,7 +50,16 @@ A = TypeVar("A", bound=Hashable)
 
 SPACES: Mapping[str, Space[Any]] = {
     space.name: space
-    for space in (NASBench201(), NASBench101(), DARTS(), TransNASMicro(), TransNASMacro(), NATSSize())
+    for space in (
+        NASBench201(),
+        NASBench101(),
+        DARTS(),
+        TransNASMicro(),
+        TransNASMacro(),
+        NATSSize(),
+        MnasNet(),
+        NASBenchMacro(),
+    )
 }
 """The spaces by name."""
 
@@ -52,6 +68,7 @@ ALIASES: Mapping[str, str] = {
     "nats_tss": "nasbench201",
     "nats_sss": "nats_size",
     "nasbench301": "darts",
+    "accel_nasbench": "mnasnet",
 }
 """Other names under which :func:`get_space` finds a space."""
 
@@ -74,10 +91,11 @@ def score_many(
     *,
     image_size: int | None = None,
     num_classes: int | None = None,
+    definition: str = DEFAULT_DEFINITION,
 ) -> Scores:
     """SED of many architectures of a space: :meth:`Space.score_many`, of a space or its name."""
     known: Space[Any] = get_space(space) if isinstance(space, str) else space
-    return known.score_many(archs, image_size=image_size, num_classes=num_classes)
+    return known.score_many(archs, image_size=image_size, num_classes=num_classes, definition=definition)
 
 
 def count_many(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.errors import SearchError, SpaceError
-from sed_torch.scoring import sed
+from sed_torch.scoring import DEFAULT_DEFINITION, sed
 from sed_torch.spaces.writing import SpaceBuilder
 from sed_torch.topology import Topology, Value
 
@@ -186,6 +186,7 @@ class Space(ABC, Generic[A]):
         *,
         image_size: int | None = None,
         num_classes: int | None = None,
+        definition: str = DEFAULT_DEFINITION,
     ) -> Scores:
         """SED of many architectures in nats, higher is better; -inf for those without a live path.
 
@@ -195,16 +196,18 @@ class Space(ABC, Generic[A]):
             archs: architectures or their strings.
             image_size: height and width of the input; the space's own when None.
             num_classes: outputs of the classifier; the space's own when None.
+            definition: form of the score, of :data:`sed_torch.scoring.DEFINITIONS`.
 
         Returns:
             Shape (n,).
 
         Raises:
             SpaceError: if an architecture is not of this space.
+            SedTorchError: for an unknown definition.
         """
         size = self.image_size if image_size is None else image_size
         score = self._score_batch if self._defines("_score_batch") else self._score_each
-        return score(archs, size, self._classes(num_classes))
+        return score(archs, size, self._classes(num_classes), definition)
 
     def count_many(self, archs: Sequence[A | str], what: Iterable[str] = COUNTS) -> dict[str, Counts]:
         """Counts of many architectures at the space's own input and classifier.
@@ -244,18 +247,23 @@ class Space(ABC, Generic[A]):
         """Whether this very class has the method: tables of a class say nothing of a subclass's networks."""
         return method in vars(type(self))
 
-    def _score_batch(self, archs: Sequence[A | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[A | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """Scores of architectures side by side."""
-        return self._score_each(archs, image_size, num_classes)
+        return self._score_each(archs, image_size, num_classes, definition)
 
-    def _score_each(self, archs: Sequence[A | str], image_size: int, num_classes: int) -> Scores:
+    def _score_each(
+        self, archs: Sequence[A | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """One after the other, each distinct architecture once: works for any space that writes topologies."""
         known: dict[A, float] = {}
         scores = np.empty(len(archs))
         for i, item in enumerate(archs):
             arch = self.resolve(item)
             if arch not in known:
-                known[arch] = sed(self.topology(arch, image_size=image_size, num_classes=num_classes))
+                topology = self.topology(arch, image_size=image_size, num_classes=num_classes)
+                known[arch] = sed(topology, definition=definition)
             scores[i] = known[arch]
         return scores
 

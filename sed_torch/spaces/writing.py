@@ -62,6 +62,35 @@ class SpaceBuilder(TopologyBuilder):
         )
         return self.norm(out, affine=affine, path=f"{path}.norm")
 
+    def gate(self, x: Value, by: Value, path: str = "") -> Value:
+        """``x`` times one number a channel, which leaves Γ as it is."""
+        step = Step(self._unique(path or "gate"), "same", (x.index, by.index), path, "mul", ndim=len(x.size))
+        return self._append(step, x.channels, x.size)
+
+    def inverted_residual(
+        self, x: Value, c_out: int, expand: int, kernel: int, *, stride: int = 1, squeeze: int = 0, path: str
+    ) -> Value:
+        """1×1 expansion, depthwise convolution, squeeze and excitation, 1×1 projection; a skip where shapes agree.
+
+        Args:
+            x: what is read.
+            c_out: channels that leave it.
+            expand: inner channels over those of ``x``; at 1 there is no expansion.
+            kernel: of the depthwise convolution.
+            stride: of the depthwise convolution.
+            squeeze: channels between squeeze and excitation; without them at 0.
+            path: of the block; its parts are ``expand``, ``depthwise``, ``squeeze``, ``project``.
+        """
+        inner = x.channels * expand
+        y = x if expand == 1 else self.conv_norm(x, inner, path=f"{path}.expand")
+        y = self.conv_norm(y, inner, kernel, stride=stride, groups=inner, path=f"{path}.depthwise")
+        if squeeze:
+            at = f"{path}.squeeze"
+            g = self.conv(self.global_pool(y, path=f"{at}.pool"), squeeze, (), bias=True, path=f"{at}.reduce")
+            y = self.gate(y, self.conv(g, inner, (), bias=True, path=f"{at}.excite"), at)
+        y = self.conv_norm(y, c_out, path=f"{path}.project")
+        return self.add(x, y, path=path) if stride == 1 and x.channels == c_out else y
+
     def head(self, x: Value, num_classes: int) -> Value:
         """Global average pooling and a linear classifier, as every space here ends."""
         return self.linear(self.global_pool(x, path="pool"), num_classes, path="classifier")

@@ -9,7 +9,6 @@ is separable into lines (:mod:`sed_torch.spaces.lines`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +28,7 @@ from sed_torch.spaces.darts.architecture import (
 )
 from sed_torch.spaces.lines import flat, pool_powers
 from sed_torch.spaces.patch import effective_taps_square, patch_lags
+from sed_torch.spaces.tally import Tally
 
 __all__ = ["scores"]
 
@@ -46,14 +46,14 @@ _LAGS = sorted({(i * gap, j * gap) for gap in (1, 2) for i, j in patch_lags(5)})
 _PLACE = {lag: i for i, lag in enumerate(_LAGS)}
 
 
-def scores(genotypes: Sequence[Genotype], image_size: int, num_classes: int) -> Array:
-    """SED of genotypes in nats."""
+def scores(genotypes: Sequence[Genotype], image_size: int, num_classes: int, definition: str) -> Array:
+    """Scores in nats."""
     distinct = list(dict.fromkeys(genotypes))
-    parts = [_Chunk(distinct[i : i + _CHUNK], image_size).run() for i in range(0, len(distinct), _CHUNK)]
-    total = np.concatenate(parts or [np.zeros(0)])
-    total += image_size**2 * STEM_MULTIPLIER * WIDTH * math.sqrt(27.0)
-    total += num_classes * math.sqrt(_width(CELLS - 1) * NODES)
-    known = dict(zip(distinct, np.log(total).tolist(), strict=True))
+    parts = [
+        _Chunk(distinct[i : i + _CHUNK], image_size, definition).run(num_classes)
+        for i in range(0, len(distinct), _CHUNK)
+    ]
+    known = dict(zip(distinct, np.concatenate(parts or [np.zeros(0)]).tolist(), strict=True))
     return np.array([known[g] for g in genotypes], dtype=np.float64)
 
 
@@ -129,21 +129,24 @@ class _Stage:
 class _Chunk:
     """Genotypes side by side, cell by cell."""
 
-    def __init__(self, genotypes: Sequence[Genotype], image_size: int) -> None:
+    def __init__(self, genotypes: Sequence[Genotype], image_size: int, definition: str) -> None:
         number = {op: i for i, op in enumerate(OPS)}
         cells = [[[(i, number[op]) for i, op in c] for c in (g.normal, g.reduce)] for g in genotypes]
         self.normal, self.reduce = np.moveaxis(np.array(cells), 1, 0)  # (N, edge, (node, op))
         self.stage = _Stage.of(0, image_size, np.ones((len(genotypes), 1, 1)))
-        self.total = np.zeros(len(genotypes))
+        self.tally = Tally(definition, len(genotypes))
+        self.tally.add(image_size**2, 3, STEM_MULTIPLIER * WIDTH, 3.0)  # a 3×3 kernel on a white map
 
-    def run(self) -> Array:
-        """Σ amplitudes of all cells."""
+    def run(self, num_classes: int) -> Array:
+        """Scores of all genotypes."""
         older = newer = self.stage.unit(0)
         c_older = c_newer = STEM_MULTIPLIER * WIDTH
         for cell in range(CELLS):
             width, whole = _width(cell), slice(None)
-            # the older input of the cell after a reduction comes by 1×1 convolutions of stride 2
-            self.total += self.stage.size**2 * width * (math.sqrt(c_older) + math.sqrt(c_newer))
+            # after a reduction the older input comes by two 1×1 convolutions of stride 2, half the channels each
+            halves = 2 if cell - 1 in REDUCTIONS else 1
+            self.tally.add(self.stage.size**2, c_older, width // halves, 1.0, times=halves)
+            self.tally.add(self.stage.size**2, c_newer, width, 1.0)
             inputs = [self.stage.normalised(field, whole) for field in (older, newer)]
             if cell in REDUCTIONS:
                 before, self.stage = self.stage, self.stage.reduced(1 + REDUCTIONS.index(cell), inputs)
@@ -151,7 +154,8 @@ class _Chunk:
             else:
                 older, newer = newer, self._normal(inputs, width)
             c_older, c_newer = c_newer, NODES * width
-        return self.total
+        self.tally.add(1.0, c_newer, num_classes, 1.0)
+        return self.tally.scores()
 
     def _normal(self, inputs: Sequence[Array], width: int) -> Array:
         values = [*inputs, *(np.zeros_like(inputs[0]) for _ in range(NODES))]
@@ -168,7 +172,7 @@ class _Chunk:
 
     def _reduction(self, before: _Stage, inputs: Sequence[Array], width: int) -> Array:
         stacked = np.stack(inputs, axis=1)
-        nodes = np.zeros((len(self.total), NODES + INPUTS, *self.stage.read.shape[1:3]))
+        nodes = np.zeros((self.tally.networks, NODES + INPUTS, *self.stage.read.shape[1:3]))
         for place in range(2 * NODES):
             source, op = self.reduce[:, place, 0], self.reduce[:, place, 1]
             for kind in range(len(OPS)):
@@ -192,8 +196,7 @@ class _Chunk:
             return self.stage.normalised(pooled, rows)
         kernel, gap = _KERNELS[kind]
         pairs = 3 - gap  # a separable operation is two depthwise and pointwise pairs, a dilated one is one
-        roots = self.stage.roots(field, rows, kernel, gap)
-        self.total[rows] += pairs * self.stage.size**2 * width * (roots + math.sqrt(width))
+        self._pair(self.stage.roots(field, rows, kernel, gap), rows, width, pairs)
         return self.stage.normalised(field, rows)
 
     def _strided(
@@ -203,12 +206,16 @@ class _Chunk:
         if kind in _POOLS:
             return self.stage.normalised(self.stage.unit(2 * source + 1, len(rows)), rows)
         out = self.stage.unit(2 * source, len(rows))
-        unit = self.stage.size**2 * width
-        self.total[rows] += unit * math.sqrt(width)
-        if kind != _SKIP:
-            kernel, gap = _KERNELS[kind]
-            self.total[rows] += unit * before.roots(field, rows, kernel, gap)
-            if gap == 1:
-                roots = self.stage.roots(out, rows, kernel, gap)
-                self.total[rows] += unit * (roots + math.sqrt(width))
+        if kind == _SKIP:  # two 1×1 convolutions of half the channels each
+            self.tally.add(self.stage.size**2, width, width // 2, 1.0, rows=rows, times=2)
+            return out
+        kernel, gap = _KERNELS[kind]
+        self._pair(before.roots(field, rows, kernel, gap), rows, width, 1)
+        if gap == 1:
+            self._pair(self.stage.roots(out, rows, kernel, gap), rows, width, 1)
         return out
+
+    def _pair(self, roots: Array, rows: Ints, width: int, times: int) -> None:
+        """A depthwise and a pointwise convolution."""
+        self.tally.add(self.stage.size**2, 1, width, roots, rows=rows, times=times)
+        self.tally.add(self.stage.size**2, width, width, 1.0, rows=rows, times=times)

@@ -7,7 +7,6 @@ weighted by channels, and nothing else happens to Γ, so that a vertex of many c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +26,7 @@ from sed_torch.spaces.nasbench101.architecture import (
 )
 from sed_torch.spaces.nasbench101.topology import write_network
 from sed_torch.spaces.patch import PATCH_LAGS, effective_taps_3x3
+from sed_torch.spaces.tally import Tally
 from sed_torch.spaces.writing import part
 
 __all__ = ["counts", "scores"]
@@ -39,16 +39,14 @@ _CHUNK = 2048
 _CONV3, _CONV1, _POOL = range(3)
 
 
-def scores(cells: Sequence[Cell101], image_size: int, num_classes: int) -> Array:
-    """SED of cells in nats."""
+def scores(cells: Sequence[Cell101], image_size: int, num_classes: int, definition: str) -> Array:
+    """Scores in nats."""
     distinct = list(dict.fromkeys(cells))
-    total = np.concatenate(
-        [_amplitudes(distinct[i : i + _CHUNK], image_size) for i in range(0, len(distinct), _CHUNK)]
-        or [np.zeros(0)]
-    )
-    total += image_size**2 * STEM_WIDTH * math.sqrt(27.0)
-    total += num_classes * math.sqrt(STEM_WIDTH << (STACKS - 1))
-    known = dict(zip(distinct, np.log(total).tolist(), strict=True))
+    parts = [
+        _chunk_scores(distinct[i : i + _CHUNK], image_size, num_classes, definition)
+        for i in range(0, len(distinct), _CHUNK)
+    ]
+    known = dict(zip(distinct, np.concatenate(parts or [np.zeros(0)]).tolist(), strict=True))
     return np.array([known[c] for c in cells], dtype=np.float64)
 
 
@@ -94,30 +92,31 @@ def _stack_reads() -> tuple[Array, ...]:
     return tuple(found)
 
 
-def _amplitudes(cells: Sequence[Cell101], image_size: int) -> Array:
-    """Σ amplitudes of all cells' convolutions."""
-    laid = _lay_out(cells)
-    total = np.zeros(len(cells))
+def _chunk_scores(cells: Sequence[Cell101], image_size: int, num_classes: int, definition: str) -> Array:
+    laid, tally = _lay_out(cells), Tally(definition, len(cells))
+    tally.add(image_size**2, 3, STEM_WIDTH, 3.0)  # a 3×3 kernel on a white map
+    tally.add(1.0, STEM_WIDTH << (STACKS - 1), num_classes, 1.0)
     share = np.ones((len(cells), 1))
     for stack, basis in enumerate(_stack_reads()):
         read = (share @ basis).reshape(len(cells), _BASIS, len(PATCH_LAGS))
         x = np.zeros((len(cells), _BASIS))
         x[:, 0] = 1.0
-        positions = (image_size / 2**stack) ** 2
         for i in range(CELLS_PER_STACK):
             c_in = STEM_WIDTH << (stack - 1 if stack and not i else stack)
-            x, amplitude = _run_cell(laid, stack, x, read, c_in)
-            total += positions * amplitude
+            x = _run_cell(laid, stack, x, read, c_in, (image_size / 2**stack) ** 2, tally)
         share = (share[:, :, None] * x[:, None, :]).reshape(len(cells), -1)
-    return total
+    return tally.scores()
 
 
-def _run_cell(cells: _Cells, stack: int, x: Array, read: Array, c_in: int) -> tuple[Array, Array]:
-    """(coefficients of what leaves a cell, Σ C_out · √(C_in · n_eff) of its convolutions)."""
+def _run_cell(
+    cells: _Cells, stack: int, x: Array, read: Array, c_in: int, positions: float, tally: Tally
+) -> Array:
+    """Coefficients of what leaves a cell; its convolutions go into the tally."""
     edges, channels = cells.edges, cells.channels[stack]
     projected = _normalised(x, read)
-    total = (edges[:, 0] * channels).sum(axis=1) * math.sqrt(c_in)
     values = np.zeros((len(x), MAX_VERTICES, _BASIS))
+    for v in range(1, MAX_VERTICES):
+        tally.add(positions, c_in, channels[:, v], 1.0, times=edges[:, 0, v])
     for v in range(1, _LAST):
         inputs = np.einsum("pi,pij->pj", edges[:, 1:v, v], values[:, 1:v])
         inputs += edges[:, 0, v, None] * projected
@@ -125,13 +124,13 @@ def _run_cell(cells: _Cells, stack: int, x: Array, read: Array, c_in: int) -> tu
         pool, mix = op == _POOL, (op == _CONV3) | (op == _CONV1)
         values[pool, v, 1:] = inputs[pool, :-1]
         values[mix, v] = _normalised(inputs[mix], read[mix])
-        taps = np.where(op == _CONV1, 1.0, 0.0)
+        roots = np.where(op == _CONV1, 1.0, 0.0)
         wide = op == _CONV3
-        taps[wide] = effective_taps_3x3(_at_lags(inputs[wide], read[wide]))
-        total += channels[:, v] ** 1.5 * np.sqrt(taps)
+        roots[wide] = np.sqrt(effective_taps_3x3(_at_lags(inputs[wide], read[wide])))
+        tally.add(positions, channels[:, v], channels[:, v], roots, times=mix)
     weights = edges[:, 1:_LAST, _LAST] * channels[:, 1:_LAST] / (STEM_WIDTH << stack)
     out = np.einsum("pi,pij->pj", weights, values[:, 1:_LAST])
-    return out + edges[:, 0, _LAST, None] * projected, total
+    return np.asarray(out + edges[:, 0, _LAST, None] * projected)
 
 
 def _at_lags(coefficients: Array, read: Array) -> Array:

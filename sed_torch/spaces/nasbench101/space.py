@@ -79,11 +79,13 @@ class NASBench101(Space[Cell101]):
     def _write(self, b: SpaceBuilder, arch: Cell101, image: Value, num_classes: int) -> Value:
         return write_network(b, arch, image, num_classes)
 
-    def _score_batch(self, archs: Sequence[Cell101 | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[Cell101 | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """Cells worked through side by side."""
         if not fits(image_size):
-            return self._score_each(archs, image_size, num_classes)
-        return batch.scores([self.resolve(a) for a in archs], image_size, num_classes)
+            return self._score_each(archs, image_size, num_classes, definition)
+        return batch.scores([self.resolve(a) for a in archs], image_size, num_classes, definition)
 
     def _count_batch(self, archs: Sequence[Cell101], what: str) -> list[float]:
         return batch.counts(archs, what, self.image_size, self.num_classes)

@@ -9,7 +9,6 @@ of one vector with itself over the two axes; only the lags that a 3×3 kernel re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ from sed_torch.spaces.lines import box, flat, pool_powers, reads, reads_of, stac
 from sed_torch.spaces.nasbench201.architecture import CELLS_PER_STAGE, NODE_CODES, OPS, WIDTHS, Cell201
 from sed_torch.spaces.nasbench201.topology import write_network
 from sed_torch.spaces.patch import PATCH_LAGS, effective_taps_3x3
+from sed_torch.spaces.tally import Sums, Tally, total
 from sed_torch.spaces.writing import part
 
 __all__ = ["all_scores", "counts", "places"]
@@ -34,38 +34,49 @@ _STAGES = len(WIDTHS)
 _BASIS = 3 * CELLS_PER_STAGE + 1  # T^0 … T^15
 _NONE, _SKIP, _MIX, _POOL = range(4)
 _KIND = np.array([{"none": _NONE, "skip_connect": _SKIP, "avg_pool_3x3": _POOL}.get(op, _MIX) for op in OPS])
+_IMAGE_CHANNELS = 3
+_SOURCES = 3  # nodes that edges lead from
 _SOURCE = np.array([i for i, _ in EDGES])
 
 
 @lru_cache(maxsize=8)
-def all_scores(image_size: int, num_classes: int) -> Array:
-    """SED of every cell in the order of the space's iteration; -inf without a live path."""
-    table = _root_taps()
-    widths = np.array(WIDTHS, dtype=float)
-    positions = (image_size / 2.0 ** np.arange(_STAGES)) ** 2
-    unit = positions * widths**1.5  # A · C_out · √C_in of a convolution inside a stage
+def all_scores(image_size: int, num_classes: int, definition: str) -> Array:
+    """Score of every cell in the order of the space's iteration; -inf without a live path."""
+    table, cells = _root_taps(), _cells()
+    patterns = len(cells.kinds)
+    fixed, inside = Tally(definition, patterns), Tally(definition, 1)
+    nodes = [Tally(definition, patterns) for _ in range(_SOURCES)]
+    for stage, width in enumerate(WIDTHS):
+        positions = (image_size / 2.0**stage) ** 2
+        inside.add(positions, width, width, 1.0, times=CELLS_PER_STAGE)
+        for node, tally in enumerate(nodes):
+            for cell in range(CELLS_PER_STAGE):
+                tally.add(positions, width, width, table.nodes[:, stage, cell, node])
+        if stage:
+            before = WIDTHS[stage - 1]
+            fixed.add(positions, before, width, table.strided[:, stage - 1])
+            fixed.add(positions, width, width, table.second[:, stage - 1])
+            fixed.add(positions, before, width, 1.0)
+    fixed.add(image_size**2, _IMAGE_CHANNELS, WIDTHS[0], 3.0)  # a 3×3 kernel on a white map
+    fixed.add(1.0, WIDTHS[-1], num_classes, 1.0)
 
-    per_source = np.einsum("s,psi->pi", unit, table.nodes)
-    into = positions[1:] * widths[1:]
-    fixed = (
-        positions[0] * widths[0] * math.sqrt(27.0)
-        + table.strided @ (into * np.sqrt(widths[:-1]))
-        + table.second @ (into * np.sqrt(widths[1:]))
-        + float(np.sum(into * np.sqrt(widths[:-1])))
-        + num_classes * math.sqrt(widths[-1])
-    )
-    cells = _cells()
-    total = fixed[cells.pattern]
-    total += (
-        CELLS_PER_STAGE
-        * float(np.sum(unit))
-        * np.sum(cells.live & (cells.ops == _op("nor_conv_1x1")), axis=1)
-    )
-    reads = cells.live & (cells.ops == _op("nor_conv_3x3"))
-    total += np.sum(reads * per_source[cells.pattern][:, _SOURCE], axis=1)
-    scores = np.where(cells.connected, np.log(total), -np.inf)
+    found = total(definition, _sums_of_cells(cells, fixed, inside, nodes))
+    scores = np.where(cells.connected, found, -np.inf)
     scores.setflags(write=False)
     return scores
+
+
+def _sums_of_cells(cells: _Cells, fixed: Tally, inside: Tally, nodes: Sequence[Tally]) -> Sums:
+    """From what patterns add to what cells add, which have so many 1×1 and so many 3×3 convolutions on each node."""
+    ones = np.sum(cells.live & (cells.ops == _op("nor_conv_1x1")), axis=1)
+    threes = cells.live & (cells.ops == _op("nor_conv_3x3"))
+    found = {a: sums[cells.pattern] for a, sums in fixed.sums.items()}
+    for positions, of_one in inside.sums.items():
+        found[positions] = found[positions] + ones * of_one
+        for node, tally in enumerate(nodes):
+            times = threes[:, node == _SOURCE].sum(axis=1)
+            found[positions] += times * tally.sums[positions][cells.pattern]
+    return found
 
 
 def _op(name: str) -> int:
@@ -99,7 +110,7 @@ class _RootTaps:
     """√n_eff of the 3×3 kernels, a row a pattern.
 
     Attributes:
-        nodes: (P, stage, node) sum over the stage's cells for a reader of nodes 0, 1, 2.
+        nodes: (P, stage, cell, node) a reader of nodes 0, 1, 2 of each cell.
         strided: (P, transition) first convolution of the residual block.
         second: (P, transition) its second one.
     """
@@ -112,7 +123,7 @@ class _RootTaps:
 @lru_cache(maxsize=1)
 def _root_taps() -> _RootTaps:
     kinds = _cells().kinds
-    nodes = np.zeros((len(kinds), _STAGES, 3))
+    nodes = np.zeros((len(kinds), _STAGES, CELLS_PER_STAGE, _SOURCES))
     strided, second = (np.zeros((len(kinds), _STAGES - 1)) for _ in range(2))
     lines = np.ones((1, 1))  # φ's basis: white; one axis of each separable function, over lags
     share = np.ones((len(kinds), 1))  # φ in that basis
@@ -141,24 +152,24 @@ def _root(lags: Array) -> Array:
 
 
 def _run_stage(kinds: Ints, read: Array) -> tuple[Array, Array]:
-    """Five cells: (coefficients of what leaves the stage, Σ √n_eff of nodes 0, 1, 2)."""
+    """Five cells: (coefficients of what leaves the stage, √n_eff of nodes 0, 1, 2 of each)."""
     read = read.reshape(len(kinds), _BASIS, len(PATCH_LAGS))
     skip, mix, pool = ((kinds == kind).astype(float) for kind in (_SKIP, _MIX, _POOL))
     x = np.zeros((len(kinds), _BASIS))
     x[:, 0] = 1.0
-    total = np.zeros((len(kinds), 3))
-    for _ in range(CELLS_PER_STAGE):
-        nodes = [x] + [np.zeros_like(x) for _ in range(3)]
-        for node in range(3):
+    roots = np.zeros((len(kinds), CELLS_PER_STAGE, _SOURCES))
+    for cell in range(CELLS_PER_STAGE):
+        nodes = [x] + [np.zeros_like(x) for _ in range(_SOURCES)]
+        for node in range(_SOURCES):
             lags = np.einsum("pj,pjl->pl", nodes[node], read)
-            total[:, node] += _root(lags)
+            roots[:, cell, node] = _root(lags)
             variance = np.where(lags[:, 0] > 0.0, lags[:, 0], 1.0)
             for e, (i, j) in enumerate(EDGES):
                 if i == node:
                     nodes[j] += nodes[i] * (skip[:, e] + mix[:, e] / variance)[:, None]
                     nodes[j][:, 1:] += nodes[i][:, :-1] * pool[:, e, None]
         x = nodes[3]
-    return x, total
+    return x, roots
 
 
 def places(archs: Iterable[Cell201 | str], resolve: Callable[[Cell201 | str], Cell201]) -> list[int]:

@@ -72,11 +72,13 @@ class NASBench201(Space[Cell201]):
     def _write(self, b: SpaceBuilder, arch: Cell201, image: Value, num_classes: int) -> Value | None:
         return write_network(b, arch.ops, image, num_classes)
 
-    def _score_batch(self, archs: Sequence[Cell201 | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[Cell201 | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """The whole space once, then a look-up a cell (about 1 µs)."""
         if not fits(image_size):
-            return self._score_each(archs, image_size, num_classes)
-        return batch.all_scores(image_size, num_classes)[batch.places(archs, self.resolve)]
+            return self._score_each(archs, image_size, num_classes, definition)
+        return batch.all_scores(image_size, num_classes, definition)[batch.places(archs, self.resolve)]
 
     def _count_batch(self, archs: Sequence[Cell201], what: str) -> Counts:
         return batch.counts(archs, what, self.image_size, self.num_classes)

@@ -75,9 +75,11 @@ class NATSSize(Space[Widths]):
     def _write(self, b: SpaceBuilder, arch: Widths, image: Value, num_classes: int) -> Value:
         return write_network(b, arch, image, num_classes)
 
-    def _score_batch(self, archs: Sequence[Widths | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[Widths | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """No map loses local entropy, so that each pair of widths adds its number."""
-        return batch.scores([self.resolve(a) for a in archs], image_size, num_classes)
+        return batch.scores([self.resolve(a) for a in archs], image_size, num_classes, definition)
 
     def _count_batch(self, archs: Sequence[Widths], what: str) -> Counts:
         return batch.counts(archs, what, self.image_size, self.num_classes)

@@ -6,13 +6,15 @@ layers (macro).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.spaces.cells import EDGES, edge_costs, live_edges, longest_paths
+from sed_torch.spaces.tally import Sums, total
 from sed_torch.spaces.transnas.architecture import (
     BLOCKS,
     MICRO_LAYERS,
@@ -22,15 +24,14 @@ from sed_torch.spaces.transnas.architecture import (
     layer_shape,
 )
 from sed_torch.spaces.transnas.topology import write_head, write_layer, write_micro, write_stem
-from sed_torch.spaces.white import amplitude_sum
+from sed_torch.spaces.white import Measure, addends, count, counted
 from sed_torch.spaces.writing import part
-from sed_torch.topology import Topology
 
 __all__ = ["macro_counts", "macro_scores", "micro_counts", "micro_scores"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Measure = Callable[[Topology], float]
+Bools = NDArray[np.bool_]
 
 _OPS = 4
 
@@ -38,13 +39,12 @@ _OPS = 4
 # --- micro ---------------------------------------------------------------------------------------------------
 
 
-def micro_scores(archs: Sequence[MicroArch], image_size: int, num_classes: int) -> Array:
-    """SED in nats; -inf without a live path."""
-    rest, table = _micro_table(amplitude_sum, image_size, num_classes)
+def micro_scores(archs: Sequence[MicroArch], image_size: int, num_classes: int, definition: str) -> Array:
+    """Scores in nats; -inf without a live path."""
     ops = _digits(archs)
     live = live_edges(ops != 0)
-    total = rest + np.sum(np.where(live, table[np.arange(len(EDGES)), ops], 0.0), axis=1)
-    return np.where(live.any(axis=1), np.log(total), -np.inf)
+    found = total(definition, _micro_sums(ops, live, addends(definition), image_size, num_classes))
+    return np.where(live.any(axis=1), found, -np.inf)
 
 
 def micro_counts(archs: Sequence[MicroArch], what: str, image_size: int, num_classes: int) -> Array:
@@ -52,8 +52,8 @@ def micro_counts(archs: Sequence[MicroArch], what: str, image_size: int, num_cla
     ops = _digits(archs)
     if what == "depth":
         return _micro_depths(ops)
-    rest, table = _micro_table(_count(what), image_size, num_classes)
-    return np.asarray(rest + table[np.arange(len(EDGES)), ops].sum(axis=1))
+    everywhere = np.ones(ops.shape, dtype=bool)
+    return counted(_micro_sums(ops, everywhere, count(what), image_size, num_classes))
 
 
 def _digits(archs: Sequence[MicroArch]) -> Ints:
@@ -61,15 +61,30 @@ def _digits(archs: Sequence[MicroArch]) -> Ints:
     return (np.frombuffer(codes, dtype=np.uint8).reshape(-1, len(EDGES)) - ord("0")).astype(np.int64)
 
 
+def _micro_sums(ops: Ints, counts: Bools, measure: Measure, image_size: int, num_classes: int) -> Sums:
+    """Sums over the rest of the network and the edges that count."""
+    tables = _micro_tables(measure, image_size, num_classes)
+    edges = np.arange(len(EDGES))
+    return {
+        a: rest + np.where(counts, table[edges, ops], 0.0).sum(axis=1) for a, (rest, table) in tables.items()
+    }
+
+
 @lru_cache(maxsize=16)
-def _micro_table(measure: Measure, image_size: int, num_classes: int) -> tuple[float, Array]:
+def _micro_tables(measure: Measure, image_size: int, num_classes: int) -> Mapping[float, tuple[float, Array]]:
     """What the rest of the network and (edge, operation) add."""
 
-    def cost(ops: Sequence[int]) -> float:
+    @cache
+    def parts(ops: tuple[int, ...]) -> Mapping[float, float]:
         text = "".join(map(str, ops))
         return measure(part(lambda b, x: write_micro(b, text, x, num_classes), 3, image_size))
 
-    return edge_costs(cost, _OPS)
+    whole = {a for op in range(_OPS) for a in parts((op,) * len(EDGES))}
+
+    def cost_at(positions: float) -> Callable[[Sequence[int]], float]:
+        return lambda ops: parts(tuple(ops)).get(positions, 0.0)
+
+    return {a: edge_costs(cost_at(a), _OPS) for a in whole}
 
 
 def _micro_depths(ops: Ints) -> Array:
@@ -86,49 +101,47 @@ def _micro_depths(ops: Ints) -> Array:
 # --- macro ---------------------------------------------------------------------------------------------------
 
 
-def macro_scores(archs: Sequence[MacroArch], image_size: int, num_classes: int) -> Array:
-    """SED in nats."""
-    return np.asarray(np.log(_macro_totals(archs, amplitude_sum, image_size, num_classes)))
+def macro_scores(archs: Sequence[MacroArch], image_size: int, num_classes: int, definition: str) -> Array:
+    """Scores in nats."""
+    return total(definition, _macro_sums(archs, addends(definition), image_size, num_classes))
 
 
 def macro_counts(archs: Sequence[MacroArch], what: str, image_size: int, num_classes: int) -> Array:
     """Parameters, multiply-accumulates or depth of each."""
-    return _macro_totals(archs, _count(what), image_size, num_classes)
+    return counted(_macro_sums(archs, count(what), image_size, num_classes))
 
 
-def _macro_totals(archs: Sequence[MacroArch], measure: Measure, image_size: int, num_classes: int) -> Array:
-    return np.array([_macro_total(a.layers, measure, image_size, num_classes) for a in archs])
+def _macro_sums(archs: Sequence[MacroArch], measure: Measure, image_size: int, num_classes: int) -> Sums:
+    found: dict[float, Array] = defaultdict(lambda: np.zeros(len(archs)))
+    for row, arch in enumerate(archs):
+        for sums in _macro_parts(arch.layers, measure, image_size, num_classes):
+            for positions, value in sums.items():
+                found[positions][row] += value
+    return found or {0.0: np.zeros(0)}
 
 
-def _macro_total(layers: str, measure: Measure, image_size: int, num_classes: int) -> float:
-    total, width, size = _stem(measure, image_size), STEM_WIDTH, -(-image_size // 4)
+def _macro_parts(
+    layers: str, measure: Measure, image_size: int, num_classes: int
+) -> Iterator[Mapping[float, float]]:
+    yield _stem(measure, image_size)
+    width, size = STEM_WIDTH, -(-image_size // 4)
     for digit in layers:
-        total += _layer(measure, digit, width, size)
+        yield _layer(measure, digit, width, size)
         width, stride = layer_shape(digit, width)
         size = -(-size // stride)
-    return total + _head(measure, width, size, num_classes)
+    yield _head(measure, width, size, num_classes)
 
 
 @lru_cache(maxsize=16)
-def _stem(measure: Measure, image_size: int) -> float:
+def _stem(measure: Measure, image_size: int) -> Mapping[float, float]:
     return measure(part(write_stem, 3, image_size))
 
 
 @lru_cache(maxsize=512)
-def _layer(measure: Measure, digit: str, width: int, size: int) -> float:
+def _layer(measure: Measure, digit: str, width: int, size: int) -> Mapping[float, float]:
     return measure(part(lambda b, x: write_layer(b, x, digit, ""), width, size))
 
 
 @lru_cache(maxsize=256)
-def _head(measure: Measure, width: int, size: int, num_classes: int) -> float:
+def _head(measure: Measure, width: int, size: int, num_classes: int) -> Mapping[float, float]:
     return measure(part(lambda b, x: write_head(b, x, num_classes), width, size))
-
-
-@lru_cache(maxsize=4)
-def _count(what: str) -> Measure:
-    return _chain if what == "depth" else lambda topology: float(getattr(topology, what))
-
-
-def _chain(topology: Topology) -> float:
-    """The longest chain to the last step, which is what a part returns."""
-    return float(Topology(topology.steps, (len(topology) - 1,)).depth)

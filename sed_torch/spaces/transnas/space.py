@@ -92,9 +92,11 @@ class TransNASMicro(Space[MicroArch]):
     def _write(self, b: SpaceBuilder, arch: MicroArch, image: Value, num_classes: int) -> Value | None:
         return write_micro(b, arch.ops, image, num_classes)
 
-    def _score_batch(self, archs: Sequence[MicroArch | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[MicroArch | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """No map loses local entropy, so that each live edge adds its own number."""
-        return batch.micro_scores([self.resolve(a) for a in archs], image_size, num_classes)
+        return batch.micro_scores([self.resolve(a) for a in archs], image_size, num_classes, definition)
 
     def _count_batch(self, archs: Sequence[MicroArch], what: str) -> Counts:
         return batch.micro_counts(archs, what, self.image_size, self.num_classes)
@@ -166,9 +168,11 @@ class TransNASMacro(Space[MacroArch]):
     def _write(self, b: SpaceBuilder, arch: MacroArch, image: Value, num_classes: int) -> Value:
         return write_macro(b, arch.layers, image, num_classes)
 
-    def _score_batch(self, archs: Sequence[MacroArch | str], image_size: int, num_classes: int) -> Scores:
+    def _score_batch(
+        self, archs: Sequence[MacroArch | str], image_size: int, num_classes: int, definition: str
+    ) -> Scores:
         """No map loses local entropy, so that each layer adds its own number."""
-        return batch.macro_scores([self.resolve(a) for a in archs], image_size, num_classes)
+        return batch.macro_scores([self.resolve(a) for a in archs], image_size, num_classes, definition)
 
     def _count_batch(self, archs: Sequence[MacroArch], what: str) -> Counts:
         return batch.macro_counts(archs, what, self.image_size, self.num_classes)
