@@ -12,12 +12,15 @@ __all__ = [
     "CELLS",
     "INPUTS",
     "NODES",
+    "NONE",
+    "OPERATIONS",
     "OPS",
     "REDUCTIONS",
     "STEM_MULTIPLIER",
     "WIDTH",
     "Edge",
     "Genotype",
+    "edge_names",
 ]
 
 OPS = (
@@ -29,7 +32,13 @@ OPS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-"""Operations; their order gives the numbers of the compact strings."""
+"""Operations that NAS-Bench-301 samples; their order gives the numbers of the compact strings."""
+
+NONE = "none"
+"""The operation that leaves zeros: DARTS' own, which other samplers keep."""
+
+OPERATIONS = (*OPS, NONE)
+"""All operations of a genotype, in the order of their numbers."""
 
 NODES = 4
 CELLS = 8
@@ -48,7 +57,7 @@ class Genotype:
     """Two cells.
 
     Attributes:
-        normal: two edges a node, eight in all, in the order of the nodes.
+        normal: two edges a node, eight in all, in the order of the nodes; both may read one node.
         reduce: the same for the cells of stride 2.
     """
 
@@ -66,7 +75,9 @@ class Genotype:
         return cls(*(_read_darts(text) if text.startswith("Genotype") else _read_compact(text)))
 
     def __str__(self) -> str:
-        return repr(tuple(tuple((i, OPS.index(op)) for i, op in cell) for cell in (self.normal, self.reduce)))
+        return repr(
+            tuple(tuple((i, OPERATIONS.index(op)) for i, op in cell) for cell in (self.normal, self.reduce))
+        )
 
     def to_darts(self) -> str:
         """The genotype as DARTS prints it."""
@@ -77,16 +88,22 @@ class Genotype:
         return f"Genotype({', '.join(sorted(cells))})"
 
 
+def edge_names(cell: tuple[Edge, ...]) -> tuple[str, ...]:
+    """Names of a cell's edges: ``edge_0_3`` leads from node 0 to node 3, ``edge_0_3_again`` is a second such edge."""
+    names = [f"edge_{i}_{place // 2 + INPUTS}" for place, (i, _) in enumerate(cell)]
+    return tuple(n if n not in names[:k] else f"{n}_again" for k, n in enumerate(names))
+
+
 def _read_compact(text: str) -> tuple[tuple[Edge, ...], ...]:
     try:
         normal, reduce = ast.literal_eval(text)
-        return tuple(tuple((int(i), OPS[_number(op)]) for i, op in cell) for cell in (normal, reduce))
+        return tuple(tuple((int(i), OPERATIONS[_number(op)]) for i, op in cell) for cell in (normal, reduce))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise _alien(text) from error
 
 
 def _number(op: Any) -> int:
-    if not isinstance(op, int) or not 0 <= op < len(OPS):
+    if not isinstance(op, int) or not 0 <= op < len(OPERATIONS):
         raise ValueError(f"no operation {op!r}")
     return op
 

@@ -20,6 +20,7 @@ from sed_torch.spaces.darts.architecture import (
     CELLS,
     INPUTS,
     NODES,
+    OPERATIONS,
     OPS,
     REDUCTIONS,
     STEM_MULTIPLIER,
@@ -34,9 +35,11 @@ __all__ = ["scores"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 _CHUNK = 512
 _SKIP = OPS.index("skip_connect")
+_NONE = len(OPS)
 _POOLS = (OPS.index("max_pool_3x3"), OPS.index("avg_pool_3x3"))
 _KERNELS = {OPS.index(op): (int(op[-1]), 2 if op.startswith("dil") else 1) for op in OPS if "conv" in op}
 _POWERS = (9, 12, 12)
@@ -103,9 +106,9 @@ class _Stage:
         return field
 
     def normalised(self, field: Array, rows: Ints | slice) -> Array:
-        """Γ/Γ(0)."""
+        """Γ/Γ(0); zeros stay zeros."""
         variance = np.einsum("npj,npj->n", field, self.read[rows, :, :, 0])
-        return np.asarray(field / variance[:, None, None])
+        return np.asarray(field / np.where(variance > 0.0, variance, 1.0)[:, None, None])
 
     def roots(self, field: Array, rows: Ints, kernel: int, gap: int) -> Array:
         """√n_eff of a kernel of which only the taps that fall on the map count."""
@@ -130,63 +133,78 @@ class _Chunk:
     """Genotypes side by side, cell by cell."""
 
     def __init__(self, genotypes: Sequence[Genotype], image_size: int, definition: str) -> None:
-        number = {op: i for i, op in enumerate(OPS)}
+        number = {op: i for i, op in enumerate(OPERATIONS)}
         cells = [[[(i, number[op]) for i, op in c] for c in (g.normal, g.reduce)] for g in genotypes]
-        self.normal, self.reduce = np.moveaxis(np.array(cells), 1, 0)  # (N, edge, (node, op))
+        edges = np.array(cells)  # (N, normal or reduce, edge, (node, op))
+        self.edges = [edges[:, int(cell in REDUCTIONS)] for cell in range(CELLS)]
+        self.reads = [_reads_of_inputs(of_cell) for of_cell in self.edges]
+        self.needed = _needed_cells(self.reads)
         self.stage = _Stage.of(0, image_size, np.ones((len(genotypes), 1, 1)))
         self.tally = Tally(definition, len(genotypes))
-        self.tally.add(image_size**2, 3, STEM_MULTIPLIER * WIDTH, 3.0)  # a 3×3 kernel on a white map
+        stem = (self.needed[0] & (self.reads[0][0] | self.reads[0][1])) | (self.needed[1] & self.reads[1][0])
+        self.tally.add(
+            image_size**2, 3, STEM_MULTIPLIER * WIDTH, 3.0, times=stem
+        )  # a 3×3 kernel on a white map
 
     def run(self, num_classes: int) -> Array:
-        """Scores of all genotypes."""
+        """Scores of all genotypes; -inf where zeros are all that reaches the classifier."""
         older = newer = self.stage.unit(0)
+        older_alive = newer_alive = np.ones(self.tally.networks, dtype=bool)
         c_older = c_newer = STEM_MULTIPLIER * WIDTH
         for cell in range(CELLS):
             width, whole = _width(cell), slice(None)
+            first, second = (
+                self.needed[cell] & alive & reads
+                for alive, reads in zip((older_alive, newer_alive), self.reads[cell], strict=True)
+            )
             # after a reduction the older input comes by two 1×1 convolutions of stride 2, half the channels each
             halves = 2 if cell - 1 in REDUCTIONS else 1
-            self.tally.add(self.stage.size**2, c_older, width // halves, 1.0, times=halves)
-            self.tally.add(self.stage.size**2, c_newer, width, 1.0)
+            self.tally.add(self.stage.size**2, c_older, width // halves, 1.0, times=halves * first)
+            self.tally.add(self.stage.size**2, c_newer, width, 1.0, times=second)
             inputs = [self.stage.normalised(field, whole) for field in (older, newer)]
+            before: _Stage | None = None
+            older = newer
             if cell in REDUCTIONS:
                 before, self.stage = self.stage, self.stage.reduced(1 + REDUCTIONS.index(cell), inputs)
-                older, newer = self.stage.unit(2), self._reduction(before, inputs, width)
-            else:
-                older, newer = newer, self._normal(inputs, width)
+                older = self.stage.unit(2) * newer_alive[:, None, None]
+            newer, alive = self._cell(cell, before, inputs, [older_alive, newer_alive], width)
+            older_alive, newer_alive = newer_alive, alive
             c_older, c_newer = c_newer, NODES * width
         self.tally.add(1.0, c_newer, num_classes, 1.0)
-        return self.tally.scores()
+        return np.where(newer_alive, self.tally.scores(), -np.inf)
 
-    def _normal(self, inputs: Sequence[Array], width: int) -> Array:
-        values = [*inputs, *(np.zeros_like(inputs[0]) for _ in range(NODES))]
-        nodes = np.stack(values, axis=1)
+    def _cell(
+        self, cell: int, before: _Stage | None, inputs: Sequence[Array], alive: Sequence[Bools], width: int
+    ) -> tuple[Array, Bools]:
+        """What leaves a cell, and whether it is anything but zeros; ``before`` is what a reduction cell reads."""
+        n, needed = self.tally.networks, self.needed[cell]
+        read = np.stack(inputs, axis=1)
+        nodes = np.zeros((n, INPUTS + NODES, *self.stage.read.shape[1:3]))
+        if before is None:
+            nodes[:, :INPUTS] = read
+        lives = np.zeros((n, INPUTS + NODES), dtype=bool)
+        lives[:, :INPUTS] = np.stack(alive, axis=1)
         for place in range(2 * NODES):
-            source, op = self.normal[:, place, 0], self.normal[:, place, 1]
+            source, op = self.edges[cell][:, place, 0], self.edges[cell][:, place, 1]
+            node, there = place // 2 + INPUTS, lives[np.arange(n), source]
+            strided = source < (0 if before is None else INPUTS)
             for kind in range(len(OPS)):
-                rows = np.flatnonzero(op == kind)
+                rows = np.flatnonzero(there & (op == kind) & ~strided)
                 if rows.size:
-                    nodes[rows, place // 2 + INPUTS] += self._edge(
-                        nodes[rows, source[rows]], rows, kind, width
+                    nodes[rows, node] += self._edge(
+                        nodes[rows, source[rows]], rows, kind, width, needed[rows]
                     )
-        return np.asarray(nodes[:, INPUTS:].mean(axis=1))
+                rows = np.flatnonzero(there & (op == kind) & strided)
+                if rows.size and before is not None:
+                    field = read[rows, source[rows]]
+                    nodes[rows, node] += self._strided(
+                        before, field, source[rows], rows, kind, width, needed[rows]
+                    )
+            lives[:, node] |= there & (op != _NONE)
+        # nodes of zeros have no part in the mean; what is read of it is normalised, so that the sum will do
+        return np.asarray(nodes[:, INPUTS:].sum(axis=1)), np.asarray(lives[:, INPUTS:].any(axis=1))
 
-    def _reduction(self, before: _Stage, inputs: Sequence[Array], width: int) -> Array:
-        stacked = np.stack(inputs, axis=1)
-        nodes = np.zeros((self.tally.networks, NODES + INPUTS, *self.stage.read.shape[1:3]))
-        for place in range(2 * NODES):
-            source, op = self.reduce[:, place, 0], self.reduce[:, place, 1]
-            for kind in range(len(OPS)):
-                node = place // 2 + INPUTS
-                rows = np.flatnonzero((op == kind) & (source >= INPUTS))
-                if rows.size:
-                    nodes[rows, node] += self._edge(nodes[rows, source[rows]], rows, kind, width)
-                rows = np.flatnonzero((op == kind) & (source < INPUTS))
-                if rows.size:
-                    read = stacked[rows, source[rows]]
-                    nodes[rows, node] += self._strided(before, read, source[rows], rows, kind, width)
-        return np.asarray(nodes[:, INPUTS:].mean(axis=1))
-
-    def _edge(self, field: Array, rows: Ints, kind: int, width: int) -> Array:
+    def _edge(self, field: Array, rows: Ints, kind: int, width: int, needed: Bools) -> Array:
         """What an edge of stride 1 leaves."""
         if kind == _SKIP:
             return field
@@ -196,26 +214,53 @@ class _Chunk:
             return self.stage.normalised(pooled, rows)
         kernel, gap = _KERNELS[kind]
         pairs = 3 - gap  # a separable operation is two depthwise and pointwise pairs, a dilated one is one
-        self._pair(self.stage.roots(field, rows, kernel, gap), rows, width, pairs)
+        self._pair(self.stage.roots(field, rows, kernel, gap), rows, width, pairs * needed)
         return self.stage.normalised(field, rows)
 
     def _strided(
-        self, before: _Stage, field: Array, source: Ints, rows: Ints, kind: int, width: int
+        self,
+        before: _Stage,
+        field: Array,
+        source: Ints,
+        rows: Ints,
+        kind: int,
+        width: int,
+        needed: Bools,
     ) -> Array:
         """What an edge of stride 2 leaves of an input of the cell, which has variance 1."""
         if kind in _POOLS:
             return self.stage.normalised(self.stage.unit(2 * source + 1, len(rows)), rows)
         out = self.stage.unit(2 * source, len(rows))
         if kind == _SKIP:  # two 1×1 convolutions of half the channels each
-            self.tally.add(self.stage.size**2, width, width // 2, 1.0, rows=rows, times=2)
+            self.tally.add(self.stage.size**2, width, width // 2, 1.0, rows=rows, times=2 * needed)
             return out
         kernel, gap = _KERNELS[kind]
-        self._pair(before.roots(field, rows, kernel, gap), rows, width, 1)
+        self._pair(before.roots(field, rows, kernel, gap), rows, width, needed)
         if gap == 1:
-            self._pair(self.stage.roots(out, rows, kernel, gap), rows, width, 1)
+            self._pair(self.stage.roots(out, rows, kernel, gap), rows, width, needed)
         return out
 
-    def _pair(self, roots: Array, rows: Ints, width: int, times: int) -> None:
+    def _pair(self, roots: Array, rows: Ints, width: int, times: Ints | Bools) -> None:
         """A depthwise and a pointwise convolution."""
         self.tally.add(self.stage.size**2, 1, width, roots, rows=rows, times=times)
         self.tally.add(self.stage.size**2, width, width, 1.0, rows=rows, times=times)
+
+
+def _reads_of_inputs(edges: Ints) -> tuple[Bools, Bools]:
+    """Whether an edge that is not "none" reads the older input of a cell, and the newer."""
+    there = edges[:, :, 1] != _NONE
+    older, newer = (np.asarray(np.any(there & (edges[:, :, 0] == k), axis=1)) for k in range(INPUTS))
+    return older, newer
+
+
+def _needed_cells(reads: Sequence[tuple[Bools, Bools]]) -> list[Bools]:
+    """Of each cell: whether the classifier depends on what leaves it (in some genotypes a cell is never read)."""
+    needed = [np.zeros(len(reads[0][0]), dtype=bool) for _ in reads]
+    needed[-1][:] = True
+    for cell in reversed(range(len(reads))):
+        older, newer = reads[cell]
+        if cell >= 1:
+            needed[cell - 1] |= needed[cell] & newer
+        if cell >= 2:
+            needed[cell - 2] |= needed[cell] & older
+    return needed

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
-from sed_torch.spaces.darts.architecture import CELLS, NODES, OPS, REDUCTIONS, Edge, Genotype
+from sed_torch.spaces.darts.architecture import CELLS, NODES, NONE, OPS, REDUCTIONS, Edge, Genotype
 from sed_torch.spaces.darts.topology import write_network
 from sed_torch.spaces.writing import part
 from sed_torch.topology import Topology
@@ -19,7 +20,7 @@ def counts(archs: Sequence[Genotype], what: str, image_size: int, num_classes: i
     if what == "depth":
         return [_depth(a) for a in archs]
     base, costs = _costs(image_size, num_classes)[what]
-    return [base + sum(costs[k] for k in _edges(a)) for a in archs]
+    return [base + sum(costs.get(k, 0.0) for k in _edges(a)) for a in archs]
 
 
 EdgeKind = tuple[bool, bool, str]
@@ -77,7 +78,7 @@ _CHAIN = {"sep": 4, "dil": 2}
 
 
 def _depth(arch: Genotype) -> float:
-    before = now = 1  # the stem
+    before = now = 1.0  # the stem
     for cell in range(CELLS):
         reduction = cell in REDUCTIONS
         nodes = [before + 1, now + 1]  # a 1×1 convolution, or a halving one, on each
@@ -85,10 +86,12 @@ def _depth(arch: Genotype) -> float:
         for first, second in zip(edges[::2], edges[1::2], strict=True):
             nodes.append(max(nodes[i] + _chain(i, op, reduction) for i, op in (first, second)))
         before, now = now, max(nodes[2:])
-    return now + 1.0
+    return max(now + 1.0, 0.0)
 
 
-def _chain(reads: int, op: str, reduction: bool) -> int:
+def _chain(reads: int, op: str, reduction: bool) -> float:
+    if op == NONE:
+        return -math.inf
     if op == "skip_connect":
         return int(reduction and reads < 2)
     return _CHAIN.get(op[:3], 0)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from sed_torch.spaces.darts.architecture import (
     CELLS,
     NODES,
+    NONE,
     REDUCTIONS,
     STEM_MULTIPLIER,
     WIDTH,
     Edge,
     Genotype,
+    edge_names,
 )
-from sed_torch.spaces.modules import average_pool, conv_block, conv_norm, sequence, total
+from sed_torch.spaces.modules import Zero, average_pool, conv_block, conv_norm, sequence, total
 
 __all__ = ["Net"]
 
@@ -50,6 +50,8 @@ def _separable(width: int, kernel: int, stride: int, dilation: int, suffix: str)
 
 
 def _edge(op: str, width: int, stride: int) -> nn.Module:
+    if op == NONE:
+        return Zero(stride=stride)
     if op == "skip_connect":
         return nn.Identity() if stride == 1 else Halving(width, width, affine=False)
     if op == "max_pool_3x3":
@@ -63,11 +65,11 @@ def _edge(op: str, width: int, stride: int) -> nn.Module:
 
 
 class Cell(nn.Module):
-    """Nodes 0 and 1 are the outputs of the two cells before; ``edge_0_3`` leads from node 0 to node 3."""
+    """Nodes 0 and 1 are the outputs of the two cells before; for the edges see :func:`edge_names`."""
 
     def __init__(
         self,
-        edges: Sequence[Edge],
+        edges: tuple[Edge, ...],
         c_older: int,
         c_newer: int,
         width: int,
@@ -79,14 +81,15 @@ class Cell(nn.Module):
             Halving(c_older, width, affine=True) if after_reduction else conv_block(c_older, width, 1)
         )
         self.preprocess_1 = conv_block(c_newer, width, 1)
-        self.reads = [[i for i, _ in edges[2 * n : 2 * n + 2]] for n in range(NODES)]
-        for place, (i, op) in enumerate(edges):
-            self.add_module(f"edge_{i}_{place // 2 + 2}", _edge(op, width, 2 if reduction and i < 2 else 1))
+        names = edge_names(edges)
+        self.reads = [[(names[k], edges[k][0]) for k in (2 * n, 2 * n + 1)] for n in range(NODES)]
+        for name, (i, op) in zip(names, edges, strict=True):
+            self.add_module(name, _edge(op, width, 2 if reduction and i < 2 else 1))
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
         nodes = [self.preprocess_0(older), self.preprocess_1(newer)]
-        for node, reads in enumerate(self.reads, start=2):
-            nodes.append(total([self.get_submodule(f"edge_{i}_{node}")(nodes[i]) for i in reads]))
+        for reads in self.reads:
+            nodes.append(total([self.get_submodule(name)(nodes[i]) for name, i in reads]))
         return torch.cat(nodes[2:], dim=1)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Scores, Space, not_enumerable, other_than
 from sed_torch.spaces.darts import batch, counting
-from sed_torch.spaces.darts.architecture import INPUTS, NODES, OPS, Edge, Genotype
+from sed_torch.spaces.darts.architecture import INPUTS, NODES, NONE, OPERATIONS, OPS, Edge, Genotype
 from sed_torch.spaces.darts.topology import write_network
 from sed_torch.spaces.lines import fits
 from sed_torch.spaces.writing import SpaceBuilder
@@ -31,6 +31,9 @@ class DARTS(Space[Genotype]):
     head. Inside the cells every operation but the skip ends in a norm without parameters, pools too: the network
     to which the parameter counts of NAS-Bench-Suite-Zero belong. DARTS' own network for the final training has
     parameters in these norms and none after pools.
+
+    Samples and :attr:`size` are of genotypes as NAS-Bench-301 draws them, whose nodes read two different nodes each.
+    Genotypes of other samplers are read as well: with the operation ``none``, and with two edges from one node.
 
     Strings are ``((node, op), … ×8), ((node, op), … ×8)`` with operations by number in :data:`OPS`, or
     DARTS' own ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…, reduce_concat=…)``.
@@ -55,13 +58,13 @@ class DARTS(Space[Genotype]):
                 raise SpaceError(f"darts: expected {2 * NODES} edges in the {name} cell, found {len(cell)}")
             for node in range(NODES):
                 (i, _), (j, _) = pair = cell[2 * node : 2 * node + 2]
-                if i == j or not all(0 <= k < node + INPUTS for k in (i, j)):
+                if not all(0 <= k < node + INPUTS for k in (i, j)):
                     raise SpaceError(
                         f"darts: node {node + INPUTS} of the {name} cell reads {i} and {j}: expected two"
-                        f" different nodes below {node + INPUTS}"
+                        f" nodes below {node + INPUTS}"
                     )
-                if any(op not in OPS for _, op in pair):
-                    raise SpaceError(f"darts: expected operations of {', '.join(OPS)}, found {pair}")
+                if any(op not in OPERATIONS for _, op in pair):
+                    raise SpaceError(f"darts: expected operations of {', '.join(OPERATIONS)}, found {pair}")
         return arch
 
     def __iter__(self) -> Iterator[Genotype]:
@@ -89,7 +92,9 @@ class DARTS(Space[Genotype]):
         if free and rng.random() < 0.5:
             cell[place] = (int(rng.choice(free)), op)
         else:
-            cell[place] = (reads, OPS[other_than(OPS.index(op), len(OPS), rng)])
+            # "none" is left, never chosen
+            chosen = rng.integers(len(OPS)) if op == NONE else other_than(OPS.index(op), len(OPS), rng)
+            cell[place] = (reads, OPS[chosen])
         return dataclasses.replace(known, **{name: tuple(cell)})
 
     def suggest(self, trial: Any) -> Genotype:
@@ -101,7 +106,7 @@ class DARTS(Space[Genotype]):
 
         return nets.Net(self.resolve(arch), self._classes(num_classes))
 
-    def _write(self, b: SpaceBuilder, arch: Genotype, image: Value, num_classes: int) -> Value:
+    def _write(self, b: SpaceBuilder, arch: Genotype, image: Value, num_classes: int) -> Value | None:
         return write_network(b, arch, image, num_classes)
 
     def _score_batch(

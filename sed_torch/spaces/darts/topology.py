@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from sed_torch.spaces.darts.architecture import (
     CELLS,
     INPUTS,
     NODES,
+    NONE,
     REDUCTIONS,
     STEM_MULTIPLIER,
     WIDTH,
     Edge,
     Genotype,
+    edge_names,
 )
 from sed_torch.spaces.writing import SpaceBuilder
 from sed_torch.topology import Value
@@ -21,39 +22,48 @@ from sed_torch.topology import Value
 __all__ = ["write_network"]
 
 
-def write_network(b: SpaceBuilder, arch: Genotype, image: Value, num_classes: int) -> Value:
-    """Stem, eight cells, head."""
+def write_network(b: SpaceBuilder, arch: Genotype, image: Value, num_classes: int) -> Value | None:
+    """Stem, eight cells, head; None without a live path."""
+    before: Value | None
+    x: Value | None
     before = x = b.conv_norm(image, STEM_MULTIPLIER * WIDTH, 3, path="stem")
     width = WIDTH
     for i in range(CELLS):
         reduction = i in REDUCTIONS
         width *= 2 if reduction else 1
         edges = arch.reduce if reduction else arch.normal
-        before, x = x, _write_cell(b, (before, x), width, edges, reduction, f"cells.{i}")
-    return b.head(x, num_classes)
+        before, x = x, _write_cell(b, before, x, width, edges, i, f"cells.{i}")
+    return x and b.head(x, num_classes)
 
 
 def _write_cell(
     b: SpaceBuilder,
-    inputs: tuple[Value, Value],
+    older: Value | None,
+    newer: Value | None,
     width: int,
-    edges: Sequence[Edge],
-    reduction: bool,
+    edges: tuple[Edge, ...],
+    cell: int,
     path: str,
-) -> Value:
-    older, newer = inputs
-    if older.size != newer.size:
-        first = _write_halving(b, older, width, f"{path}.preprocess_0", affine=True)
+) -> Value | None:
+    """Two inputs and four nodes, of which the four are put side by side; None where zeros are all that reaches it."""
+    at = f"{path}.preprocess_0"
+    if cell - 1 in REDUCTIONS:
+        first = older and _write_halving(b, older, width, at, affine=True)
     else:
-        first = b.conv_norm(older, width, path=f"{path}.preprocess_0")
-    nodes = [first, b.conv_norm(newer, width, path=f"{path}.preprocess_1")]
+        first = older and b.conv_norm(older, width, path=at)
+    nodes = [first, newer and b.conv_norm(newer, width, path=f"{path}.preprocess_1")]
+    names = edge_names(edges)
     for node in range(NODES):
         values = []
-        for i, op in edges[2 * node : 2 * node + 2]:
-            stride = 2 if reduction and i < INPUTS else 1
-            values.append(_write_edge(b, nodes[i], op, stride, f"{path}.edge_{i}_{node + INPUTS}"))
-        nodes.append(b.add(*values, path=path))
-    return b.cat(*nodes[INPUTS:], path=path)
+        for place in (2 * node, 2 * node + 1):
+            i, op = edges[place]
+            stride = 2 if cell in REDUCTIONS and i < INPUTS else 1
+            x = nodes[i]
+            values.append(x and _write_edge(b, x, op, stride, f"{path}.{names[place]}"))
+        nodes.append(b.add_live(values, path))
+    live = [v for v in nodes[INPUTS:] if v is not None]
+    # channels of zeros stay where they are
+    return dataclasses.replace(b.cat(*live, path=path), channels=NODES * width) if live else None
 
 
 def _write_halving(b: SpaceBuilder, x: Value, width: int, path: str, *, affine: bool) -> Value:
@@ -66,7 +76,9 @@ def _write_halving(b: SpaceBuilder, x: Value, width: int, path: str, *, affine: 
     return b.norm(b.cat(*halves, path=path), affine=affine, path=f"{path}.norm")
 
 
-def _write_edge(b: SpaceBuilder, x: Value, op: str, stride: int, path: str) -> Value:
+def _write_edge(b: SpaceBuilder, x: Value, op: str, stride: int, path: str) -> Value | None:
+    if op == NONE:
+        return b.zeros(x.channels, tuple(-(-n // stride) for n in x.size), path)
     if op == "skip_connect":
         return x if stride == 1 else _write_halving(b, x, x.channels, path, affine=False)
     if op in ("max_pool_3x3", "avg_pool_3x3"):
