@@ -23,11 +23,12 @@ from typing import Any, Literal
 
 import torch
 import torch.fx
-from torch import Tensor, nn
+from torch import nn
 
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
+from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
 from sed_torch.tracing.places import is_user_code
@@ -111,25 +112,34 @@ def _record(
     training: bool = False,
     cut: bool = False,
 ) -> Graph:
-    fx_graph, frontend = _followed(model, inputs, leaves, training=training, cut=cut)
-    return to_graph(fx_graph, model, batch=_batch(inputs), frontend=frontend, assumed=inputs.assumed)
+    fx_graph, frontend, read = _followed(model, inputs, leaves, training=training, cut=cut)
+    assumed = (*inputs.assumed, *read)
+    return to_graph(fx_graph, model, batch=_batch(inputs), frontend=frontend, assumed=assumed)
 
 
 def _followed(
     model: nn.Module, inputs: Inputs, leaves: Sequence[str], *, training: bool, cut: bool
-) -> tuple[torch.fx.Graph, str]:
-    """The forward as torch.fx has it, and the front-end's name; all else that following it took is let go."""
+) -> tuple[torch.fx.Graph, str, tuple[str, ...]]:
+    """The forward as torch.fx has it, the front-end's name, and what was taken for granted on the way.
+
+    All else that following it took is let go.
+    """
     shadow = Shadow(model, training=training)
     recorder = Recorder(shadow)
     install_leaves(recorder, leaves)
-    args = _placeholders(recorder, inputs.args, "x")
-    kwargs = {k: _placeholders(recorder, v, k) for k, v in inputs.kwargs.items()}
+    args, kwargs = tensors_replaced(
+        inputs.args,
+        dict(inputs.kwargs),
+        lambda t, name: recorder.placeholder(t, name, inputs.values.get(id(t))),
+    )
     try:
         _run(recorder, args, kwargs, training=training)
     except TraceError as error:
         if not (cut and recorder.cut_short(error)):
             raise _with_table(error, recorder, model) from error.__cause__
-    return recorder.graph, "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
+    recorder.known.drop_questions(recorder.graph)
+    frontend = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
+    return recorder.graph, frontend, (*recorder.assumed, *recorder.known.words())
 
 
 def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
@@ -156,18 +166,10 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
         raise recorder.signalled
 
 
-def _placeholders(recorder: Recorder, value: Any, name: str) -> Any:
-    if isinstance(value, Tensor):
-        return recorder.placeholder(value, name)
-    if isinstance(value, (tuple, list)):
-        return type(value)(_placeholders(recorder, v, f"{name}{i}") for i, v in enumerate(value))
-    if isinstance(value, dict):
-        return {k: _placeholders(recorder, v, str(k)) for k, v in value.items()}
-    return value
-
-
 def _batch(inputs: Inputs) -> int:
-    first = next(iter(tensors_in((inputs.args, dict(inputs.kwargs)))), None)
+    given: list[Any] = []
+    tensors_replaced(inputs.args, dict(inputs.kwargs), lambda t, _: given.append(t))
+    first = given[0] if given else None
     return int(first.shape[0]) if first is not None and first.dim() > 1 else 1
 
 

@@ -162,15 +162,46 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
 
 
 def _lstm(x: Tensor, states: Any, weights: Any, *rest: Any) -> Any:
+    if isinstance(states, Tensor):  # how many sequences go on at each step; the states come after
+        return _packed(4, x, tuple(weights), *rest)
     return _recurrent(4, x, tuple(states), weights, *rest)
 
 
 def _gru(x: Tensor, state: Tensor, weights: Any, *rest: Any) -> Any:
+    if isinstance(weights, Tensor):
+        return _packed(3, x, (weights,), *rest)
     return _recurrent(3, x, (state,), weights, *rest)
 
 
 def _rnn(x: Tensor, state: Tensor, weights: Any, *rest: Any) -> Any:
+    if isinstance(weights, Tensor):
+        return _packed(1, x, (weights,), *rest)
     return _recurrent(1, x, (state,), weights, *rest)
+
+
+def _packed(
+    gates: int,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    weights: Any,
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+) -> Any:
+    """The steps of all sequences in one axis, as ``pack_padded_sequence`` puts them."""
+    directions = 2 if bidirectional else 1
+    fits = (
+        x.dim() == 2
+        and all(t.dtype == x.dtype for t in (*states, *weights))
+        and all(t.dim() == 3 and t.shape[0] == num_layers * directions for t in states)
+        and weights[0].shape == (gates * states[-1].shape[-1], x.shape[-1])
+    )
+    if not fits:
+        return NotImplemented
+    y = torch.empty((x.shape[0], directions * states[0].shape[-1]), dtype=x.dtype, device="meta")
+    return (y, *(torch.empty(t.shape, dtype=x.dtype, device="meta") for t in states))
 
 
 def _recurrent(

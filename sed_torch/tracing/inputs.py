@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sed_torch.errors import InputError
+from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.torchvision_sizes import torchvision_sizes
 
 __all__ = ["Inputs", "resolve_inputs"]
@@ -39,11 +40,13 @@ class Inputs:
         args: positional arguments.
         kwargs: keyword arguments.
         assumed: what was not given, in words.
+        values: id of a ``meta`` tensor among them → the tensor of the caller's that it stands for.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     assumed: tuple[str, ...] = ()
+    values: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 _MOST_DIMENSIONS, _MOST_ENTRIES = 64, 10**15
@@ -75,26 +78,42 @@ def _meta(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def _from_data(data: Any) -> Inputs:
+    stand_ins = _StandIns()
     if isinstance(data, Tensor) or hasattr(data, "__array_interface__"):
-        return Inputs((_stand_in(data),), {})
-    if isinstance(data, Mapping):
-        return Inputs((), {k: _stand_in(v) for k, v in data.items()})
-    if isinstance(data, (tuple, list)):
-        return Inputs(tuple(_stand_in(v) for v in data), {})
-    raise InputError(f"input_data must be a tensor, a tuple or a dict, found {type(data).__name__}")
+        return stand_ins.inputs((data,), {})
+    if isinstance(data, Mapping) and all(isinstance(k, str) for k in data):
+        return stand_ins.inputs((), dict(data))
+    if isinstance(data, (tuple, list)) and not hasattr(data, "_fields"):
+        return stand_ins.inputs(tuple(data), {})
+    if not isinstance(data, (str, bytes, int, float)):
+        return stand_ins.inputs((data,), {})  # an object of the caller's own: the one argument
+    raise InputError(
+        f"input_data must be a tensor, a tuple of arguments or a dict of keyword arguments, found {type(data).__name__}"
+    )
 
 
-def _stand_in(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return _meta(value.shape, value.dtype)
-    if hasattr(value, "__array_interface__"):  # numpy
-        array = torch.as_tensor(value)
-        return _meta(array.shape, array.dtype)
-    if isinstance(value, (tuple, list)):
-        return type(value)(_stand_in(v) for v in value)
-    if isinstance(value, Mapping):
-        return {k: _stand_in(v) for k, v in value.items()}
-    return value
+class _StandIns:
+    """``meta`` tensors for those of ``input_data``, whose values may be asked for (:mod:`.known` says which)."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, Tensor] = {}
+
+    def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
+        new_args, new_kwargs = tensors_replaced(args, kwargs, self._of)
+        return Inputs(new_args, new_kwargs, values=self._values)
+
+    def _of(self, value: Any, name: str) -> Tensor:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        if tensor.is_nested:
+            raise InputError(
+                f"{name} is a nested tensor, whose samples differ in size: give a padded one "
+                "(torch.nested.to_padded_tensor), or one sample."
+            )
+        dtype = torch.float32 if tensor.is_quantized else tensor.dtype
+        meta = _meta(tensor.shape, dtype)
+        if not tensor.is_quantized and tensor.device.type != "meta":
+            self._values[id(meta)] = tensor
+        return meta
 
 
 def _from_size(model: nn.Module, size: Any) -> Inputs:

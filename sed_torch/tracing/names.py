@@ -115,7 +115,6 @@ NEEDS_VALUES = frozenset(
         "__array__",
         "nonzero",
         "argwhere",
-        "masked_select",
         "unique",
         "_unique2",
         "unique_consecutive",

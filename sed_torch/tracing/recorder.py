@@ -22,6 +22,7 @@ from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.fast_shapes import fast_shape
+from sed_torch.tracing.known import UNKNOWN, shaped_by_values
 from sed_torch.tracing.names import (
     INPUT_IS_NOT_FIRST,
     NEEDS_VALUES,
@@ -39,7 +40,7 @@ from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal, with_explanation
 from sed_torch.tracing.stand_ins import StandIns
 from sed_torch.tracing.tape import Tape
-from sed_torch.tracing.tensors import has_tensor, tensors_of
+from sed_torch.tracing.tensors import has_tensor, meta_like, tensors_of
 
 __all__ = ["Recorder"]
 
@@ -58,6 +59,7 @@ class Recorder(TorchFunctionMode):
         was_cut: whether the graph ends where the data would choose.
         signalled: why the forward could not be followed, even if the forward caught it.
         assumed: what had to be assumed on the way, in words.
+        known: the values that can be told without data.
     """
 
     def __init__(self, shadow: Shadow) -> None:
@@ -71,6 +73,7 @@ class Recorder(TorchFunctionMode):
         self._places = Places(shadow)
         self._tape = Tape(self._places)
         self._stand_ins = StandIns(self._tape, shadow)
+        self.known = self._stand_ins.known
 
     @property
     def graph(self) -> torch.fx.Graph:
@@ -79,10 +82,13 @@ class Recorder(TorchFunctionMode):
 
     # -- inputs and outputs ------------------------------------------------------------------------------
 
-    def placeholder(self, value: Tensor, name: str) -> Tensor:
-        """A ``meta`` tensor that stands for an input."""
+    def placeholder(self, value: Tensor, name: str, known: Tensor | None = None) -> Tensor:
+        """A ``meta`` tensor that stands for an input, whose values may be ``known``."""
         meta = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
-        self._tape.bind(meta, self.graph.placeholder(name), path="", source=None)
+        node = self.graph.placeholder(name)
+        if known is not None:
+            self.known.hold(node, known)
+        self._tape.bind(meta, node, path="", source=None)
         return meta
 
     def output(self, values: Iterable[Tensor]) -> None:
@@ -110,6 +116,8 @@ class Recorder(TorchFunctionMode):
             return self._set_attribute(func, *args)
         if not args and "input" in kwargs and name not in INPUT_IS_NOT_FIRST:
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
+        if name == "_nested_tensor_from_mask_left_aligned":
+            return False  # asked for the sake of a faster kernel, which computes the same
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
         tensors = tensors_of(args, kwargs)
@@ -122,7 +130,11 @@ class Recorder(TorchFunctionMode):
         elif written is not None:
             self._stand_ins.fill(written)
         if name in NEEDS_VALUES:
-            raise self._signal(self._asked(name))
+            found = self._value(func, args, kwargs)
+            if found is UNKNOWN:
+                raise self._signal(self._asked(name))
+            if not has_tensor(found):
+                return found
         return self._record(func, name, args, kwargs)
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -220,7 +232,10 @@ class Recorder(TorchFunctionMode):
         except (TraceError, RecursionError, MemoryError):
             raise
         except Exception as error:
-            raise self._failed(error, name, meta_args, path, source) from error
+            again = self._with_values(func, name, meta_args, meta_kwargs)
+            if again is None:
+                raise self._failed(error, name, meta_args, path, source) from error
+            meta_args, meta_kwargs, result = again
         if name == "__setitem__":
             result = meta_args[0]
         elif not has_tensor(result):
@@ -229,10 +244,37 @@ class Recorder(TorchFunctionMode):
         found = isinstance(result, Tensor) and any(result is a for a in meta_args)
         if found and not (in_place(name) or overwrites):
             return result  # contiguous(), to() and the like found nothing to do
-        written = self._tape.call(name, meta_args, meta_kwargs, result, path, source)
+        written = self._tape.call(func, name, meta_args, meta_kwargs, result, path, source)
+        for part in written if isinstance(written, tuple) else ():
+            if isinstance(part, Tensor) and part.device.type != "meta":  # how many steps a packed batch has
+                self.known.hold(self._tape.node(part), part)
         if overwrites and meta_args and isinstance(written, Tensor):
             self._tape.overwrite(meta_args[0], written, path, source)
         return None if name == "__setitem__" else written
+
+    # -- values that are known ---------------------------------------------------------------------------
+
+    def _value(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The values that the forward asks for, where they rest on known ones alone."""
+        meta = self._stand_ins.to_meta(args), self._stand_ins.to_meta(kwargs)
+        return self.known.result(func, *map(self._tape.nodes, meta))
+
+    def _with_values(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
+        """A call that has no result on shapes alone, with the values that are known; None if these do not help."""
+        found = self.known.result(
+            func, self._tape.nodes(args), self._tape.nodes(kwargs), writes=in_place(name)
+        )
+        if found is not UNKNOWN:
+            return args, kwargs, _on_meta(found)
+        tensors = tensors_of(args, kwargs)
+        values = {id(t): self.known.value(self._tape.node(t)) for t in tensors}
+        values = {key: v for key, v in values.items() if v is not UNKNOWN}
+        return shaped_by_values(func, name, args, kwargs, values, self._known_constant)
+
+    def _known_constant(self, value: Tensor) -> Tensor:
+        return self._stand_ins.of(self._stand_ins.made(value))
 
     def _size(self, value: Any) -> Any:
         """A whole number that the forward computed as a constant tensor, as a number."""
@@ -322,6 +364,12 @@ def _written_by(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ten
     if written is None and args and (in_place(name) or (kwargs and kwargs.get("inplace"))):
         written = args[0]
     return written if isinstance(written, Tensor) else None
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return meta_like(value)
+    return tuple(map(_on_meta, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _is_device(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sed_torch.tracing.known import Known
 from sed_torch.tracing.names import target
 from sed_torch.tracing.regions import index_of
 from sed_torch.tracing.shadow import Shadow
@@ -29,6 +30,7 @@ class StandIns:
 
     def __init__(self, tape: Tape, shadow: Shadow) -> None:
         self._tape, self._shadow = tape, shadow
+        self.known = Known()
         self._known: dict[int, Held] = {}
         self._kept: list[Tensor] = []
         self._fresh: dict[int, Tensor] = {}  # kept, as their ids must stay theirs
@@ -111,6 +113,7 @@ class StandIns:
         node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
         if name is None:
             node.meta["facts"] = self._shadow.unregistered(tensor)
+        self.known.hold(node, tensor)
         self._tape.bind(meta, node, path=name.rpartition(".")[0] if name else "", source=None)
         self._known[id(tensor)] = self._tape.values.held(meta)
         if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.fx
 from torch import Tensor
 
-from sed_torch.tracing.names import VIEWS, in_place, target
+from sed_torch.tracing.known import CALL
+from sed_torch.tracing.names import RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.regions import overlap, region_of
 from sed_torch.tracing.sharing import FOLDING, folds, shared_by
@@ -47,7 +49,9 @@ class Tape:
         """Arguments with their tensors as nodes."""
         if isinstance(value, Tensor):
             return self.node(value)
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, list):  # x[[0, 1]] is not x[0, 1]
+            return [self.nodes(v) for v in value]
+        if isinstance(value, tuple):
             return tuple(self.nodes(v) for v in value)
         if type(value) is dict:
             return {k: self.nodes(v) for k, v in value.items()}
@@ -64,12 +68,24 @@ class Tape:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    def call(self, name: str, args: Any, kwargs: Any, result: Any, path: str, source: str | None) -> Any:
+    def call(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        args: Any,
+        kwargs: Any,
+        result: Any,
+        path: str,
+        source: str | None,
+    ) -> Any:
         """Write down one call on tensors that have nodes already."""
         node = self.graph.create_node(
             "call_function", target(name), self.nodes(args), self.nodes(kwargs) if kwargs else {}
         )
         node.meta["spelling"] = name
+        if name not in RANDOM or kwargs.get("training") is False:
+            writes = in_place(name) or bool(kwargs and kwargs.get("inplace"))
+            node.meta[CALL] = function, writes  # so that its value can be found, should anything ask
         if not torch.is_grad_enabled():
             node.meta["facts"] = {"grad": "function" if self._places.in_own_function() else False}
         for tensor in tensors_of(args, kwargs) if self._overwrites else ():

@@ -1,0 +1,322 @@
+"""Values that are known while a forward is followed: what rests on the model's own tensors and on given integers.
+
+Nothing is computed ahead of a question. A forward that asks for a value (``if mask.all()``, ``n.item()``,
+``sizes.tolist()``, ``nonzero``) gets one where the recorded calls behind it start from buffers, parameters,
+constants or the whole-number tensors of ``input_data`` alone: these calls are then made for real, on copies.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+__all__ = ["CALL", "UNKNOWN", "Known", "shaped_by_values"]
+
+UNKNOWN: Any = object()
+"""The answer where a value depends on data."""
+
+_MOST_ENTRIES = 1 << 24  # of one tensor on the way: what decides control flow is far smaller
+CALL = "call"
+"""Where a node's ``meta`` keeps the function called, and whether it writes into its first argument."""
+
+_SEVERAL = "item"  # spelling of the nodes that take one of several results
+
+
+class Known:
+    """The real values behind fx nodes, where there are any.
+
+    Attributes:
+        read: names of the inputs and parameters whose values were asked for, in that order.
+    """
+
+    def __init__(self) -> None:
+        self._rests_on: dict[
+            torch.fx.Node, frozenset[str]
+        ] = {}  # names of inputs and parameters behind a value
+        self._held: dict[
+            torch.fx.Node, Tensor
+        ] = {}  # given at the start: the model's, the caller's, constants
+        self._values: dict[torch.fx.Node, Any] = {}
+        self._versions: dict[
+            torch.fx.Node, int
+        ] = {}  # a held tensor that was written to since is held no more
+        self._unknown: set[torch.fx.Node] = set()
+        self._kinds: dict[str, str] = {}
+        self.read: dict[str, str] = {}
+
+    def hold(self, node: torch.fx.Node, value: Tensor) -> None:
+        """``node`` stands for ``value``; it is not read until something asks."""
+        if value.device.type != "meta" and value.layout is torch.strided and not value.is_quantized:
+            self._held[node] = value
+            self._versions[node] = _version(value)
+
+    def result(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        writes: bool = False,
+    ) -> Any:
+        """What a call gives whose tensors are nodes here; :data:`UNKNOWN` where one depends on data."""
+        nodes = [*_nodes_in((args, kwargs))]
+        if not all(map(self._settle, nodes)) or not self._one_kind(nodes):
+            return UNKNOWN
+        result = self._call(function, args, kwargs, writes=writes)
+        if result is not UNKNOWN:
+            self._note_read(nodes)
+        return result
+
+    def value(self, node: torch.fx.Node) -> Any:
+        """The value of one node, or :data:`UNKNOWN`."""
+        if not self._settle(node):
+            return UNKNOWN
+        self._note_read([node])
+        return self._values[node]
+
+    def drop_questions(self, graph: torch.fx.Graph) -> None:
+        """Take calls out of the graph that nothing but the forward's own question read."""
+        for node in reversed(graph.nodes):
+            if node in self._values and not node.users and node.op in ("call_function", "get_attr"):
+                graph.erase_node(node)
+
+    def _one_kind(self, nodes: Iterable[torch.fx.Node]) -> bool:
+        """What takes both the caller's values and weights is a computation of the network: data-dependent."""
+        kinds = {self._kinds[name] for n in nodes for name in self._rests_on.get(n, ())}
+        return len(kinds) < 2
+
+    def _note_read(self, nodes: Iterable[torch.fx.Node]) -> None:
+        for node in nodes:
+            self.read.update((name, self._kinds[name]) for name in sorted(self._rests_on.get(node, ())))
+
+    def _settle(self, node: torch.fx.Node) -> bool:
+        """Compute a node's value if that is possible without data. Iterative: a time loop makes deep chains."""
+        if node in self._values:
+            return True
+        waiting = [node]
+        while waiting:
+            top = waiting[-1]
+            if top in self._values:
+                waiting.pop()
+                continue
+            if top in self._unknown or not self._may_be_known(top):
+                self._unknown.update(waiting)
+                return False
+            missing = [n for n in top.all_input_nodes if n not in self._values]
+            if missing and top not in self._held:
+                waiting.extend(missing)
+                continue
+            value = self._first_value(top) if self._one_kind(missing or top.all_input_nodes) else UNKNOWN
+            if value is UNKNOWN:
+                self._unknown.update(waiting)
+                return False
+            self._values[top] = value
+            if top not in self._held:
+                behind = [self._rests_on.get(n, frozenset()) for n in top.all_input_nodes]
+                self._rests_on[top] = frozenset().union(*behind)
+            waiting.pop()
+        return True
+
+    def _may_be_known(self, node: torch.fx.Node) -> bool:
+        shape = node.meta.get("shape")
+        size = 1
+        for n in shape or ():
+            size *= n
+        if size > _MOST_ENTRIES:
+            return False
+        if node.meta.get("spelling") == "setitem" and CALL not in node.meta:
+            return node.args[1] is not None  # which entries a view wrote to
+        return node in self._held or CALL in node.meta or node.meta.get("spelling") == _SEVERAL
+
+    def _first_value(self, node: torch.fx.Node) -> Any:
+        held = self._held.get(node)
+        if held is not None:
+            if _version(held) != self._versions[node]:
+                return UNKNOWN
+            given = node.op == "placeholder"
+            if given and held.dtype.is_floating_point and not _is_mask_of(held, str(node.target)):
+                return UNKNOWN
+            kind = "input" if given else "parameter" if isinstance(held, nn.Parameter) else ""
+            if kind:
+                self._kinds[str(node.target)] = kind
+                self._rests_on[node] = frozenset([str(node.target)])
+            return held.detach().cpu()
+        if CALL not in node.meta and node.meta["spelling"] == "setitem":  # a write through a view
+            return self._call(operator.setitem, node.args, {}, writes=True)
+        if CALL not in node.meta:  # one of several results
+            several, place = node.args
+            found = self._values[several]  # type: ignore[index]
+            one = isinstance(found, (tuple, list)) and isinstance(place, int) and place < len(found)
+            return found[place] if one and isinstance(found[place], Tensor) else UNKNOWN
+        function, writes = node.meta[CALL]
+        return self._call(function, node.args, node.kwargs, writes=writes)
+
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, writes: bool
+    ) -> Any:
+        real_args = [self._real(a) for a in args]
+        real_kwargs = {k: self._real(v) for k, v in kwargs.items()}
+        if writes and real_args and isinstance(real_args[0], Tensor):
+            real_args[0] = real_args[0].clone()
+        try:
+            with torch.no_grad(), torch.device("cpu"):
+                result = function(*real_args, **real_kwargs)
+        except Exception:  # the forward then learns that the value is not to be had
+            return UNKNOWN
+        return real_args[0] if writes and result is None else result
+
+    def _real(self, value: Any) -> Any:
+        if isinstance(value, torch.fx.Node):
+            return self._values[value]
+        if isinstance(value, list):  # fx keeps a kind of list of its own
+            return [*map(self._real, value)]
+        if isinstance(value, tuple):
+            return tuple(map(self._real, value))
+        if isinstance(value, dict):
+            return {k: self._real(v) for k, v in value.items()}
+        if isinstance(value, slice):
+            return slice(self._real(value.start), self._real(value.stop), self._real(value.step))
+        return torch.device("cpu") if isinstance(value, torch.device) else value
+
+    def words(self) -> tuple[str, ...]:
+        """What was read, for ``Graph.assumed``: an answer that rests on values should say so."""
+        kinds: dict[str, list[str]] = {}
+        for name, kind in self.read.items():
+            kinds.setdefault(kind, []).append(name)
+        return tuple(
+            f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"
+            for kind, names in kinds.items()
+        )
+
+
+def _is_mask_of(value: Tensor, name: str) -> bool:
+    """Numbers of an input are data, but for those that are added to scores to hide them."""
+    return "mask" in name or bool((value <= torch.finfo(value.dtype).min).any())
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
+    if isinstance(value, torch.fx.Node):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for v in value:
+            yield from _nodes_in(v)
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from _nodes_in(v)
+    elif isinstance(value, slice):
+        yield from _nodes_in((value.start, value.stop, value.step))
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any], Any]
+
+
+def shaped_by_values(
+    function: Callable[..., Any],
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    values: Mapping[int, Tensor],
+    constant: Callable[[Tensor], Tensor],
+) -> Call | None:
+    """A call on ``meta`` whose result's shape hangs on values that are known, although its content is not.
+
+    Bounds and sizes become numbers, masks that select become places, repeats are added up.
+
+    Args:
+        function: of the call that failed on shapes alone.
+        name: of the function.
+        args: positional arguments of the call.
+        kwargs: keyword arguments of the call.
+        values: id of a ``meta`` tensor → what is known of it.
+        constant: makes a ``meta`` stand-in of a real tensor.
+
+    Returns:
+        The arguments to write down instead and the ``meta`` result; None where the values do not help.
+    """
+    if not values:
+        return None
+    kwargs = dict(kwargs)
+    if name == "masked_select" and len(args) == 2 and id(args[1]) in values:
+        each = values[id(args[1])] & torch.ones(1, dtype=torch.bool).expand(args[0].shape)
+        count = int(each.sum())
+        return args, kwargs, torch.empty(count, dtype=args[0].dtype, device="meta")
+    if name == "repeat_interleave" and len(args) > 1 and id(args[1]) in values:
+        kwargs["output_size"] = int(values[id(args[1])].sum())
+    elif name == "_pack_padded_sequence" and id(args[1]) in values:
+        return _packed(function, args, kwargs, values[id(args[1])])
+    elif name == "_pad_packed_sequence" and id(args[1]) in values:
+        return _padded(function, args, kwargs, values[id(args[1])])
+    else:
+        indexing = name in ("__getitem__", "__setitem__")
+        args = (args[0], *(_plain(a, values, constant if indexing else None) for a in args[1:]))
+        kwargs = {k: _plain(v, values, None) for k, v in kwargs.items()}
+    try:
+        return args, kwargs, function(*args, **kwargs)
+    except Exception:  # the first error is the one to tell
+        return None
+
+
+def _plain(value: Any, values: Mapping[int, Tensor], place: Callable[[Tensor], Tensor] | None) -> Any:
+    """Known tensors as numbers or lists of numbers; within an index masks become places, the rest stays."""
+    if isinstance(value, slice):
+        return slice(*(_plain(v, values, None) for v in (value.start, value.stop, value.step)))
+    if isinstance(value, tuple) and place is not None:
+        flat: list[Any] = []
+        for v in value:
+            found = _plain(v, values, place)
+            flat.extend(found) if _is_mask(v, values) else flat.append(found)
+        return tuple(flat)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_plain(v, values, place) for v in value)
+    known = values.get(id(value)) if isinstance(value, Tensor) else None
+    if known is None:
+        return value
+    if _is_mask(value, values) and place is not None:
+        return tuple(place(at) for at in known.nonzero(as_tuple=True))
+    whole = known.dim() < 2 and not known.dtype.is_floating_point and not known.dtype.is_complex
+    return known.tolist() if whole and place is None else value
+
+
+def _is_mask(value: Any, values: Mapping[int, Tensor]) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.bool and value.dim() > 0 and id(value) in values
+
+
+def _packed(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    lengths: Tensor,
+) -> Call | None:
+    """Packing a padded batch: as many rows as the lengths add up to; how many a step stays a real tensor."""
+    padded, _, *others = args
+    try:
+        rows, batch_sizes = function(torch.zeros(*padded.shape[:2], 1), lengths, *others, **kwargs)
+    except RuntimeError:
+        return None
+    data = torch.empty((rows.shape[0], *padded.shape[2:]), dtype=padded.dtype, device="meta")
+    return args, kwargs, (data, batch_sizes)
+
+
+def _padded(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], steps: Tensor
+) -> Call | None:
+    """The way back from a packed batch: to the longest of its sequences."""
+    rows, _, *others = args
+    try:
+        padded, lengths = function(torch.zeros(rows.shape[0], 1), steps, *others, **kwargs)
+    except RuntimeError:
+        return None
+    return (
+        args,
+        kwargs,
+        (torch.empty((*padded.shape[:2], *rows.shape[1:]), dtype=rows.dtype, device="meta"), lengths),
+    )
