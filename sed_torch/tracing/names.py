@@ -171,9 +171,14 @@ VIEWS = frozenset(
 )
 
 
+_NOT_IN_PLACE = frozenset(["__int__", "__index__", "__invert__", "__iter__", "__init__"])
+
+
 def in_place(name: str) -> bool:
     """True for ``add_``, ``__iadd__``, ``__setitem__``: the call writes into its first argument."""
-    return (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
+    if name.startswith("__"):
+        return name == "__setitem__" or (name.startswith("__i") and name not in _NOT_IN_PLACE)
+    return name.endswith("_")
 
 
 _TARGETS: dict[str, Callable[..., Any]] = {}
