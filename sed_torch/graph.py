@@ -125,7 +125,9 @@ class Graph:
         name: the model's class or reference.
         parameters: all parameters of the model, used or not.
         modules: all modules of the model, called or not.
-        batch: size of the batch dimension (dimension 0 of the first input).
+        batch: how many samples the inputs hold; 1 where there is no batch dimension.
+        batch_dims: input node → the dimension along which its samples lie, None where it has none. Empty where
+            nobody has looked (a graph made by hand): :func:`sed_torch.batching.find_batch` does.
         frontend: how it was traced: ``"fx"``, ``"export"``, ``"fx+leaf"`` with opaque
             leaves, or ``"fx+cut"`` up to where data would choose.
         assumed: what was not given and had to be assumed, in words.
