@@ -23,7 +23,18 @@ Dim = tuple[Axis, ...]
 Dims = tuple[Dim, ...]
 
 _WEAK, _WALKED, _FIXED = 1, 2, 3
-_LAYERS = frozenset("conv conv_transpose linear matmul attention multi_head_attention recurrent embedding".split())
+_LAYERS = frozenset(
+    [
+        "conv",
+        "conv_transpose",
+        "linear",
+        "matmul",
+        "attention",
+        "multi_head_attention",
+        "recurrent",
+        "embedding",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +169,7 @@ class _Follower:
         if dims is None or len(dims) != len(shape):
             self.lost.add(node.name)
             return tuple(self.fresh(n) for n in shape)
-        return tuple(
-            d if _entries(d) == n else self._cut(d, n) for d, n in zip(dims, shape, strict=True)
-        )
+        return tuple(d if _entries(d) == n else self._cut(d, n) for d, n in zip(dims, shape, strict=True))
 
     def _cut(self, dim: Dim, size: int) -> Dim:
         """A dimension of which a part is left, or to which entries were added: the innermost axis goes on."""
@@ -203,8 +212,7 @@ class _Follower:
                 self._set(node, at, batch)
         elif len(first) == len(shape):
             self.dims[node.name] = tuple(
-                d if _entries(d) == n else self._part(d, n)
-                for d, n in zip(first, shape, strict=True)
+                d if _entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)
             )
             self.lost.discard(node.name)
 
@@ -254,9 +262,7 @@ class _Follower:
                 else:
                     self.unify(found, own[-place])
             dims.insert(0, found)
-        return tuple(
-            d if d or n == 1 else self.fresh(n) for d, n in zip(dims, shape, strict=True)
-        )
+        return tuple(d if d or n == 1 else self.fresh(n) for d, n in zip(dims, shape, strict=True))
 
     def _gate(self, node: Node, inputs: list[str]) -> Dims | None:
         x = self.dims[inputs[0]]
@@ -283,7 +289,11 @@ class _Follower:
         self.mark(x[-n:], _FIXED, node, "slides along")
         self.mark(x[-n - 1 : -n], _FIXED, node, "mixes as channels")
         shape = node.shape or ()
-        return (*x[: -n - 1], self.fresh(shape[-n - 1]), *(self._cut(d, k) for d, k in zip(x[-n:], shape[-n:], strict=True)))
+        return (
+            *x[: -n - 1],
+            self.fresh(shape[-n - 1]),
+            *(self._cut(d, k) for d, k in zip(x[-n:], shape[-n:], strict=True)),
+        )
 
     def _linear(self, node: Node, inputs: list[str]) -> Dims | None:
         x = self.dims[inputs[0]]
@@ -328,7 +338,10 @@ class _Follower:
                 elif i != at and d:
                     dims[i] = d
         parts = [self.dims[i][at] for i in fits]
-        same = len(parts) == len(node.inputs) and len({tuple((self.root(a), s) for a, s in p) for p in parts}) == 1
+        same = (
+            len(parts) == len(node.inputs)
+            and len({tuple((self.root(a), s) for a, s in p) for p in parts}) == 1
+        )
         again = self._restacked(node, shape[at])
         if again is not None:
             dims[at] = again
@@ -351,23 +364,18 @@ class _Follower:
         """The axis that all operands are single entries of, put together again."""
         if len(node.inputs) != size or size < 2:
             return None
+        sizes = self._input_sizes()
         common = frozenset.intersection(*(self.dropped.get(i, frozenset()) for i in node.inputs))
         for axis in sorted(common):
-            if self.size.get(self.root(axis)) == size:
+            if sizes.get(self.root(axis)) == size:
                 self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
                 return ((axis, size),)
         return None
 
-    @property
-    def size(self) -> dict[int, int]:
+    def _input_sizes(self) -> dict[int, int]:
         """Entries of the inputs' axes."""
-        return {
-            self.root(a): s
-            for n in self.graph.nodes
-            if n.op == "input"
-            for d in self.dims.get(n.name, ())
-            for a, s in d
-        }
+        inputs = [n.name for n in self.graph.nodes if n.op == "input"]
+        return {self.root(a): s for n in inputs for d in self.dims.get(n, ()) for a, s in d}
 
     def _reshape(self, node: Node, inputs: list[str]) -> Dims | None:
         x, shape = self.dims[inputs[0]], node.shape or ()
@@ -412,9 +420,7 @@ class _Follower:
             return None
         return tuple(x[d] if d >= 0 else self.fresh(n) for (d, _), n in zip(dims, shape, strict=True))
 
-    def _gathered(
-        self, node: Node, inputs: list[str], dims: Sequence[tuple[int, int]]
-    ) -> Dims | None:
+    def _gathered(self, node: Node, inputs: list[str], dims: Sequence[tuple[int, int]]) -> Dims | None:
         """Entries looked up by an index: along it there are as many as the index has."""
         x, shape = self.dims[inputs[0]], node.shape or ()
         index = self.dims[inputs[1]]
@@ -542,8 +548,21 @@ class _Follower:
         return None
 
     def _write(self, node: Node, inputs: list[str]) -> Dims | None:
-        base = node.inputs[0]
-        return self.dims.get(base)
+        """``x[index] = y``: what is written in shares the axes of what it is written into."""
+        base, value = self.dims.get(node.inputs[0]), self.dims.get(node.inputs[-1])
+        if base is None or value is None or len(node.inputs) < 2:
+            return base
+        region = node.attrs.get("dims") or tuple(range(len(base)))
+        for place, dim in zip(reversed(region), reversed(value), strict=False):
+            if 0 <= place < len(base):
+                self.unify(base[place], dim)
+        sizes = self._input_sizes()
+        for axis in sorted(self.dropped.get(node.inputs[-1], ())):
+            for place, dim in enumerate(base):
+                if place not in region and dim and _entries(dim) == sizes.get(self.root(axis)):
+                    self.unify(dim, ((axis, _entries(dim)),))
+                    self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
+        return base
 
     def _opaque(self, node: Node, inputs: list[str]) -> Dims | None:
         return None
@@ -594,12 +613,17 @@ class _Follower:
                 if not self._level(dim) and place and (not dim or self.root(dim[0][0]) in outputs):
                     how = self._how(self.dims[node.name][0])
                     size = _entries(dim)
-                    return node, place, f"the batch is dimension {place} of {node.name} ({size}): the network {how} dimension 0"
+                    return (
+                        node,
+                        place,
+                        f"the batch is dimension {place} of {node.name} ({size}): the network {how} dimension 0",
+                    )
         node = next((n for n in inputs if n.shape), inputs[0])
         dims = self.dims[node.name]
         least = 2 if "int" in node.dtype else 3
         if dims and self._level(dims[0]) < _FIXED and len(dims) >= least:
-            return node, 0, f"the batch is dimension 0 of {node.name} ({_entries(dims[0])}), though the network {self._how(dims[0])} it"
+            where = f"the batch is dimension 0 of {node.name} ({_entries(dims[0])})"
+            return node, 0, f"{where}, though the network {self._how(dims[0])} it"
         return None
 
     def _how(self, dim: Dim) -> str:
@@ -621,10 +645,13 @@ class _Follower:
         return sum(n.numel for n in layers if n.name in reached)
 
     def _mixing(self, root: int) -> tuple[Mixing, ...]:
-        found = {}
+        found: dict[tuple[str, str], Mixing] = {}
         for axis, node, how, level in self.events:
             if self.root(axis) == root and how != "fixes":
-                found.setdefault((node, how), Mixing(node, how, level >= _WALKED or how in ("pairs", "takes a softmax over")))
+                found.setdefault(
+                    (node, how),
+                    Mixing(node, how, level >= _WALKED or how in ("pairs", "takes a softmax over")),
+                )
         return tuple(found.values())
 
     def _carrying(self, root: int, dims: Mapping[str, tuple[int, ...]]) -> frozenset[str]:

@@ -144,6 +144,7 @@ class Graph:
     batch: int = 1
     frontend: str = "fx"
     assumed: tuple[str, ...] = ()
+    batch_dims: Mapping[str, int | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.check()
@@ -223,6 +224,7 @@ class Graph:
             "batch": self.batch,
             "frontend": self.frontend,
             "assumed": list(self.assumed),
+            "batch_dims": dict(self.batch_dims),
             "nodes": [_row(n) for n in self.nodes],
             "outputs": list(self.outputs),
             "parameters": [dataclasses.asdict(p) for p in self.parameters],
@@ -254,6 +256,7 @@ class Graph:
                 batch=int(data["batch"]),
                 frontend=data["frontend"],
                 assumed=tuple(data["assumed"]),
+                batch_dims=dict(data.get("batch_dims", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GraphError(f"malformed graph: {type(error).__name__}: {error}") from error

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
-    *("graph", "entropy", "ops", "tracing"),
+    *("graph", "entropy", "ops", "batching", "tracing"),
     *("topology", "lowering", "scoring", "costing", "correlation"),
     *("comparison", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
@@ -33,7 +33,18 @@ ROAD = [
 """A file imports from files before it only; a package is one place, its files among themselves are free."""
 
 NEEDS_NO_TORCH = [
-    *("_version", "errors", "tables", "graph", "entropy", "ops", "topology", "lowering", "scoring"),
+    *(
+        "_version",
+        "errors",
+        "tables",
+        "graph",
+        "entropy",
+        "ops",
+        "batching",
+        "topology",
+        "lowering",
+        "scoring",
+    ),
     *("scoring.result", "spaces"),
 ]
 

@@ -10,7 +10,7 @@ from sed_torch.graph import Graph, Node
 from sed_torch.lowering.axes import input_layout
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.rules import LOWERINGS
-from sed_torch.lowering.state import Lowering, SequenceFirstError
+from sed_torch.lowering.state import Lowering
 from sed_torch.ops import OPS
 from sed_torch.topology import Topology
 
@@ -23,13 +23,7 @@ def lower(graph: Graph) -> Topology:
     Only nodes on a path from an input to an output are lowered as such; mixing operators elsewhere are kept
     as dead steps, so that they can be reported.
     """
-    try:
-        return _run(Lowering(graph, 0))
-    except SequenceFirstError as found:
-        return _run(Lowering(graph, found.batch_dim))
-
-
-def _run(low: Lowering) -> Topology:
+    low = Lowering(graph)
     for node in low.graph.nodes:
         if node.op == "input":
             _lower_input(low, node)
@@ -40,7 +34,7 @@ def _run(low: Lowering) -> Topology:
 
 
 def _lower_input(low: Lowering, node: Node) -> None:
-    layout = input_layout(node.shape or (), low.batch_dim)
+    layout = input_layout(node.shape or (), low.axes.inputs.get(node.name))
     ndim = 1 + max((a.axis for dim in layout for a in dim), default=-1)
     low.values[node.name] = low.emit(node, "input", (), ndim, layout)
 

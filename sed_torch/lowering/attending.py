@@ -107,7 +107,7 @@ def _matmul_with_weights(
     c_out = math.prod(extents[c] for c in out if c not in letters) or 1
     if not contracted:  # an outer product with weights mixes nothing
         return Value(x.step, x.ndim, layout)
-    numbers = mix_numbers(node, low.batch, c_in, max(c_out, 1), 1, 1.0)
+    numbers = mix_numbers(node, low.samples(node.name), c_in, max(c_out, 1), 1, 1.0)
     return low.emit_pointwise(node, x, layout, **numbers)
 
 
@@ -122,7 +122,7 @@ def _attend(
 ) -> Value:
     """A product of two maps. Contracting positions averages the map that is summed over (attention)."""
     values = [low.values[n] for n in live]
-    macs = node.numel / low.batch * reads
+    macs = node.numel / low.samples(node.name) * reads
     source = values[-1]
     summed = frozenset(
         axis
@@ -158,7 +158,7 @@ def lower_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     named = [low.graph[i].shape or () for i in node.inputs[:3]]
     length = named[1][-2] if len(named) > 1 and len(named[1]) > 1 else 1
     width = named[0][-1] if named[0] else 1
-    macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.batch if shape else 0.0
+    macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.samples(node.name) if shape else 0.0
     axes = axes_in(v.layout[-2]) if len(v.layout) > 1 else frozenset()
     counts = tuple(positions_of(v.layout[-2], a) if a in axes else 0 for a in range(v.ndim))
     layout = without_axes(broadcast([q.layout], shape), ALL_AXES)
@@ -174,10 +174,7 @@ def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -
     a = node.attrs
     q, k, v = (low.values.get(i, inputs[0]) for i in node.inputs[:3])
     shapes = [low.graph[i].shape or () for i in node.inputs[:3]]
-    for x, shape in zip((q, k, v), shapes, strict=True):
-        if len(shape) == len(x.layout):
-            low.goes_along(x, 0)
-    tokens = [math.prod(s[:-1]) / low.batch for s in shapes]
+    tokens = [math.prod(s[:-1]) / low.samples(i) for i, s in zip(node.inputs, shapes, strict=False)]
     embed = a["embed"]
     widths = _packed(node.inputs[:3], a)
     sources = zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), widths, ("", ":k", ":v"), strict=True)

@@ -60,8 +60,6 @@ Layout = tuple[Dim, ...]
 
 def input_layout(shape: Sequence[int], batch: int | None = 0) -> Layout:
     """Of a network input: dimension ``batch`` is the batch, every other one an axis (all are white as yet)."""
-    if len(shape) <= 1:
-        batch = None
     axes = iter(range(len(shape)))
     dims = (
         (Atom(BATCH if i == batch else next(axes), n),) if n > 1 or i != batch else ()

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sed_torch.graph import Node
-from sed_torch.lowering.axes import CHANNEL, EQUAL_ATOM, Atom, axes_in, broadcast, is_identity, reshaped
+from sed_torch.lowering.axes import (
+    BATCH,
+    CHANNEL,
+    EQUAL_ATOM,
+    Atom,
+    Layout,
+    axes_in,
+    broadcast,
+    is_identity,
+)
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.state import Lowering, Value, main_of, resized_if_needed, shape_of
 
@@ -138,13 +147,28 @@ def lower_write(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """x[i] = y: what is written and what it is written into, weighted by their entries."""
     shape = shape_of(node)
     main, aligned = _aligned(low, node, inputs)
+    base = low.values.get(node.inputs[0])
+    whole = base if base is not None and len(base.layout) == len(shape) else main
     layout = (
-        tuple(resized_if_needed(d, n) for d, n in zip(main.layout, shape, strict=True))
-        if len(main.layout) == len(shape)
-        else reshaped(main.layout, shape)
+        tuple(resized_if_needed(d, n) for d, n in zip(whole.layout, shape, strict=True))
+        if len(whole.layout) == len(shape)
+        else _placed(low, node, whole)
     )
     if len(inputs) == 1:
         return Value(main.step, main.ndim, layout)
     sizes = [low.graph[i].numel or 1 for i in node.inputs if i in low.values]
     weights = tuple(float(s) for s in sizes)
     return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)
+
+
+def _placed(low: Lowering, node: Node, value: Value) -> Layout:
+    """The layout of what a value of fewer dimensions is written into; along the others lie other values."""
+    shape, batch = shape_of(node), low.axes.dims(node.name)
+    region = node.attrs.get("dims") or tuple(range(len(shape)))
+    new: list[tuple[Atom, ...]] = [
+        (Atom(BATCH if d in batch else CHANNEL, n),) if n > 1 else () for d, n in enumerate(shape)
+    ]
+    for place, dim in zip(reversed(region), reversed(value.layout), strict=False):
+        if 0 <= place < len(shape):
+            new[place] = resized_if_needed(dim, shape[place])
+    return tuple(new)

@@ -15,9 +15,7 @@ def lower_recurrent(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Each layer and direction mixes its input and its state into the gates at every position."""
     a, x, states = node.attrs, inputs[0], inputs[1:]
     shape = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
-    if a["time"] is not None and len(shape) == 3:
-        low.goes_along(x, a["time"])
-    positions = math.prod(shape[:-1]) / low.batch if shape else 1.0
+    positions = math.prod(shape[:-1]) / low.samples(node.name) if shape else 1.0
     width, step = max(a["gates"] * a["hidden"], 1), low.with_others(node, x, states[1:])
     for place, (c_in, c_state, projection) in enumerate(a["layers"]):
         numbers = {"positions": positions, "c_out": width}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sed_torch.batching import find_batch
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering.axes import (
-    BATCH,
     EQUAL_ATOM,
     Atom,
     Layout,
@@ -25,7 +25,6 @@ from sed_torch.topology import Kind, Step
 __all__ = [
     "ALL_AXES",
     "Lowering",
-    "SequenceFirstError",
     "Value",
     "main_of",
     "mix_numbers",
@@ -53,22 +52,12 @@ class Value:
             object.__setattr__(self, "layout", within(self.layout, self.ndim))
 
 
-class SequenceFirstError(Exception):
-    """A recurrent or attention layer goes along dimension 0 of the input: the batch is another one, or none."""
-
-    def __init__(self, batch_dim: int | None) -> None:
-        super().__init__(batch_dim)
-        self.batch_dim = batch_dim
-
-
 class Lowering:
     """A graph on its way to a topology: the steps so far, and the value of each node."""
 
-    def __init__(self, graph: Graph, batch_dim: int | None) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.batch_dim = batch_dim
-        first = next((n.shape or () for n in graph.nodes if n.op == "input"), ())
-        self.batch = graph.batch if batch_dim == 0 else first[batch_dim] if batch_dim is not None else 1
+        self.axes = find_batch(graph)
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.reached = _reached(graph)
@@ -119,13 +108,9 @@ class Lowering:
         steps = (value.step, *others)
         return self.emit(node, "same", steps, value.ndim, value.layout, suffix=":with", gate=value.gate)
 
-    def goes_along(self, value: Value, dim: int) -> None:
-        """An operator runs through ``dim`` of a value step by step: this cannot be the batch."""
-        if self.batch_dim == 0 and any(a.axis == BATCH for a in value.layout[dim]):
-            inputs = [n for n in self.graph.nodes if n.op == "input"]
-            ranks = [len(n.shape or ()) for n in inputs]
-            unbatched = ranks[0] == 1 or (ranks[0] == 2 and "int" not in inputs[0].dtype)
-            raise SequenceFirstError(None if unbatched else 1)
+    def samples(self, name: str) -> int:
+        """How many samples a node's result holds: all of them, or one that is the same for all."""
+        return self.axes.batch if self.axes.carries(name) else 1
 
     def on_axes(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
         """``value`` with its field along the tensor dimensions ``dims``, in that order."""

@@ -18,13 +18,15 @@ Front-ends, in this order, the one used is named in ``Graph.frontend``:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.fx
 from torch import nn
 
+from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
@@ -112,20 +114,50 @@ def _record(
     training: bool = False,
     cut: bool = False,
 ) -> Graph:
-    fx_graph, frontend, read = _followed(model, inputs, leaves, training=training, cut=cut)
-    assumed = (*inputs.assumed, *read)
-    return to_graph(fx_graph, model, batch=_batch(inputs), frontend=frontend, assumed=assumed)
+    def follow(single: Mapping[str, int] | None = None) -> Graph:
+        recorder = _followed(model, inputs, leaves, training=training, cut=cut, single=single or {})
+        frontend = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
+        assumed = tuple(dict.fromkeys((*inputs.assumed, *recorder.assumed, *recorder.known.words())))
+        return to_graph(recorder.graph, model, frontend=frontend, assumed=assumed)
+
+    return _at_one_sample(follow(), None if training or inputs.resized else follow)
+
+
+def _at_one_sample(graph: Graph, follow: Callable[[Mapping[str, int]], Graph] | None) -> Graph:
+    """The graph knowing its batch axis. Where samples are mixed, so that what one costs depends on how many there
+    are, it is read again with one sample.
+    """
+    axes = find_batch(graph)
+    mixing = next((m for m in axes.mixing if m.strong), None)
+    words = [axes.words] if axes.words else []
+    if axes.batch > 1 and mixing is not None and follow is not None:
+        with contextlib.suppress(TraceError):  # a batch size that the code fixes
+            single = follow({name: dim for name, dim in axes.inputs.items() if dim is not None})
+            where = graph[mixing.node].path
+            words.append(
+                f"one sample of {axes.batch} was read: {where or 'the root module'} {mixing.how} the batch"
+            )
+            places = {name: axes.inputs.get(name) for name in (n.name for n in single if n.op == "input")}
+            return dataclasses.replace(single, batch=1, batch_dims=places, assumed=(*single.assumed, *words))
+    if axes.batch == graph.batch and axes.inputs == graph.batch_dims:
+        return graph
+    return dataclasses.replace(
+        graph, batch=axes.batch, batch_dims=axes.inputs, assumed=(*graph.assumed, *words)
+    )
 
 
 def _followed(
-    model: nn.Module, inputs: Inputs, leaves: Sequence[str], *, training: bool, cut: bool
-) -> tuple[torch.fx.Graph, str, tuple[str, ...]]:
-    """The forward as torch.fx has it, the front-end's name, and what was taken for granted on the way.
-
-    All else that following it took is let go.
-    """
+    model: nn.Module,
+    inputs: Inputs,
+    leaves: Sequence[str],
+    *,
+    training: bool,
+    cut: bool,
+    single: Mapping[str, int],
+) -> Recorder:
+    """A recorder that has followed the forward; all else that following it took is let go."""
     shadow = Shadow(model, training=training)
-    recorder = Recorder(shadow)
+    recorder = Recorder(shadow, single)
     install_leaves(recorder, leaves)
     args, kwargs = tensors_replaced(
         inputs.args,
@@ -138,8 +170,7 @@ def _followed(
         if not (cut and recorder.cut_short(error)):
             raise _with_table(error, recorder, model) from error.__cause__
     recorder.known.drop_questions(recorder.graph)
-    frontend = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
-    return recorder.graph, frontend, (*recorder.assumed, *recorder.known.words())
+    return recorder
 
 
 def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
@@ -166,18 +197,11 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
         raise recorder.signalled
 
 
-def _batch(inputs: Inputs) -> int:
-    given: list[Any] = []
-    tensors_replaced(inputs.args, dict(inputs.kwargs), lambda t, _: given.append(t))
-    first = given[0] if given else None
-    return int(first.shape[0]) if first is not None and first.dim() > 1 else 1
-
-
 def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> TraceError:
     """The same error with the graph up to the failing node, its last lines in the message."""
     try:
         recorder.graph.output(())
-        table = str(to_graph(recorder.graph, model, batch=1, frontend="fx"))
+        table = str(to_graph(recorder.graph, model, frontend="fx"))
     except Exception:  # the table is a courtesy; it must not hide the error it illustrates
         table = ""
     lines = [line for line in table.splitlines()[1:-1] if line.strip()]
@@ -250,4 +274,4 @@ def _export(model: nn.Module, inputs: Inputs) -> Graph:
     from sed_torch.tracing.exporting import export_graph
 
     fx_graph = export_graph(model, inputs)
-    return to_graph(fx_graph, model, batch=_batch(inputs), frontend="export", assumed=inputs.assumed)
+    return _at_one_sample(to_graph(fx_graph, model, frontend="export", assumed=inputs.assumed), None)

@@ -215,6 +215,14 @@ def _slice(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     return {"dims": tuple(whole)}
 
 
+def _write(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+    """``dims`` of ``x[index] = y``: for each dimension of ``x[index]``, the one of ``x`` that it goes along."""
+    if spelling not in ("setitem", "__setitem__") or len(args) < 2 or args[1] is None:
+        return {}
+    shape = shape_of(args[0])
+    return {"dims": tuple(d for d, _ in _indexed(len(shape), args[1], shape))} if shape else {}
+
+
 def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     items = list(index) if isinstance(index, (tuple, list)) else [index]
     if isinstance(index, list) and all(isinstance(i, (int, bool)) for i in index):
@@ -367,6 +375,7 @@ _READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attrs]] = {
     "slice": _slice,
     "expand": _expand,
     "unfold": _unfold,
+    "write": _write,
     "pixel_shuffle": _pixel,
     "pixel_unshuffle": _pixel,
     "matmul": _matmul,

@@ -21,7 +21,6 @@ def to_graph(
     fx_graph: torch.fx.Graph,
     model: nn.Module,
     *,
-    batch: int,
     frontend: str,
     assumed: tuple[str, ...] = (),
 ) -> Graph:
@@ -47,7 +46,6 @@ def to_graph(
             for n, p in model.named_parameters()
         ),
         modules=tuple(ModuleInfo(p, type(m).__name__, counts.get(p, 0)) for p, m in model.named_modules()),
-        batch=batch,
         frontend=frontend,
         assumed=assumed,
     )

@@ -41,12 +41,14 @@ class Inputs:
         kwargs: keyword arguments.
         assumed: what was not given, in words.
         values: id of a ``meta`` tensor among them → the tensor of the caller's that it stands for.
+        resized: whether another batch size was asked for than the inputs have, to see what it changes.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     assumed: tuple[str, ...] = ()
     values: Mapping[int, Tensor] = field(default_factory=dict)
+    resized: bool = False
 
 
 _MOST_DIMENSIONS, _MOST_ENTRIES = 64, 10**15

@@ -8,7 +8,7 @@ no global table is patched. Parameters are represented by ``meta`` stand-ins and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -53,6 +53,7 @@ class Recorder(TorchFunctionMode):
 
     Args:
         shadow: the modules that will be called.
+        single: name of an input's node → the dimension of it that is read with one entry only.
 
     Attributes:
         opaque: how many modules were recorded as one node.
@@ -62,8 +63,9 @@ class Recorder(TorchFunctionMode):
         known: the values that can be told without data.
     """
 
-    def __init__(self, shadow: Shadow) -> None:
+    def __init__(self, shadow: Shadow, single: Mapping[str, int] | None = None) -> None:
         super().__init__()
+        self._single = single or {}
         self.shadow = shadow
         self.opaque = 0
         self.was_cut = False
@@ -84,8 +86,12 @@ class Recorder(TorchFunctionMode):
 
     def placeholder(self, value: Tensor, name: str, known: Tensor | None = None) -> Tensor:
         """A ``meta`` tensor that stands for an input, whose values may be ``known``."""
-        meta = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
         node = self.graph.placeholder(name)
+        if node.name in self._single:
+            dim = self._single[node.name]
+            value = value.narrow(dim, 0, 1).contiguous()
+            known = known.narrow(dim, 0, 1) if known is not None else None
+        meta = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
         if known is not None:
             self.known.hold(node, known)
         self._tape.bind(meta, node, path="", source=None)

@@ -29,6 +29,7 @@ def resized(inputs: Inputs, batch: int) -> Inputs:
         )
     return dataclasses.replace(
         inputs,
+        resized=True,
         args=tuple(_at(a, batch) for a in inputs.args),
         kwargs={k: _at(v, batch) for k, v in inputs.kwargs.items()},
     )

@@ -208,5 +208,21 @@ class Tape:
 
 
 def _index(view: torch.fx.Node | None) -> Any:
-    """The index of ``base[index]``, where that is how the view was made."""
-    return view.args[1] if view is not None and view.meta.get("spelling") == "__getitem__" else None
+    """The index of ``base[index]`` that a view is, where it is one."""
+    if view is None:
+        return None
+    args, spelling = view.args, view.meta.get("spelling")
+    if spelling == "__getitem__":
+        return args[1]
+    if spelling == "item" and isinstance(args[0], torch.fx.Node) and args[0].meta["spelling"] == "unbind":
+        dim = args[0].args[1] if len(args[0].args) > 1 else args[0].kwargs.get("dim", 0)
+        return _at(dim, args[1])
+    if spelling == "select" and len(args) == 3:
+        return _at(args[1], args[2])
+    if spelling == "narrow" and len(args) == 4 and all(isinstance(a, int) for a in args[1:]):
+        return _at(args[1], slice(args[2], args[2] + args[3]))  # type: ignore[operator]
+    return None
+
+
+def _at(dim: Any, place: Any) -> Any:
+    return (*(slice(None),) * dim, place) if isinstance(dim, int) and dim >= 0 else None

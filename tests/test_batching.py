@@ -1,0 +1,250 @@
+"""The batch axis is found by what a network does, and nothing of a score depends on how many samples it is given."""
+
+# ruff: noqa: E501 (a table)
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.batching import find_batch
+from sed_torch.tracing import trace
+
+# -- a forward that is a function ------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """Layers by name, and a function that uses them."""
+
+    def __init__(self, forward: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        self.run = forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(self, *args, **kwargs)
+
+
+def _ints(*size: int) -> Tensor:
+    return torch.zeros(size, dtype=torch.int64)
+
+
+def _attend(m: Any, x: Tensor) -> Tensor:
+    q, k, v = m.a(x).chunk(3, -1)
+    return m.b(F.scaled_dot_product_attention(q, k, v))
+
+
+def _heads(m: Any, x: Tensor) -> Tensor:
+    n, t, c = x.shape
+    q, k, v = m.a(x).reshape(n, t, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+    weights = (q @ k.transpose(-2, -1)).softmax(-1)
+    return m.b((weights @ v).transpose(1, 2).reshape(n, t, c))
+
+
+def _windows(m: Any, x: Tensor) -> Tensor:
+    n, h, w, c = x.shape
+    y = x.view(n, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, c)
+    return _attend(m, y).view(n, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
+
+
+def _timed(m: Any, t: Tensor, x: Tensor) -> Tensor:
+    return m.c(x) + m.t(t[:, None].float())[..., None, None]
+
+
+def _loop(m: Any, x: Tensor) -> Tensor:
+    pad = torch.zeros(x.shape[0], 3, 10, 10)
+    for image, row in zip(x, pad, strict=True):
+        row[:, :8, :8].copy_(image)
+    return m.c(pad)
+
+
+def _restacked(m: Any, x: Tensor) -> Tensor:
+    return m.d(torch.stack([m.c(image) for image in x]).flatten(1))
+
+
+def _guided(m: Any, x: Tensor) -> Tensor:
+    a, b = m.c(torch.cat([x, x])).chunk(2)
+    return a + 2 * (b - a)
+
+
+def _steps(m: Any, x: Tensor) -> Tensor:
+    h = torch.zeros(x.shape[0], 5)
+    for t in range(x.shape[1]):
+        h = m.r(x[:, t], h)
+    return m.d(h)
+
+
+def _class_token(m: Any, x: Tensor) -> Tensor:
+    tokens = m.c(x).flatten(2).transpose(1, 2)
+    return m.e(torch.cat([m.d.weight[:1, None].expand(x.shape[0], -1, -1), tokens], 1))[:, 0]
+
+
+def _graph(m: Any, edges: Tensor, x: Tensor) -> Tensor:
+    h = m.a(x)
+    return m.b(torch.zeros_like(h).index_add_(0, edges[1], h[edges[0]]))
+
+
+def _minibatch_deviation(m: Any, x: Tensor) -> Tensor:
+    y = m.c(x)
+    return m.d(torch.cat([y, y.std(0, keepdim=True).mean().expand(y.shape[0], 1, *y.shape[2:])], 1))
+
+
+def _contrast(m: Any, x: Tensor) -> Tensor:
+    y = F.normalize(m.a(x), dim=-1)
+    return y @ y.t()
+
+
+def _seq_first(m: Any, x: Tensor) -> Tensor:
+    return m.d(m.r(x.transpose(0, 1))[0][-1])
+
+
+def _patches(m: Any, x: Tensor) -> Tensor:
+    y = F.unfold(x, 2, stride=2).transpose(1, 2)
+    return m.d(y).mean(1)
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), lambda n: torch.zeros(n, 6)),
+    "conv": (
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5)),
+        lambda n: torch.zeros(n, 3, 8, 8),
+    ),
+    "conv1d": (lambda: nn.Conv1d(2, 4, 3, groups=2), lambda n: torch.zeros(n, 2, 9)),
+    "conv3d": (lambda: nn.Conv3d(2, 4, 3), lambda n: torch.zeros(n, 2, 5, 5, 5)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), lambda n: torch.zeros(n, 3, 4, 4)),
+    "ids": (lambda: nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 3)), lambda n: _ints(n, 7)),
+    "id": (lambda: nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 3)), lambda n: _ints(n)),
+    "recommender": (
+        lambda: Net(lambda m, u, i: m.d(torch.cat([m.u(u), m.i(i)], 1)), u=nn.Embedding(9, 3), i=nn.Embedding(9, 3), d=nn.Linear(6, 1)),
+        lambda n: (_ints(n), _ints(n)),
+    ),
+    "bag": (lambda: nn.Sequential(nn.EmbeddingBag(9, 6), nn.Linear(6, 3)), lambda n: _ints(n, 4)),
+    "lstm": (lambda: Net(lambda m, x: m.d(m.r(x)[0][:, -1]), r=nn.LSTM(6, 5, batch_first=True), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
+    "state": (lambda: Net(lambda m, x: m.d(m.r(x)[1][-1]), r=nn.GRU(6, 5, batch_first=True), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
+    "lstm sequence first": (lambda: Net(lambda m, x: m.d(m.r(x)[0]), r=nn.LSTM(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(7, n, 6)),
+    "turned inside": (lambda: Net(_seq_first, r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
+    "fed the wrong way": (lambda: Net(lambda m, x: m.d(m.r(x)[0].mean(1)), r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
+    "cells": (lambda: Net(_steps, r=nn.GRUCell(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 4, 6)),
+    "attention": (lambda: Net(_attend, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
+    "heads": (lambda: Net(_heads, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
+    "windows": (lambda: Net(_windows, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 4, 4, 6)),
+    "encoder": (lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), lambda n: torch.zeros(n, 5, 6)),
+    "encoder sequence first": (lambda: nn.TransformerEncoderLayer(6, 2, 8), lambda n: torch.zeros(5, n, 6)),
+    "decoder": (lambda: nn.TransformerDecoderLayer(6, 2, 8, batch_first=True), lambda n: (torch.zeros(n, 5, 6), torch.zeros(n, 4, 6))),
+    "token": (lambda: Net(_class_token, c=nn.Conv2d(3, 6, 2, 2), d=nn.Linear(6, 6), e=nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)), lambda n: torch.zeros(n, 3, 6, 6)),
+    "time first": (lambda: Net(_timed, c=nn.Conv2d(3, 4, 3), t=nn.Linear(1, 4)), lambda n: (torch.zeros(n), torch.zeros(n, 3, 8, 8))),
+    "one time for all": (lambda: Net(_timed, c=nn.Conv2d(3, 4, 3), t=nn.Linear(1, 4)), lambda n: (torch.zeros(1), torch.zeros(n, 3, 8, 8))),
+    "filled by rows": (lambda: Net(_loop, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "image by image": (lambda: Net(_restacked, c=nn.Conv2d(3, 4, 3), d=nn.Linear(144, 2)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "guidance": (lambda: Net(_guided, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "patches": (lambda: Net(_patches, d=nn.Linear(12, 5)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "contrast": (lambda: Net(_contrast, a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 6)),
+    "deviation": (lambda: Net(_minibatch_deviation, c=nn.Conv2d(3, 4, 3), d=nn.Conv2d(5, 4, 1)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "siamese": (lambda: Net(lambda m, a, b: (m.c(a).flatten(1) - m.c(b).flatten(1)).abs(), c=nn.Conv2d(1, 2, 3)), lambda n: (torch.zeros(n, 1, 5, 5), torch.zeros(n, 1, 5, 5))),
+    "einsum": (lambda: Net(lambda m, x: torch.einsum("btc,dc->bdt", x, m.a.weight), a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 5, 6)),
+    "video": (lambda: Net(lambda m, x: m.c(x.flatten(0, 1)).view(*x.shape[:2], -1).mean(1), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 2, 3, 5, 5)),
+    "loss": (lambda: Net(lambda m, x, y: F.cross_entropy(m.a(x), y), a=nn.Linear(6, 4)), lambda n: (torch.zeros(n, 6), _ints(n))),
+    "bilinear": (lambda: nn.Bilinear(3, 4, 5), lambda n: (torch.zeros(n, 3), torch.zeros(n, 4))),
+    "upsampled": (lambda: Net(lambda m, x: m.c(F.interpolate(x, scale_factor=2)), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 4, 4)),
+    "shuffled": (lambda: Net(lambda m, x: m.c(F.pixel_shuffle(x, 2)), c=nn.Conv2d(1, 4, 3)), lambda n: torch.zeros(n, 4, 4, 4)),
+    "gate": (lambda: Net(lambda m, x: m.c(x) * m.a(x.mean((2, 3))).sigmoid()[..., None, None], c=nn.Conv2d(3, 4, 3), a=nn.Linear(3, 4)), lambda n: torch.zeros(n, 3, 6, 6)),
+}  # fmt: skip
+
+
+def _numbers(model: nn.Module, data: Any) -> tuple[float, float, float]:
+    score = sed_torch.score(model, input_data=data, frontend="fx")
+    return score.macs, score.coverage, score.total if score.total is not None else -1.0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_depends_on_the_batch_size(name: str) -> None:
+    build, data = CASES[name]
+    model = build().eval()
+    expected = _numbers(model, data(1))
+    for n in (2, 3, 5, 8):
+        assert _numbers(model, data(n)) == pytest.approx(expected, rel=1e-9), n
+
+
+# -- where it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "dims"),
+    [
+        ("conv", 5, {"x0": 0}),
+        ("id", 5, {"x0": 0}),
+        ("encoder sequence first", 5, {"x0": 1}),
+        ("time first", 5, {"x0": 0, "x1": 0}),
+        ("one time for all", 5, {"x0": None, "x1": 0}),
+        ("video", 5, {"x0": 0}),
+    ],
+)
+def test_it_is_told_for_each_input(name: str, batch: int, dims: dict[str, int | None]) -> None:
+    build, data = CASES[name]
+    graph = trace(build(), input_data=data(5))
+    assert (graph.batch, dict(graph.batch_dims)) == (batch, dims)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        (nn.Conv2d(3, 4, 3), (3, 8, 8)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3)), (3, 12, 12)),
+        (nn.Conv1d(8, 4, 3), (8, 20)),
+        (nn.Linear(6, 4), (6,)),
+        (nn.GRU(6, 5), (7, 6)),
+        (Net(lambda m, x: m.c(x.permute(2, 0, 1)[None]), c=nn.Conv2d(3, 4, 3)), (8, 8, 3)),
+        (Net(lambda m, x: m.c(x[None]).mean((2, 3)), c=nn.Conv2d(3, 4, 3)), (3, 8, 8)),
+    ],
+)
+def test_an_input_without_a_batch_is_one_sample(model: nn.Module, size: tuple[int, ...]) -> None:
+    score = sed_torch.score(model, input_data=torch.zeros(size))
+    batched = trace(model, input_data=torch.zeros(size))
+    assert batched.batch == 1
+    assert any("no batch dimension" in words for words in score.assumed)
+
+
+def test_an_unbatched_image_costs_what_a_batch_of_one_does() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    alone = sed_torch.score(model, input_data=torch.zeros(3, 8, 8))
+    one = sed_torch.score(model, input_size=(1, 3, 8, 8))
+    assert alone.macs == one.macs == 36 * 108 + 16 * 72
+    assert float(alone) == pytest.approx(float(one))
+
+
+def test_edges_before_nodes_do_not_pass_for_a_batch() -> None:
+    model = Net(_graph, a=nn.Linear(6, 8), b=nn.Linear(8, 3)).eval()
+    edges, x = torch.zeros(2, 20, dtype=torch.int64), torch.zeros(7, 6)
+    score = sed_torch.score(model, input_data=(edges, x))
+    assert score.macs == 6 * 8 + 8 * 3  # a node
+    assert any("dimension 0 of x1" in words for words in score.assumed)
+
+
+def test_samples_that_are_mixed_are_read_one_by_one_and_that_is_said() -> None:
+    build, data = CASES["fed the wrong way"]
+    score = sed_torch.score(build(), input_data=data(4))
+    assert any("one sample of 4 was read" in words for words in score.assumed)
+
+
+def test_where_the_samples_lie_in_every_tensor() -> None:
+    graph = trace(CASES["heads"][0](), input_data=torch.zeros(4, 5, 6))
+    axes = find_batch(graph)
+    weights = next(n for n in graph if n.op == "softmax")
+    split = next(n for n in graph if n.op == "permute")
+    assert (axes.dims(weights.name), axes.dims(split.name)) == ((0,), (1,))
+    assert axes.mixing == ()
+
+
+def test_what_mixes_samples_is_named() -> None:
+    model = Net(lambda m, x: m.a(x).softmax(0), a=nn.Linear(6, 4))
+    assert find_batch(trace(model, input_data=torch.zeros(4, 6))).batch == 1  # one sample was read
+    [mixing] = find_batch(trace(model, input_size=(1, 6), batch=4)).mixing
+    assert (mixing.how, mixing.strong) == ("takes a softmax over", True)
+    graph = trace(Net(lambda m, x: m.a(x).sum(0), a=nn.Linear(6, 4)), input_data=torch.zeros(4, 6))
+    assert [m.how for m in find_batch(graph).mixing] == ["reduces"]
