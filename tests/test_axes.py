@@ -43,7 +43,8 @@ Indices = NDArray[np.int64]
 def test_inputs_have_an_axis_a_dimension() -> None:
     assert input_layout((2, 3, 8)) == ((Atom(BATCH, 2),), (Atom(0, 3),), (Atom(1, 8),))
     assert input_layout((1, 3, 1)) == ((), (Atom(0, 3),), ())
-    assert input_layout((7,)) == ((Atom(0, 7),),)
+    assert input_layout((7,)) == ((Atom(BATCH, 7),),)
+    assert input_layout((7,), None) == ((Atom(0, 7),),)
     assert input_layout(()) == ()
 
 
