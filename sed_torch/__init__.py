@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         validation as validation,
         zoo as zoo,
     )
-    from sed_torch.comparison import Comparison, Sensitivity, compare, sensitivity
+    from sed_torch.comparing import Comparison, compare
     from sed_torch.costing import Cost, cost
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
     from sed_torch.errors import SedTorchError
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sed_torch.scoring.model import register_rule, score, topology, unregister_rule
     from sed_torch.scoring.result import Score
     from sed_torch.searching import search
+    from sed_torch.sensitivity import Sensitivity, sensitivity
     from sed_torch.topology import Topology, TopologyBuilder
     from sed_torch.tracing import trace
     from sed_torch.training import counterparts
@@ -78,7 +79,8 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(["register_rule", "score", "topology", "unregister_rule"], "sed_torch.scoring.model"),
-    **dict.fromkeys(["Comparison", "Sensitivity", "compare", "sensitivity"], "sed_torch.comparison"),
+    **dict.fromkeys(["Comparison", "compare"], "sed_torch.comparing"),
+    **dict.fromkeys(["Sensitivity", "sensitivity"], "sed_torch.sensitivity"),
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
     **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),

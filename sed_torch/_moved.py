@@ -17,6 +17,7 @@ __all__ = ["MOVED", "lead_on"]
 
 MOVED: Mapping[str, str] = {
     "sed_torch.api": "sed_torch.scoring.model",
+    "sed_torch.comparison": "sed_torch.comparing",
     "sed_torch.layout": "sed_torch.lowering.axes",
     "sed_torch.results": "sed_torch.scoring.result",
     "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",

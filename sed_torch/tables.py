@@ -1,18 +1,38 @@
-"""Rows of plain values → text, Markdown, CSV and HTML. Knows nothing of what the rows mean."""
+"""Rows of plain values → text, Markdown, CSV, HTML and frames; and :class:`Tabular`, which gives every result these.
+
+Knows nothing of what the rows mean. A result says what it shows in one method, ``view()``, and what it is in another,
+``to_dict()``; whatever a person or a program reads of it is made here, so that a new form is written once.
+"""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
+import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console, ConsoleOptions, RenderResult
 
-__all__ = ["cell", "quantity", "to_csv", "to_dataframe", "to_html", "to_markdown", "to_text"]
+__all__ = [
+    "Grid",
+    "Tabular",
+    "View",
+    "cell",
+    "quantity",
+    "to_csv",
+    "to_dataframe",
+    "to_html",
+    "to_markdown",
+    "to_text",
+]
 
 Row = Mapping[str, Any]
 
@@ -55,17 +75,67 @@ def _to_the_right(rows: Sequence[Row], columns: Sequence[str], grid: Sequence[Se
     ]
 
 
-def to_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Aligned columns, numbers to the right."""
-    grid = _grid(rows, columns)
-    right = _to_the_right(rows, columns, grid)
-    widths = [max([len(c), *(len(g[i]) for g in grid)]) for i, c in enumerate(columns)]
+def to_text(
+    rows: Sequence[Row], columns: Sequence[str], *, width: int | None = None, spared: Sequence[str] = ()
+) -> str:
+    """Aligned columns, numbers to the right.
+
+    Args:
+        rows: values by column.
+        columns: in order.
+        width: characters a line may have; None for no limit. What does not fit is left out column by column, never
+            cut in a number: first the spared columns, then words in the first column are shortened.
+        spared: columns that may be left out, the first of them first.
+    """
+    return "\n".join(_text_lines(rows, columns, width, spared))
+
+
+_SHORTEST = 12  # characters of a name that still tell it from others
+
+
+def _text_lines(
+    rows: Sequence[Row], columns: Sequence[str], width: int | None, spared: Sequence[str]
+) -> list[str]:
+    kept = list(columns)
+    for column in spared:
+        if width is None or _width(rows, kept) <= width:
+            break
+        if column in kept:
+            kept.remove(column)
+    grid = _grid(rows, kept)
+    right = _to_the_right(rows, kept, grid)
+    if width is not None:
+        grid = _shortened(grid, right, _width(rows, kept) - width)
+    widths = [max([len(c), *(len(g[i]) for g in grid)]) for i, c in enumerate(kept)]
 
     def line(values: Sequence[str]) -> str:
         cells = (v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True))
         return "  ".join(cells).rstrip()
 
-    return "\n".join([line(list(columns)), line(["─" * w for w in widths]), *map(line, grid)])
+    return [line(kept), line(["─" * w for w in widths]), *map(line, grid)]
+
+
+def _width(rows: Sequence[Row], columns: Sequence[str]) -> int:
+    grid = _grid(rows, columns)
+    return sum(max([len(c), *(len(g[i]) for g in grid)]) + 2 for i, c in enumerate(columns)) - 2
+
+
+def _shortened(grid: list[list[str]], right: Sequence[bool], by: int) -> list[list[str]]:
+    """Words cut in the middle where lines are too long: ``layer1.0.co…relu``; numbers stay whole."""
+    for i in [i for i, r in enumerate(right) if not r]:
+        longest = max((len(g[i]) for g in grid), default=0)
+        room = max(longest - max(by, 0), _SHORTEST)
+        if by > 0 and room < longest:
+            grid = [[*g[:i], _middle_out(g[i], room), *g[i + 1 :]] for g in grid]
+            by -= longest - room
+    return grid
+
+
+def _middle_out(text: str, room: int) -> str:
+    if len(text) <= room:
+        return text
+    head = (room - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (room - 1 - head) :]}"
 
 
 def to_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -118,3 +188,165 @@ def to_dataframe(
         raise MissingDependencyError("pandas", "stats", "to_dataframe()") from None
     data = dict(rows) if isinstance(rows, Mapping) else list(rows)
     return pd.DataFrame(data, columns=None if columns is None else list(columns))
+
+
+# -- every view of every result ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as people see it.
+
+    Attributes:
+        columns: names, in order.
+        rows: values by column.
+        caption: above it, or ``""``.
+        spared: columns that a narrow terminal does without, the first of them first.
+        pale: numbers of rows that matter less.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+    spared: tuple[str, ...] = ()
+    pale: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a result shows people.
+
+    Attributes:
+        headline: what it is and says, in one line.
+        lines: what else matters at once.
+        grids: its tables.
+        notes: what explains them.
+    """
+
+    headline: str
+    lines: tuple[str, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self, width: int | None = None) -> str:
+        """Plain text, in lines of at most ``width`` characters where one is given."""
+        return "\n".join(line for line, _ in self._styled(width))
+
+    def markdown(self) -> str:
+        """GitHub Markdown: the headline in bold, lines, tables, a list of notes."""
+        parts = [f"**{self.headline}**" if self.headline else "", "  \n".join(self.lines)]
+        for grid in self.grids:
+            table = to_markdown(grid.rows, grid.columns)
+            parts.append(f"{grid.caption}\n\n{table}" if grid.caption else table)
+        parts.append("\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(p for p in parts if p)
+
+    def html(self) -> str:
+        """A fragment for a notebook; everything is escaped."""
+        lines = "<br>".join(html.escape(line) for line in self.lines)
+        head = f"<p><b>{html.escape(self.headline)}</b>{'<br>' if lines else ''}{lines}</p>"
+        grids = "".join(to_html(g.rows, g.columns, g.caption) for g in self.grids)
+        notes = "<br>".join(html.escape(note) for note in self.notes)
+        return f"<div>{head}{grids}{f'<p><small>{notes}</small></p>' if notes else ''}</div>"
+
+    def _styled(self, width: int | None) -> Iterator[tuple[str, str | None]]:
+        """Lines, each with the style it has where there are styles."""
+        if self.headline:
+            yield from ((line, "bold") for line in _wrapped(self.headline, width))
+        yield from ((line, None) for text in self.lines for line in _wrapped(text, width))
+        for grid in self.grids:
+            yield "", None
+            if grid.caption:
+                yield grid.caption, None
+            lines = _text_lines(grid.rows, grid.columns, width, grid.spared)
+            yield from ((line, None) for line in lines[:2])
+            yield from ((line, "dim" if i in grid.pale else None) for i, line in enumerate(lines[2:]))
+        if self.notes:
+            yield "", None
+        yield from ((line, None) for note in self.notes for line in _wrapped(note, width))
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """Lines of whole words."""
+    if width is None or len(text) <= width:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False) or [""]
+
+
+class Tabular(ABC):
+    """A result that people see as tables and programs read as rows.
+
+    A subclass gives :meth:`view` and :meth:`to_dict`, and :meth:`records` where programs get more than people; it then
+    has text, Markdown, CSV, JSON, HTML, a DataFrame, and looks well in a terminal and in a notebook.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def view(self) -> View:
+        """What people see: headline, tables, notes."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for strict JSON."""
+
+    def records(self) -> tuple[Sequence[Row], Sequence[str]]:
+        """Rows and columns with full precision, for CSV and frames; what is missing is None."""
+        grid = self.view().grids[0]
+        return grid.rows, grid.columns
+
+    def to_text(self, *, width: int | None = None) -> str:
+        """Plain text, in lines of at most ``width`` characters where one is given; no number is ever cut."""
+        return self.view().text(width)
+
+    def to_markdown(self) -> str:
+        """GitHub Markdown."""
+        return self.view().markdown()
+
+    def to_csv(self) -> str:
+        """CSV with full precision and empty cells for what is missing."""
+        return to_csv(*self.records())
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """:meth:`to_dict` as strict JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The rows of :meth:`to_csv` as a pandas DataFrame.
+
+        Raises:
+            MissingDependencyError: pandas is not installed; the message tells how to get it.
+        """
+        return to_dataframe(*self.records())
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows of :meth:`to_csv` as a Parquet file, whole or not at all.
+
+        Raises:
+            MissingDependencyError: pandas or pyarrow is not installed.
+        """
+        from sed_torch._files import atomic_write
+        from sed_torch.errors import MissingDependencyError
+
+        frame = self.to_dataframe()
+        buffer = io.BytesIO()
+        try:
+            frame.to_parquet(buffer, index=False)
+        except ImportError:
+            raise MissingDependencyError("pyarrow", "parquet", "to_parquet()") from None
+        with atomic_write(path, "wb") as f:
+            f.write(buffer.getvalue())  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return self.view().html()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        for line, style in self.view()._styled(options.max_width):
+            yield Text(line, style=style or "", no_wrap=True, overflow="ignore")

@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
-    *("_version", "_moved", "errors", "_files", "_frozen", "tables"),
+    *("_version", "_moved", "errors", "_files", "_frozen", "_plain", "tables"),
     *("graph", "entropy", "ops", "batching", "tracing"),
     *("topology", "lowering", "scoring", "costing", "correlation"),
-    *("comparison", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
+    *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
     *("benchmarking",),
     *("cli", "__main__", "__init__"),

@@ -33,7 +33,7 @@ def test_formats_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [r["arch"] for r in rows] == [c["arch"] for c in data["front"]]
     target = tmp_path / "found.md"
     assert run(capsys, *command, "-o", target)[:2] == (0, "")
-    assert target.read_text().startswith("### Search of nasbench201")
+    assert target.read_text().startswith("**Search of nasbench201")
 
 
 def test_options_reach_the_search(capsys: pytest.CaptureFixture[str]) -> None:

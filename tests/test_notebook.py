@@ -19,13 +19,14 @@ from sed_torch import tables
 from sed_torch.accuracies import Accuracies, AccuracyRow
 from sed_torch.benchmark_data import BenchmarkTable
 from sed_torch.benchmarking import BenchmarkReport
-from sed_torch.comparison import compare, sensitivity
+from sed_torch.comparing import compare
 from sed_torch.diagnostics import check
 from sed_torch.proxies import ProxyResult
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import draw
 from sed_torch.scoring.result import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
+from sed_torch.sensitivity import sensitivity
 from sed_torch.training.results import Counterparts
 from sed_torch.training.rows import RunRow
 from sed_torch.validation import Joined, validate

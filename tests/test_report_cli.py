@@ -90,7 +90,7 @@ def test_other_commands_write_pages_too(
         assert f"<h1>{text}" in page.read_text(encoding="utf-8")
         assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     page.unlink()
-    for name, form in (("page.html", "html"), ("page.svg", "svg"), ("page.png", ".png")):
+    for name, form in (("page.html", "html"), ("page.svg", "svg"), ("page.png", "png")):
         status, _, err = run(capsys, "ops", "-o", tmp_path / name)
         assert status == 2
         assert f"this command has no {form} form; expected one of text, json, csv, md" in err

@@ -63,4 +63,4 @@ def benchmark(
         "csv": result.to_csv,
         "md": result.to_markdown,
     }
-    emit(views, form, output)
+    emit(None, form, output, views=views)

@@ -102,7 +102,7 @@ def check(
         "sarif": report.to_sarif,
         "github": report.to_github,
     }
-    emit(views, form, output, report)
+    emit(report, form, output, views=views)
     if update_baseline and baseline is not None:
         _update_baseline(baseline, report)
         return 0

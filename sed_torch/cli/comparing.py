@@ -8,7 +8,7 @@ import sys
 import click
 
 from sed_torch.cli.options import one_or_many, output_options, sizes
-from sed_torch.cli.output import emit, table_views
+from sed_torch.cli.output import emit
 
 
 @click.command()
@@ -28,7 +28,7 @@ def compare(
     sed-torch compare timm:resnet50 timm:resnext50_32x4d
     sed-torch compare "nets.py:Net(width=32)" "nets.py:Net(width=48)" --depth 2
     """
-    from sed_torch.comparison import compare as compared
+    from sed_torch.comparing import compare as compared
     from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
@@ -36,7 +36,7 @@ def compare(
     with contextlib.redirect_stdout(sys.stderr):
         first, second = (compute(load(ref).model, input_size=size, name=ref) for ref in (a, b))
     result = compared(first, second, depth=depth)
-    emit(table_views(result), form, output)
+    emit(result, form, output)
 
 
 @click.command()
@@ -52,10 +52,10 @@ def sensitivity(
     \b
     sed-torch sensitivity timm:resnet18 --depth 2
     """
-    from sed_torch.comparison import sensitivity as varied
     from sed_torch.scoring.model import score as compute
+    from sed_torch.sensitivity import sensitivity as varied
     from sed_torch.zoo import load
 
     with contextlib.redirect_stdout(sys.stderr):
         result = varied(compute(load(ref).model, input_size=one_or_many(input_size), name=ref), depth=depth)
-    emit(table_views(result), form, output)
+    emit(result, form, output)

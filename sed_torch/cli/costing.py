@@ -71,7 +71,7 @@ def cost(
         "csv": lambda: result.to_csv(depth),
         "md": lambda: result.to_markdown(depth),
     }
-    emit(views, form, output, result)
+    emit(result, form, output, views=views)
     if memory is None or result.fits(memory):
         return 0
     click.echo(

@@ -68,4 +68,4 @@ def graph(
         "mermaid": drawing.to_mermaid,
         "json": drawing.to_json,
     }
-    emit(views, form, output)
+    emit(None, form, output, views=views)

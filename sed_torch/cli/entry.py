@@ -61,8 +61,9 @@ def run(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return FAILURE
-    except (click.Abort, KeyboardInterrupt):
-        say("interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        told = str(error.__cause__ or error)  # what the command said of what is kept
+        say(f"interrupted: {told}" if told else "interrupted")
         return INTERRUPTED
     except SedTorchError as error:
         say(f"error: {error}")

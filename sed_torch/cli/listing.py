@@ -20,7 +20,7 @@ def ops(form: str | None, output: str | None) -> None:
     rows: list[dict[str, Any]] = [dict(r) for r in table()]
     columns = ("op", "rule", "spellings")
     short = [{**r, "spellings": _cut(r["spellings"], 60)} for r in rows]
-    emit({**row_views(rows, columns), "text": row_views(short, columns)["text"]}, form, output)
+    emit(None, form, output, views={**row_views(rows, columns), "text": row_views(short, columns)["text"]})
 
 
 def _cut(text: str, width: int) -> str:
@@ -59,7 +59,7 @@ _PACKAGES = {
 def doctor(form: str | None, output: str | None) -> int:
     """Show the environment: versions, optional packages, devices; no paths, no names, no settings."""
     rows = [*_environment(), *_package_rows(), *_device_rows()]
-    emit(row_views(rows, ("item", "found", "for")), form, output)
+    emit(None, form, output, views=row_views(rows, ("item", "found", "for")))
     return FINDINGS if any(r["found"] is None and r["for"] == "required" for r in rows) else 0
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from sed_torch.tables import Tabular
+
 __all__ = [
     "FAILURE",
     "FINDINGS",
@@ -18,8 +20,6 @@ __all__ = [
     "page_of",
     "row_views",
     "say",
-    "table_views",
-    "views_of",
 ]
 
 FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
@@ -29,6 +29,7 @@ Views = Mapping[str, Callable[[], str]]
 
 _SUFFIXES = {
     **{".json": "json", ".csv": "csv", ".md": "md", ".txt": "text", ".html": "html", ".htm": "html"},
+    ".parquet": "parquet",
     **{".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".sarif": "sarif"},
 }
 
@@ -39,26 +40,71 @@ def say(text: str) -> None:
 
 
 def emit(
-    views: Mapping[str, Callable[[], str]], form: str | None, output: str | None, rich: Any = None
+    result: Any,
+    form: str | None,
+    output: str | None,
+    *,
+    views: Mapping[str, Callable[[], str]] | None = None,
+    page: Callable[[], str] | None = None,
 ) -> None:
-    """One of the views to the file or stdout; colours only on a terminal, and for the text form."""
+    """One view of a result to the file or stdout.
+
+    Args:
+        result: what has been found; a :class:`~sed_torch.tables.Tabular` has all forms.
+        form: the form; by the file's suffix, else text, when None.
+        output: the file, or None for stdout, where a terminal gets colours and lines of its width.
+        views: forms that this command has otherwise or besides, by name; where the result has none, all there are.
+        page: makes the HTML page; None where the usual one does.
+    """
+    known = {**_views_of(result), **(views or {})}
+    if page is not None:
+        known["html"] = page
     suffix = os.path.splitext(output or "")[1].lower()
-    form = form or (_SUFFIXES.get(suffix, suffix) if suffix else "text")
-    if form not in views:
+    form = form or (_SUFFIXES.get(suffix, suffix.lstrip(".")) if suffix else "text")
+    if form == "parquet" and output and isinstance(result, Tabular):
+        result.to_parquet(output)
+        say(f"wrote {output}")
+        return
+    if form not in known:
+        forms = [*known, *(["parquet"] if isinstance(result, Tabular) else [])]
         raise click.UsageError(
-            f"this command has no {form} form; expected one of {', '.join(views)}, by --format or as the suffix"
+            f"this command has no {form} form; expected one of {', '.join(forms)}, by --format or as the suffix"
         )
     if output:
         from sed_torch._files import write_text
 
-        write_text(output, views[form]().rstrip("\n") + "\n")
+        write_text(output, known[form]().rstrip("\n") + "\n")
         say(f"wrote {output}")
-    elif form == "text" and rich is not None and sys.stdout.isatty():
+    elif form == "text" and sys.stdout.isatty() and _is_rich(result):
         from rich.console import Console
 
-        Console().print(rich)  # honours NO_COLOR and TERM
+        Console().print(result)  # honours NO_COLOR and TERM
+    elif form == "text" and isinstance(result, Tabular) and "text" not in (views or {}):
+        click.echo(result.to_text(width=_width()).rstrip("\n"))
     else:
-        click.echo(views[form]().rstrip("\n"))
+        click.echo(known[form]().rstrip("\n"))
+
+
+def _is_rich(result: Any) -> bool:
+    return hasattr(result, "__rich_console__") or hasattr(result, "__rich__")
+
+
+def _width() -> int | None:
+    """What ``COLUMNS`` says; None where nothing does, for a pipe or a file."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) > 0 else None
+
+
+def _views_of(result: Any) -> dict[str, Callable[[], str]]:
+    if not isinstance(result, Tabular):
+        return {}
+    return {
+        "text": result.to_text,
+        "json": result.to_json,
+        "csv": result.to_csv,
+        "md": result.to_markdown,
+        "html": lambda: page_of(result),
+    }
 
 
 def row_views(rows: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Callable[[], str]]:
@@ -78,18 +124,3 @@ def page_of(*results: Any, **options: Any) -> str:
     from sed_torch.report import to_html
 
     return to_html(*results, **options)
-
-
-def table_views(result: Any) -> dict[str, Callable[[], str]]:
-    """The views that results have which are tables."""
-    return {
-        "text": result.to_text,
-        "json": result.to_json,
-        "csv": result.to_csv,
-        "md": result.to_markdown,
-    }
-
-
-def views_of(result: Any) -> dict[str, Callable[[], str]]:
-    """The same, and a page."""
-    return {**table_views(result), "html": lambda: page_of(result)}

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from sed_torch.cli.options import byte_count, one_or_many, output_options, sizes, worker_options
-from sed_torch.cli.output import FINDINGS, emit, views_of
+from sed_torch.cli.options import byte_count, one_or_many, output_options, quantity, sizes, worker_options
+from sed_torch.cli.output import FINDINGS, emit
 
 
 @click.command()
@@ -39,7 +39,20 @@ from sed_torch.cli.output import FINDINGS, emit, views_of
     show_default=True,
     help="What the size-controlled rank is free of; may be repeated.",
 )
-@click.option("--input-size", callback=sizes, metavar="N,C,H,W", multiple=True, help="For all models.")
+@click.option("--max-params", callback=quantity, metavar="N", help="Leave out larger models; such as 10M.")
+@click.option(
+    "--max-macs",
+    callback=quantity,
+    metavar="N",
+    help="The same by multiply-accumulates a sample, such as 2G.",
+)
+@click.option(
+    "--input-size",
+    callback=sizes,
+    metavar="N,C,H,W",
+    multiple=True,
+    help="For all models, so that their scores compare. Default: each model's own, and said.",
+)
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
@@ -60,6 +73,8 @@ def rank(
     cache: bool,
     resume: bool,
     baselines: tuple[str, ...],
+    max_params: float | None,
+    max_macs: float | None,
     input_size: list[tuple[int, ...]],
     time_limit: float,
     memory_limit: int | None,
@@ -70,11 +85,15 @@ def rank(
 ) -> int:
     """Rank many models; one that fails is a row with its reason, and the exit status is 1.
 
+    The first line is the best within --max-params and --max-macs, or the Pareto front: the largest model has the
+    largest score, and is seldom the answer. Ctrl-C keeps the rows that are done; the same command goes on from there.
+
     PATTERN is a reference as for 'score', or a glob; '!' excludes.
 
     \b
     sed-torch rank 'timm:resnet*' --top 20 --jobs 2 -o rank.csv
     sed-torch rank 'timm:regnety_*,!*_tv' torchvision:resnet50 --sort given-size
+    sed-torch rank 'timm:*mobilenet*' --max-params 5M --input-size 1,3,224,224 -o small.parquet
     """
     from sed_torch.ranking import rank as compute
 
@@ -84,6 +103,8 @@ def rank(
         jobs=jobs,
         cache=cache or None,
         baselines=baselines,
+        max_params=max_params,
+        max_macs=max_macs,
         input_size=one_or_many(input_size),
         backend=backend,
         scheduler=scheduler,
@@ -92,10 +113,9 @@ def rank(
         resume=resume,
     )
     if output:
-        emit(views_of(result), form, output)
+        emit(result, form, output)
         if top:
-            emit(views_of(result.top(top)), "text", None, result.top(top))
+            emit(result.top(top), "text", None)
     else:
-        shown = result.top(top) if top else result
-        emit(views_of(shown), form, None, shown)
+        emit(result.top(top) if top else result, form, None)
     return FINDINGS if result.failures else 0

@@ -46,11 +46,16 @@ def report(
     sed-torch report timm:resnet50 timm:convnext_tiny -o two.html
     sed-torch report rank.csv --against torchvision -o rank.html
     """
+    suffix = os.path.splitext(output)[1].lower()
+    if suffix not in ("", ".html", ".htm"):
+        raise click.UsageError(
+            f"a report is HTML, not {suffix}: name it .html, and print it from a browser for a PDF"
+        )
     if against is not None and not any(map(_is_file, refs)):
         raise click.UsageError("--against goes with a ranking's file only")
     with contextlib.redirect_stdout(sys.stderr):
         found = [r for ref in refs for r in _reportable(ref, one_or_many(input_size), against)]
-    emit({"html": lambda: page_of(*found, title=title, depth=depth)}, "html", output)
+    emit(None, "html", output, page=lambda: page_of(*found, title=title, depth=depth))
     return FINDINGS if any(map(_has_findings, found)) else 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sed_torch.cli.options import one_or_many, output_options, sizes
-from sed_torch.cli.output import FINDINGS, emit, page_of
+from sed_torch.cli.output import FINDINGS, emit
 
 if TYPE_CHECKING:
     from sed_torch.scoring.result import Score
@@ -59,14 +59,9 @@ def score(
         )
     if loaded.reason:
         result = dataclasses.replace(result, assumed=(*result.assumed, loaded.reason))
-    views = {
-        "text": lambda: result.to_text(depth),
-        "json": lambda: result.to_json(depth=depth),
-        "csv": lambda: result.to_csv(depth),
-        "md": lambda: result.to_markdown(depth),
-        "html": lambda: page_of(result, depth=depth),
-    }
-    emit(views, form, output, result)
+    if depth is not None:
+        result = dataclasses.replace(result, depth=depth)
+    emit(result, form, output)
     return score_status(result)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sed_torch.cli.options import output_options, quantity
-from sed_torch.cli.output import INTERRUPTED, emit, views_of
+from sed_torch.cli.output import INTERRUPTED, emit
 
 
 @click.command()
@@ -78,5 +78,5 @@ def search(
         objectives=objectives,
         max_looks=max_looks,
     )
-    emit(views_of(result), form, output)
+    emit(result, form, output)
     return INTERRUPTED if result.stop == "interrupted" else 0

@@ -107,7 +107,7 @@ def validate(
         "md": report.to_markdown,
         "html": lambda: page_of(report),
     }
-    emit(views, form, output)
+    emit(None, form, output, views=views)
     return FINDINGS if report.overall.spearman is None else 0
 
 

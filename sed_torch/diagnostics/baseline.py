@@ -126,7 +126,7 @@ _ROUNDING = 1e-5
 
 
 def _changes(score: Score | None, entry: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Each block's share of the change of the score, in nats, as :mod:`sed_torch.comparison` shares it out."""
+    """Each block's share of the change of the score, in nats, as :mod:`sed_torch.comparing` shares it out."""
     after, before = _blocks(score), entry.get("blocks", {})
     if not after or not before or score is None or entry.get("definition") != score.definition:
         return ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
-    from sed_torch.comparison import Sensitivity
+    from sed_torch.sensitivity import Sensitivity
 
 __all__ = ["SCHEMA", "CheckReport", "FailOn", "Finding", "Severity", "at_least", "checked_level"]
 
@@ -87,7 +87,7 @@ class CheckReport:
         Raises:
             InputError: there is no finite score that could change.
         """
-        from sed_torch.comparison import sensitivity
+        from sed_torch.sensitivity import sensitivity
 
         if self.score is None:
             raise InputError(f"{self.name} could not be traced: there is no score that could change")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +13,13 @@ from torch import nn
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import checked_schema, finite, from_text, revived
 from sed_torch.errors import InputError, ModelError
 from sed_torch.proxies import activations, counts, gradients
 from sed_torch.proxies.trial import Trial, UndefinedError, guarded, new_trial
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["PROXIES", "Proxy", "ProxyResult", "compute"]
 
@@ -71,7 +71,7 @@ PROXIES: Mapping[str, Proxy] = _table(
 
 
 @dataclass(frozen=True)
-class ProxyResult:
+class ProxyResult(tables.Tabular):
     """Values of proxies on one model.
 
     Attributes:
@@ -94,37 +94,42 @@ class ProxyResult:
         return self.values[proxy]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for strict JSON."""
+        """Plain data with a schema version; :meth:`from_dict` reads it back."""
         return {
+            "schema": _SCHEMA,
             "name": self.name,
-            "values": dict(self.values),
+            "values": {n: finite(v) for n, v in self.values.items()},
             "reasons": dict(self.reasons),
             "seconds": dict(self.seconds),
             "inputs": [list(s) for s in self.inputs],
             "seed": self.seed,
         }
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a proxy.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ProxyResult:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: without pandas.
+            DataError: for data of another kind.
         """
-        return tables.to_dataframe(self._rows())
+        checked_schema(data, _SCHEMA, "values of proxies")
+        return revived(cls, data, "values of proxies")
 
-    def _rows(self) -> list[dict[str, Any]]:
-        return [
+    @classmethod
+    def from_json(cls, text: str) -> ProxyResult:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "values of proxies"))
+
+    def view(self) -> tables.View:
+        """One row a proxy."""
+        rows = tuple(
             {"proxy": n, "value": v, "seconds": self.seconds[n], "reason": self.reasons.get(n)}
             for n, v in self.values.items()
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name}\n{tables.to_text(self._rows(), _COLUMNS)}"
-
-    def _repr_html_(self) -> str:
-        return f"<div><b>{html.escape(self.name)}</b>{tables.to_html(self._rows(), _COLUMNS)}</div>"
+        )
+        return tables.View(self.name, grids=(tables.Grid(_COLUMNS, rows, spared=("seconds",)),))
 
 
+_SCHEMA = "sed_torch.proxies/1"
 _COLUMNS = ("proxy", "value", "seconds", "reason")
 
 

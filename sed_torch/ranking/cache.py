@@ -17,10 +17,10 @@ from sed_torch.ranking.rows import RankRow
 
 __all__ = ["RowCache", "calculus", "default_cache_dir", "key_of_graph", "key_of_reference"]
 
-SCHEMA = "sed_torch.row/1"
+SCHEMA = "sed_torch.row/2"
 _NO_PART = (
-    *("accuracies", "benchmark_data", "benchmarking", "cli", "comparison", "diagnostics", "integrations"),
-    *("jobs", "proxies", "ranking", "report", "searching", "spaces", "training", "validation"),
+    *("accuracies", "benchmark_data", "benchmarking", "cli", "comparing", "diagnostics", "integrations"),
+    *("jobs", "proxies", "ranking", "report", "searching", "sensitivity", "spaces", "training", "validation"),
     *("__main__", "_moved", "_version"),
 )
 """What no row depends on, so that working on it leaves the cache good. New places count until they are here."""

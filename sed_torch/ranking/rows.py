@@ -1,31 +1,31 @@
-"""Rows of a ranking, their order, and views of them. Runs no model."""
+"""Rows of a ranking: what is known of a model, their places and their order. Runs no model."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-import json
 import math
-import os
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sed_torch import tables
-from sed_torch.errors import DataError, InputError, MissingDependencyError
+from sed_torch.errors import DataError, InputError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console, ConsoleOptions, RenderResult
-
-__all__ = ["SCHEMA", "SORTS", "FamilyRow", "RankRow", "Ranking", "Status", "read_ranking"]
-
-SCHEMA = "sed_torch.ranking/1"
+__all__ = [
+    "BASELINES",
+    "COLUMNS",
+    "SORTS",
+    "FamilyRow",
+    "RankRow",
+    "Status",
+    "average_ranks",
+    "check_baselines",
+    "check_sort",
+    "families_of",
+    "ranked",
+    "sorted_rows",
+]
 
 Status = Literal["ok", "undefined", "failed", "timeout", "memory", "crashed"]
 
@@ -63,6 +63,11 @@ class RankRow:
             ordinary least squares of SED's ranks on the baselines' ranks. Being of ranks, it is the same for
             params and log-params.
         residual_rank: 1 is the largest residual.
+        input: shape of the input it was scored at, batch first, such as ``"1x3x224x224"``; several are joined by
+            ``" + "``. Scores compare at one input only.
+        output: shape of what it returns, likewise; a classifier returns one row of classes.
+        pareto: whether no other row of its kind has a score as good with as few params and MACs, and one of the three
+            better.
     """
 
     name: str
@@ -88,6 +93,9 @@ class RankRow:
     family_rank: int | None = None
     residual: float | None = None
     residual_rank: int | None = None
+    input: str | None = None
+    output: str | None = None
+    pareto: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for strict JSON; a score of -inf is the string ``"-inf"``."""
@@ -103,7 +111,7 @@ class RankRow:
         Raises:
             DataError: a column is missing its name, or holds what it cannot.
         """
-        values = {k: _parse(k, data[k]) for k in _COLUMN_NAMES if data.get(k) not in (None, "")}
+        values = {k: _parse(k, data[k]) for k in COLUMNS if data.get(k) not in (None, "")}
         if "name" not in values:
             raise DataError("a ranking row without a name: expected the columns of Ranking.to_csv()")
         if values.get("status", "ok") not in get_args(Status):
@@ -111,18 +119,33 @@ class RankRow:
         return cls(**values)
 
 
-_COLUMN_NAMES = tuple(f.name for f in fields(RankRow))
+COLUMNS = tuple(f.name for f in fields(RankRow))
 _LARGEST = 1e30
 _INTEGERS = {"params", "rank", "family_rank", "residual_rank"}
-_TEXTS = {"name", "family", "status", "reason", "frontend", "scope", "definition", "built_on", "fingerprint"}
+_TEXTS = {
+    "name",
+    "family",
+    "status",
+    "reason",
+    "frontend",
+    "scope",
+    "definition",
+    "built_on",
+    "fingerprint",
+} | {
+    "input",
+    "output",
+}
 
 
 def _parse(column: str, value: Any) -> Any:
     try:
         if column in _TEXTS:
             return str(value)
+        if column == "pareto":
+            return {"True": True, "False": False}[str(value)]
         number: int | float = int(value) if column in _INTEGERS else float(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"ranking column {column!r}: expected a number, found {value!r}") from error
     lowest = 0 if column in _INTEGERS else -_LARGEST
     # a network without a live path scores -inf; nothing else is infinite, and NaN is no number
@@ -153,269 +176,21 @@ class FamilyRow:
     median_residual: float | None
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Models in order, as data.
-
-    Attributes:
-        rows: in the order of ``sort``; rows without the value come last.
-        sort: the column sorted by.
-        baselines: the counts whose influence the residual is free of.
-        versions: of the packages involved.
-        elapsed: wall seconds of the run.
-        cached: rows that came from the cache.
-        whole: rows of the ranking that these are the top of; None where they are all.
-    """
-
-    rows: tuple[RankRow, ...]
-    sort: str = "sed"
-    baselines: tuple[str, ...] = BASELINES
-    versions: dict[str, str] = field(default_factory=dict)
-    elapsed: float = 0.0
-    cached: int = 0
-    whole: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        rows: Iterable[RankRow],
-        *,
-        sort: str = "sed",
-        baselines: Sequence[str] = BASELINES,
-        versions: Mapping[str, str] | None = None,
-        elapsed: float = 0.0,
-        cached: int = 0,
-    ) -> Ranking:
-        """Give rows their ranks and residuals, and sort them.
-
-        Raises:
-            InputError: ``sort`` or a baseline is unknown.
-        """
-        check_sort(sort)
-        check_baselines(baselines)
-        ranked = _with_ranks(list(rows), tuple(baselines))
-        return cls(_sorted(ranked, sort), sort, tuple(baselines), dict(versions or {}), elapsed, cached)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[RankRow]:
-        return iter(self.rows)
-
-    def __getitem__(self, name: str) -> RankRow:
-        """The row of a model.
-
-        Raises:
-            KeyError: no row has that name.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(name)
-
-    @property
-    def scored(self) -> tuple[RankRow, ...]:
-        """Rows with a score."""
-        return tuple(r for r in self.rows if r.sed is not None)
-
-    @property
-    def failures(self) -> tuple[RankRow, ...]:
-        """Rows whose status is not ok, each with its reason."""
-        return tuple(r for r in self.rows if r.status != "ok")
-
-    def top(self, n: int) -> Ranking:
-        """The first ``n`` rows, with the ranks they have here."""
-        return replace(self, rows=self.rows[: max(n, 0)], whole=self.whole or len(self.rows))
-
-    def within(self, family: str) -> Ranking:
-        """One family, ranked for itself.
-
-        Raises:
-            KeyError: there is no such family.
-        """
-        rows = [r for r in self.rows if r.family == family]
-        if not rows:
-            raise KeyError(family)
-        return Ranking.of(rows, sort=self.sort, baselines=self.baselines, versions=self.versions)
-
-    @property
-    def families(self) -> tuple[FamilyRow, ...]:
-        """Across families: one row each, best median score first."""
-        groups: dict[str, list[RankRow]] = {}
-        for row in self.rows:
-            if row.family is not None:
-                groups.setdefault(row.family, []).append(row)
-        found = [_family(name, rows) for name, rows in groups.items()]
-        return tuple(sorted(found, key=lambda f: (f.median_sed is None, -(f.median_sed or 0.0), f.family)))
-
-    # -- views -------------------------------------------------------------------------------------------
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with a schema version."""
-        return {
-            "schema": SCHEMA,
-            "sort": self.sort,
-            "baselines": list(self.baselines),
-            "residual": RESIDUAL_NOTE.format(self._baseline_text()),
-            "models": len(self.rows),
-            "failed": len(self.failures),
-            "cached": self.cached,
-            "elapsed": self.elapsed,
-            "versions": dict(self.versions),
-            "rows": [r.to_dict() for r in self.rows],
-        }
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_csv(self) -> str:
-        """All columns, full precision, empty cells for what is missing."""
-        return tables.to_csv([asdict(r) for r in self.rows], _COLUMN_NAMES)
-
-    def to_markdown(self) -> str:
-        """A GitHub table of the main columns."""
-        return f"{tables.to_markdown(self._shown(), _SHOWN)}\n\n{self._notes()}"
-
-    def to_text(self) -> str:
-        """The main columns as plain text."""
-        return f"{tables.to_text(self._shown(), _SHOWN)}\n\n{self._notes()}"
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a model.
-
-        Raises:
-            MissingDependencyError: without pandas.
-        """
-        return tables.to_dataframe([asdict(r) for r in self.rows], _COLUMN_NAMES)
-
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write all columns as a Parquet file, atomically.
-
-        Raises:
-            MissingDependencyError: without pandas and pyarrow.
-        """
-        from sed_torch._files import atomic_write
-
-        frame = self.to_dataframe()
-        buffer = io.BytesIO()
-        try:
-            frame.to_parquet(buffer, index=False)
-        except ImportError:
-            raise MissingDependencyError("pyarrow", "parquet", "to_parquet()") from None
-        with atomic_write(path, "wb") as f:
-            f.write(buffer.getvalue())  # type: ignore[arg-type]
-
-    def _baseline_text(self) -> str:
-        return " and ".join({"params": "params", "macs": "MACs"}[b] for b in self.baselines)
-
-    def _shown(self) -> list[dict[str, Any]]:
-        return [_display(r) for r in self.rows]
-
-    def _notes(self) -> str:
-        if self.whole is None:
-            of = f"{len(self.rows)} models, {self.cached} from the cache"
-        else:
-            of = f"the first {len(self.rows)} of {self.whole} models"
-        lines = [
-            f"{of}, {len(self.scored)} scored, {len(self.failures)} not ok; SED in nats, higher is better"
-        ]
-        if self.baselines:
-            lines.append(f"given size: {RESIDUAL_NOTE.format(self._baseline_text())}")
-        extrapolated = sum(r.scope == "extrapolated" for r in self.rows)
-        if extrapolated:
-            lines.append(f"{extrapolated} networks (~) are beyond what the theory was made for")
-        lines += [f"{r.name}: {r.status}: {r.reason}" for r in self.failures[:20]]
-        if len(self.failures) > 20:
-            lines.append(f"… and {len(self.failures) - 20} more")
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def __repr__(self) -> str:
-        return f"Ranking({len(self.rows)} models, {len(self.failures)} not ok, sort={self.sort!r})"
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.table import Table
-        from rich.text import Text
-
-        # Better a column less than digits cut off.
-        columns = [c for c in _SHOWN if options.max_width >= _WIDE or c not in _SPARED]
-        table = Table(box=None, pad_edge=False, padding=(0, 1))
-        shown = self._shown()
-        for column in columns:
-            left = column in ("model", "family", "status")
-            width = None if left else max((len(tables.cell(r[column])) for r in shown), default=0)
-            table.add_column(
-                column,
-                justify="left" if left else "right",
-                min_width=width,
-                overflow="fold",
-                no_wrap=not left,
-            )
-        for row, cells in zip(self.rows, shown, strict=True):
-            style = None if row.status == "ok" else "dim"
-            table.add_row(*(Text(tables.cell(cells[c])) for c in columns), style=style)
-        yield table
-        yield Text("")
-        yield Text(self._notes())
-
-    def _repr_html_(self) -> str:
-        notes = html.escape(self._notes()).replace("\n", "<br>")
-        return f"<div>{tables.to_html(self._shown(), _SHOWN)}<p><small>{notes}</small></p></div>"
-
-
-RESIDUAL_NOTE = "rank of the residual of ordinary least squares of SED's ranks on the ranks of {}"
-
-_SHOWN = (
-    "#",
-    "model",
-    "family",
-    "SED",
-    "in family",
-    "given size",
-    "params",
-    "MACs",
-    "suppression",
-    "coverage",
-    "status",
-)
-
-_WIDE = 110
-_SPARED = ("in family", "suppression", "coverage")
-
-
-def _display(r: RankRow) -> dict[str, Any]:
-    return {
-        "#": r.rank,
-        "model": r.name,
-        "family": r.family,
-        "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
-        "in family": r.family_rank,
-        "given size": r.residual_rank,
-        "params": tables.quantity(r.params),
-        "MACs": tables.quantity(r.macs),
-        "suppression": r.suppression,
-        "coverage": None if r.coverage is None else f"{r.coverage:.1%}",
-        "status": r.status,
-    }
-
-
 def check_sort(sort: str) -> None:
-    """Raise ValueError for a column that rows cannot be sorted by."""
+    """Raise InputError for a column that rows cannot be sorted by."""
     if sort not in SORTS:
         raise InputError(f"cannot sort by {sort!r}: expected one of {', '.join(SORTS)}")
 
 
 def check_baselines(baselines: Sequence[str]) -> None:
-    """Raise ValueError for a baseline that cannot be had without weights."""
+    """Raise InputError for a baseline that cannot be had without weights."""
     for b in baselines:
         if b not in BASELINES:
             raise InputError(f"unknown baseline {b!r}: expected some of {', '.join(BASELINES)}")
 
 
-def _sorted(rows: list[RankRow], sort: str) -> tuple[RankRow, ...]:
+def sorted_rows(rows: Iterable[RankRow], sort: str) -> tuple[RankRow, ...]:
+    """In the order of a column: counts and scores largest first, names by the alphabet, what is missing last."""
     column = "residual" if sort == "given_size" else sort
     sign = -1 if sort in _DESCENDING else 1
 
@@ -444,10 +219,12 @@ def _family(name: str, rows: list[RankRow]) -> FamilyRow:
     )
 
 
-def _with_ranks(rows: list[RankRow], baselines: tuple[str, ...]) -> list[RankRow]:
+def ranked(rows: Sequence[RankRow], baselines: Sequence[str]) -> list[RankRow]:
+    """The rows with their places: overall, in the family, given size, and on the Pareto front."""
     overall = _places([r.sed for r in rows])
     residuals = _residuals(rows, baselines)
     by_residual = _places(residuals)
+    front = _front(rows)
     in_family: list[int | None] = [None] * len(rows)
     groups: dict[str | None, list[int]] = {}
     for i, row in enumerate(rows):
@@ -457,7 +234,12 @@ def _with_ranks(rows: list[RankRow], baselines: tuple[str, ...]) -> list[RankRow
             in_family[i] = place
     return [
         replace(
-            r, rank=overall[i], family_rank=in_family[i], residual=residuals[i], residual_rank=by_residual[i]
+            r,
+            rank=overall[i],
+            family_rank=in_family[i],
+            residual=residuals[i],
+            residual_rank=by_residual[i],
+            pareto=front[i],
         )
         for i, r in enumerate(rows)
     ]
@@ -480,7 +262,7 @@ def average_ranks(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float6
     return np.asarray((ends - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
-def _residuals(rows: list[RankRow], baselines: tuple[str, ...]) -> list[float | None]:
+def _residuals(rows: Sequence[RankRow], baselines: Sequence[str]) -> list[float | None]:
     """Residuals of the ranks; None with no more models than coefficients, which tell nothing."""
     out: list[float | None] = [None] * len(rows)
     columns = [[getattr(r, b) for b in baselines] for r in rows]
@@ -497,40 +279,30 @@ def _residuals(rows: list[RankRow], baselines: tuple[str, ...]) -> list[float | 
     return out
 
 
-def read_ranking(path: str | os.PathLike[str]) -> Ranking:
-    """A ranking written by :meth:`Ranking.to_csv` or :meth:`Ranking.to_json`.
-
-    Raises:
-        DataError: the file is missing or something else.
-    """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the ranking {file}: {error}") from error
-    try:
-        if file.suffix.lower() == ".json":
-            data = json.loads(text)
-            if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-                raise DataError(f"{file} is not a ranking: expected the schema {SCHEMA!r}")
-            rows = [RankRow.from_dict(r) for r in data["rows"]]
-            return Ranking(
-                tuple(rows), data["sort"], tuple(data["baselines"]), data["versions"], data["elapsed"]
-            )
-        lines = csv.DictReader(io.StringIO(text))
-        if not {"name", "sed"} <= set(lines.fieldnames or ()):
-            raise DataError(f"{file} is not a ranking: expected columns 'name' and 'sed'")
-        if len(set(lines.fieldnames or ())) < len(lines.fieldnames or ()):
-            raise DataError(f"{file} is not a ranking: a column stands twice in its first line")
-        return Ranking(tuple(RankRow.from_dict(_whole(r, lines.line_num, file)) for r in lines))
-    except RecursionError as error:
-        raise DataError(f"{file} is not a ranking: nested too deeply") from error
-    except (json.JSONDecodeError, csv.Error, KeyError) as error:
-        raise DataError(f"{file} is not a ranking: {error!r}") from error
+def _front(rows: Sequence[RankRow]) -> list[bool | None]:
+    """Which rows no other one beats; None where there is no score or no size."""
+    out: list[bool | None] = [None] * len(rows)
+    points = {
+        i: (-r.sed, float(r.params), float(r.macs))
+        for i, r in enumerate(rows)
+        if r.sed is not None and r.params is not None and r.macs is not None
+    }
+    best: list[tuple[float, float, float]] = []
+    for i, point in sorted(points.items(), key=lambda p: p[1]):
+        # In order of the score: whoever beats this one came before it, and so did one of the front that does.
+        out[i] = math.isfinite(point[0]) and not any(
+            b != point and all(x <= y for x, y in zip(b, point, strict=True)) for b in best
+        )
+        if out[i]:
+            best.append(point)
+    return out
 
 
-def _whole(row: dict[str, Any], line: int, file: Path) -> dict[str, Any]:
-    """The row, if it has a cell for each column: a file that was cut off ends in one that has not."""
-    if None in row or None in row.values():
-        raise DataError(f"{file}, line {line}: not as many cells as columns; the file is cut off or damaged")
-    return row
+def families_of(rows: Iterable[RankRow]) -> tuple[FamilyRow, ...]:
+    """One row a family, best median score first."""
+    groups: dict[str, list[RankRow]] = {}
+    for row in rows:
+        if row.family is not None:
+            groups.setdefault(row.family, []).append(row)
+    found = [_family(name, members) for name, members in groups.items()]
+    return tuple(sorted(found, key=lambda f: (f.median_sed is None, -(f.median_sed or 0.0), f.family)))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -16,7 +16,8 @@ from torch import nn
 from sed_torch.errors import InputError, SedTorchError
 from sed_torch.jobs import Backend, Limits, Packed, Progress, Work, check_workers, reporting, run
 from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_of_reference
-from sed_torch.ranking.rows import BASELINES, Ranking, RankRow, check_baselines, check_sort
+from sed_torch.ranking.result import Ranking, check_sizes
+from sed_torch.ranking.rows import BASELINES, RankRow, check_baselines, check_sort
 from sed_torch.ranking.worker import Item, Options, import_zoo, score_item, stopped_row
 from sed_torch.zoo import expand, family_of
 
@@ -38,6 +39,8 @@ def rank(
     scheduler: Any = None,
     time_limit: float | None = None,
     memory_limit: int | None = None,
+    max_params: float | None = None,
+    max_macs: float | None = None,
     progress: bool | Progress[RankRow] | None = None,
     resume: bool = True,
 ) -> Ranking:
@@ -66,6 +69,8 @@ def rank(
         time_limit: seconds a model may take. With a limit, models run in child processes of the workers.
         memory_limit: bytes of resident memory that a model's process may reach, the imports (some 400 MB)
             included.
+        max_params: leave out models with more parameters; the others are ranked among themselves.
+        max_macs: the same for multiply-accumulates a sample.
         progress: None for a bar on stderr where that is a terminal, True, False, or a function of
             (rows done, rows in all, last row).
         resume: use what the cache holds; False computes and keeps every row anew.
@@ -80,6 +85,9 @@ def rank(
         SedTorchError: with ``on_error="raise"``.
     """
     _check(sort, baselines, on_error)
+    sizes = {"params": max_params, "macs": max_macs}
+    most = {n: float(v) for n, v in sizes.items() if v is not None}
+    check_sizes(most)
     check_workers(jobs, backend)
     limits = Limits(time_limit, memory_limit)
     start = time.perf_counter()
@@ -94,7 +102,7 @@ def rank(
     where: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler, "limits": limits}
     running = contextlib.closing(run(work, [items[i] for i in missing], **where, rescue=True))
     bar = reporting(progress, len(items), cached, what="ranking", name=lambda row: row.name)
-    with bar as advance, running as stream:
+    with _telling(rows, items, keys, store), bar as advance, running as stream:
         for at, row in stream:
             i = missing[at]
             if on_error == "raise" and row.status not in ("ok", "undefined"):
@@ -112,7 +120,30 @@ def rank(
         versions=_versions(items),
         elapsed=time.perf_counter() - start,
         cached=cached,
+        limits=most,
     )
+
+
+@contextlib.contextmanager
+def _telling(
+    rows: Mapping[int, RankRow], items: Sequence[Item], keys: Sequence[str | None], store: RowCache | None
+) -> Iterator[None]:
+    """Let who interrupts know what is kept, where, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = f"{len(rows)} of {len(items)} models were done"
+        if store is None:
+            raise KeyboardInterrupt(f"{done}; nothing is kept, as no cache was asked for") from None
+        kept = sum(keys[i] is not None for i in rows)
+        rest = (
+            ""
+            if kept == len(rows)
+            else f" ({len(rows) - kept} others are kept by their graph, and traced again)"
+        )
+        raise KeyboardInterrupt(
+            f"{done}; {kept} rows are kept in {store.folder}{rest}; the same call again goes on from there"
+        ) from None
 
 
 def _check(sort: str, baselines: Sequence[str], on_error: str) -> None:

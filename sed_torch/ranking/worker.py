@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from sed_torch.ranking.rows import RankRow
 from sed_torch.zoo import LoadedModel, build, load
 
 if TYPE_CHECKING:
+    from sed_torch.graph import Graph
     from sed_torch.scoring.result import Score
 
 __all__ = ["Item", "Options", "import_zoo", "score_item", "stopped_row"]
@@ -116,24 +117,23 @@ def _failed(item: Item, loaded: LoadedModel | None, status: Any, error: Exceptio
 
 
 def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
-    from sed_torch.scoring.model import score, score_graph
+    from sed_torch.scoring.model import score_graph
     from sed_torch.tracing import trace
 
+    graph = trace(loaded.model, input_size=options.input_size)
     by_name = isinstance(item.target, str) and key_of_reference(item.target, {}) is not None
     if by_name or options.cache is None:
-        return _row_of(item, loaded, score(loaded.model, input_size=options.input_size, name=item.name))
-
+        return _row_of(item, loaded, graph, score_graph(graph, name=item.name))
     # No version pins down a module or a file, but its graph does; only the scoring can be saved then.
-    graph = trace(loaded.model, input_size=options.input_size)
     cache, key = RowCache(options.cache), key_of_graph(graph.fingerprint, options.key())
     row = cache.get(key)
     if row is None:
-        row = _row_of(item, loaded, score_graph(graph, name=item.name))
+        row = _row_of(item, loaded, graph, score_graph(graph, name=item.name))
         cache.put(key, row)
     return replace(row, name=item.name, family=loaded.family, built_on=loaded.built_on)
 
 
-def _row_of(item: Item, loaded: LoadedModel, s: Score) -> RankRow:
+def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
     return RankRow(
         name=item.name,
         family=loaded.family,
@@ -152,4 +152,11 @@ def _row_of(item: Item, loaded: LoadedModel, s: Score) -> RankRow:
         definition=s.definition,
         built_on=loaded.built_on,
         fingerprint=s.fingerprint,
+        input=_shapes(s.inputs),
+        output=_shapes(graph[name].shape or () for name in graph.outputs),
     )
+
+
+def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
+    """``1x3x224x224``, several of them with a plus between."""
+    return " + ".join("x".join(map(str, shape)) for shape in shapes)

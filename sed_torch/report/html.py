@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sed_torch._files import write_text
 from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError, MissingDependencyError
-from sed_torch.ranking.rows import Ranking
+from sed_torch.ranking import Ranking
 from sed_torch.report import views
 from sed_torch.report.parts import Section
 from sed_torch.scoring import DEFAULT_DEFINITION

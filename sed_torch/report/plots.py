@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sed_torch import tables
 from sed_torch.accuracies import Accuracies
-from sed_torch.ranking.rows import Ranking
+from sed_torch.ranking import Ranking
 from sed_torch.report import series
 from sed_torch.report.series import Against, Band, Bar, Cloud, Drop, Point, Profile, Trace
 from sed_torch.report.style import HATCHES, MARKERS, Theme, ThemeName, new_figure

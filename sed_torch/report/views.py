@@ -9,7 +9,8 @@ from typing import Any
 from sed_torch import tables
 from sed_torch.correlation import Correlation, Interval
 from sed_torch.diagnostics import CheckReport, Finding
-from sed_torch.ranking.rows import RESIDUAL_NOTE, Ranking, RankRow
+from sed_torch.ranking import Ranking, RankRow
+from sed_torch.ranking.result import RESIDUAL_NOTE
 from sed_torch.report import plots
 from sed_torch.report.drawing import draw
 from sed_torch.report.parts import (

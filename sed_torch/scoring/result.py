@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import entropy, tables
-from sed_torch.errors import InputError
+from sed_torch._plain import checked_schema, finite, from_text, revived
+from sed_torch.errors import DataError, GraphError, InputError
 from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
-from sed_torch.scoring.formula import Evaluation, Term, log_sum
-from sed_torch.topology import Step, cut_path
+from sed_torch.scoring.formula import Evaluation, Term, evaluate, log_sum
+from sed_torch.topology import Step, Topology, cut_path
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import RenderableType
 
 __all__ = ["SCHEMA", "Block", "OpRow", "Scope", "Score", "Unknown"]
 
@@ -104,7 +103,7 @@ class OpRow:
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(tables.Tabular):
     """The SED score of a model, higher is better, with per-block diagnostics.
 
     SED = ln Σ A·C_out·√(C_in/g·n_eff) over live convolutions and linear layers, in nats. The form is this
@@ -268,11 +267,15 @@ class Score:
     # -- views -------------------------------------------------------------------------------------------
 
     def to_dict(self, depth: int | None = None) -> dict[str, Any]:
-        """Plain data with a schema version. ``-inf`` is the string ``"-inf"``; what is missing is None."""
+        """Plain data with a schema version; :meth:`from_dict` reads it back.
+
+        ``-inf`` is the string ``"-inf"``; what is missing is None. The topology is part of it, by which a score that
+        was read back can be compared, varied and reported like one that was just computed.
+        """
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "total": _finite(self.total),
+            "total": finite(self.total),
             "reason": self.reason,
             "unit": "nats",
             "higher_is_better": True,
@@ -298,11 +301,49 @@ class Score:
             "fingerprint": self.fingerprint,
             "versions": dict(self.versions),
             "elapsed": self.elapsed,
+            "depth": self.depth if depth is None else depth,
+            "topology": self.evaluation.topology.to_dict(),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Score:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: for data of another kind or of an unknown definition, for a score that its own topology does not
+                have, and for one that 0.1.0 wrote, without the topology.
+        """
+        checked_schema(data, SCHEMA, "a score")
+        if "topology" not in data:
+            raise DataError("a score without its topology, as 0.1.0 wrote it: score the model again")
+        if data.get("definition") not in DEFINITIONS:
+            raise DataError(
+                f"a score of definition {data.get('definition')!r}: this version knows {', '.join(DEFINITIONS)}"
+            )
+        try:
+            evaluation = evaluate(Topology.from_dict(data["topology"]), definition=data["definition"])
+        except GraphError as error:
+            raise DataError(f"a score: {error}") from error
+        read = revived(cls, {**data, "evaluation": evaluation}, "a score")
+        if not _same(read.total, evaluation.total):
+            raise DataError(
+                f"a score of {read.total} whose topology scores {evaluation.total}: the file was changed, or written "
+                f"by a version that computed {read.definition} otherwise"
+            )
+        return read
+
+    @classmethod
+    def from_json(cls, text: str) -> Score:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "a score"))
 
     def to_json(self, *, depth: int | None = None, indent: int | None = 2) -> str:
         """:meth:`to_dict` as strict JSON text."""
         return json.dumps(self.to_dict(depth), indent=indent, allow_nan=False)
+
+    def records(self, depth: int | None = None) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a block."""
+        return [asdict(b) for b in self.by_block(depth)], list(Block.__dataclass_fields__)
 
     def to_dataframe(self, depth: int | None = None) -> pd.DataFrame:
         """One row a block.
@@ -310,18 +351,31 @@ class Score:
         Raises:
             MissingDependencyError: without pandas.
         """
-        return tables.to_dataframe([asdict(b) for b in self.by_block(depth)])
+        return tables.to_dataframe(*self.records(depth))
 
     def to_csv(self, depth: int | None = None) -> str:
         """One line a block."""
-        rows = [asdict(b) for b in self.by_block(depth)]
-        return tables.to_csv(rows, list(Block.__dataclass_fields__))
+        return tables.to_csv(*self.records(depth))
 
     def to_markdown(self, depth: int | None = None) -> str:
         """Headline and block table in Markdown."""
-        return (
-            f"**{self.headline()}**\n\n{tables.to_markdown(self._rows(depth), _COLUMNS)}\n\n{self._notes()}"
+        return self.view(depth).markdown()
+
+    def to_text(self, depth: int | None = None, *, width: int | None = None) -> str:
+        """The report as plain text, with blocks at ``depth``, in lines of at most ``width`` characters if given."""
+        return self.view(depth).text(width)
+
+    def view(self, depth: int | None = None) -> tables.View:
+        """Headline, parts of the score, and one row a block."""
+        blocks = _folded(self.by_block(depth))
+        grid = tables.Grid(
+            _COLUMNS,
+            tuple(_display(b) for b in blocks),
+            spared=_SPARED,
+            pale=frozenset(i for i, b in enumerate(blocks) if not b.live),
         )
+        parts = self._parts()
+        return tables.View(self.headline(), (parts,) if parts else (), (grid,), self._notes())
 
     def headline(self) -> str:
         """Name and score on one line."""
@@ -331,18 +385,15 @@ class Score:
             return f"{self.name}: SED = -inf ({self.reason})"
         return f"{self.name}: SED = {self.total:.4f} nats (higher is better)"
 
-    def _rows(self, depth: int | None) -> list[dict[str, Any]]:
-        return [_display(b) for b in _folded(self.by_block(depth))]
-
     def _parts(self) -> str:
         if self.total is None or self.conv is None:
             return ""
         return (
             f"conv {self.conv:.4f}   pool {_signed(self.pool)}   skip {_signed(self.skip)}   "
-            f"suppression {cell3(self.suppression)}"
+            f"suppression {tables.cell(self.suppression)}"
         )
 
-    def _notes(self) -> str:
+    def _notes(self) -> tuple[str, ...]:
         shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
         lines = [
             f"params {tables.quantity(self.params)}   MACs {tables.quantity(self.macs)}   input {shapes}",
@@ -355,46 +406,13 @@ class Score:
         ]
         if self.unused_params:
             lines.append(f"{tables.quantity(self.unused_params)} parameters are never read by the forward")
-        return "\n".join(lines)
-
-    def to_text(self, depth: int | None = None) -> str:
-        """The report as plain text, with blocks at ``depth``."""
-        table = tables.to_text(self._rows(depth), _COLUMNS)
-        head = [line for line in (self.headline(), self._parts()) if line]
-        return "\n".join([*head, "", table, "", self._notes()])
-
-    def __str__(self) -> str:
-        return self.to_text()
+        return tuple(lines)
 
     def __repr__(self) -> str:
         total = "undefined" if self.total is None else f"{self.total:.4f}"
         return (
             f"Score({self.name}: sed={total}, coverage={self.coverage:.0%}, definition={self.definition!r})"
         )
-
-    def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False)
-        for column in _COLUMNS:
-            table.add_column(
-                column, justify="left" if column == "block" else "right", no_wrap=column == "block"
-            )
-        for row in self._rows(None):
-            table.add_row(
-                *(Text(tables.cell(row[c])) for c in _COLUMNS), style=None if row["live"] == "yes" else "dim"
-            )
-        return Group(
-            Text(self.headline(), style="bold"), Text(self._parts()), "", table, "", Text(self._notes())
-        )
-
-    def _repr_html_(self) -> str:
-        notes = html.escape(self._notes()).replace("\n", "<br>")
-        parts = html.escape(self._parts())
-        table = tables.to_html(self._rows(None), _COLUMNS)
-        return f"<div><p><b>{html.escape(self.headline())}</b><br>{parts}</p>{table}<p><small>{notes}</small></p></div>"
 
 
 _COLUMNS = (
@@ -410,6 +428,7 @@ _COLUMNS = (
     "MACs",
     "live",
 )
+_SPARED = ("effective", "taps", "h in", "MACs", "live", "h out", "params", "SED part")
 
 
 def _display(block: Block) -> dict[str, Any]:
@@ -456,14 +475,9 @@ def _merged(run: list[Block]) -> Block:
     return Block(**values)
 
 
-def cell3(value: float | None) -> str:
-    """Three decimals, or a dash."""
-    return tables.cell(value)
-
-
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.4f}"
 
 
-def _finite(value: float | None) -> float | str | None:
-    return "-inf" if value == -math.inf else value
+def _same(a: float | None, b: float | None) -> bool:
+    return a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import tables
+from sed_torch._plain import checked_schema, from_text, revived
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["SCHEMA", "Candidate", "Improvement", "SearchResult", "Stop"]
 
@@ -74,9 +73,14 @@ class Improvement:
         """Plain data."""
         return {"looks": self.looks, "seconds": self.seconds, **self.best.to_dict()}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Improvement:
+        """Inverse of :meth:`to_dict`."""
+        return revived(cls, {**data, "best": data}, "an improvement of a search")
+
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(tables.Tabular):
     """What a search found.
 
     Attributes:
@@ -132,42 +136,32 @@ class SearchResult:
             "definition": self.definition,
         }
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """The Pareto front, one row a candidate.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
+        """Inverse of :meth:`to_dict`, but for the candidates' ``value``, which no file holds.
 
         Raises:
-            MissingDependencyError: without pandas.
+            DataError: for data of another kind.
         """
-        return tables.to_dataframe([c.to_dict() for c in self.front], _FIELDS)
+        checked_schema(data, SCHEMA, "a search")
+        return revived(cls, data, "a search")
 
-    def to_csv(self) -> str:
-        """The Pareto front with full precision."""
-        return tables.to_csv([c.to_dict() for c in self.front], _FIELDS)
+    @classmethod
+    def from_json(cls, text: str) -> SearchResult:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "a search"))
 
-    def to_markdown(self) -> str:
-        """The best and the Pareto front as a GitHub table."""
-        notes = "\n".join(f"- {n}" for n in self._notes())
-        return f"### {self._headline()}\n\n{tables.to_markdown(self._rows(), _COLUMNS)}\n\n{notes}"
+    def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """The Pareto front, one row a candidate."""
+        return [c.to_dict() for c in self.front], _FIELDS
 
-    def to_text(self) -> str:
-        """The best and the Pareto front as plain text."""
-        parts = [self._headline(), "", tables.to_text(self._rows(), _COLUMNS), "", *self._notes()]
-        return "\n".join(parts)
-
-    def __str__(self) -> str:
-        return self.to_text()
+    def view(self) -> tables.View:
+        """The best and the Pareto front."""
+        grid = tables.Grid(_COLUMNS, tuple(self._rows()), spared=("depth", "MACs"))
+        return tables.View(self._headline(), (), (grid,), tuple(self._notes()))
 
     def __repr__(self) -> str:
         return f"SearchResult({self.space}: best={self.best.arch!r}, looks={self.looks}, stop={self.stop!r})"
-
-    def _repr_html_(self) -> str:
-        notes = "<br>".join(html.escape(n) for n in self._notes())
-        table = tables.to_html(self._rows(), _COLUMNS)
-        return f"<div><p><b>{html.escape(self._headline())}</b></p>{table}<p><small>{notes}</small></p></div>"
 
     def _headline(self) -> str:
         limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in self.constraints.items())

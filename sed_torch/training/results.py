@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
+from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.correlation import correlate
 from sed_torch.errors import DataError
 from sed_torch.training.files import read_rows
-from sed_torch.training.rows import COUNTS, RunRow
+from sed_torch.training.rows import COUNTS, RunRow, columns
 from sed_torch.validation import ValidationReport, validate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["Counterparts", "read_runs"]
 
@@ -30,7 +30,7 @@ _SPELLED = {"sed": "SED"}
 
 
 @dataclass(frozen=True)
-class Counterparts:
+class Counterparts(tables.Tabular):
     """Networks trained under one recipe with one or more seeds.
 
     Attributes:
@@ -177,13 +177,30 @@ class Counterparts:
         """Plain data with a schema version."""
         return {"schema": SCHEMA, "proxies": list(self.proxies), "rows": [r.to_dict() for r in self.rows]}
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a network × seed × epoch.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Counterparts:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: pandas is not installed.
+            DataError: for data of another kind.
         """
-        return tables.to_dataframe([{**r.to_dict(), "sed": r.sed} for r in self.rows])
+        checked_schema(data, SCHEMA, "runs")
+        proxies = tuple(str(p) for p in data.get("proxies", ()))
+        rows = [
+            revived(RunRow, {**row, "proxies": {p: row.get(p) for p in proxies}}, f"run {i}")
+            for i, row in enumerate(data.get("rows", ()))
+        ]
+        return cls(tuple(rows), proxies)
+
+    @classmethod
+    def from_json(cls, text: str) -> Counterparts:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "runs"))
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a network × seed × epoch."""
+        rows = [{**r.to_dict(), "sed": r.sed} for r in self.rows]
+        return rows, list(rows[0]) if rows else list(columns(self.proxies))
 
     def summary(self) -> list[dict[str, Any]]:
         """One row a network, most accurate first: seeds, accuracy in per cent with its spread, predictors, reason."""
@@ -211,17 +228,16 @@ class Counterparts:
         names = ["network", "seeds", "accuracy", "sd", *COUNTS, *self.proxies]
         return rows, [*names, "reason"] if any(r["reason"] for r in rows) else names
 
-    def __str__(self) -> str:
+    def view(self) -> tables.View:
+        """One row a network, most accurate first."""
         trained = sum(r.trained for r in self.finals)
         head = (
             f"{len(self)} networks × {len(self.seeds)} seeds on {self._one('dataset')}: {trained} runs trained, "
             f"{len(self.failures)} not, {self.resumed} were there already"
         )
-        return f"{head}\n{tables.to_text(*self._shown())}"
-
-    def _repr_html_(self) -> str:
-        head = html.escape(f"{len(self)} networks trained on {self._one('dataset')}")
-        return f"<div><b>{head}</b>{tables.to_html(*self._shown())}</div>"
+        rows, names = self._shown()
+        grid = tables.Grid(tuple(names), tuple(rows), spared=(*self.proxies[::-1], "macs", "sd", "seeds"))
+        return tables.View(head, grids=(grid,))
 
 
 def read_runs(path: str | os.PathLike[str]) -> Counterparts:

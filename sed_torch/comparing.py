@@ -1,4 +1,4 @@
-"""Two architectures side by side, block by block; and what small changes to one would do to its score.
+"""Two architectures side by side, block by block.
 
 The change of a score is shared out exactly: with amplitudes a and b of a block in two networks, and totals S and T,
 
@@ -10,31 +10,27 @@ where L is the logarithmic mean. The shares add up to the change, whatever the o
 from __future__ import annotations
 
 import difflib
-import html
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any, Literal
 
 from torch import nn
 
 from sed_torch import tables
-from sed_torch.errors import InputError
-from sed_torch.scoring import sed
+from sed_torch._plain import checked_schema, finite, from_text
+from sed_torch.errors import DataError, InputError
 from sed_torch.scoring.model import score
 from sed_torch.scoring.result import Block, Score
-from sed_torch.topology import Step, Topology, cut_path
+from sed_torch.topology import Step
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["BlockChange", "Comparison", "compare"]
 
-__all__ = ["BlockChange", "Comparison", "Sensitivity", "Variation", "compare", "sensitivity"]
+_SCHEMA = "sed_torch.comparison/1"
 
 Status = Literal["same", "changed", "renamed", "added", "removed"]
-
-
-# -- two networks --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class BlockChange:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(tables.Tabular):
     """What :func:`sed_torch.compare` found.
 
     Attributes:
@@ -98,72 +94,66 @@ class Comparison:
         return tuple(b for b in self.blocks if b.status != "same")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with a schema version."""
+        """Plain data with a schema version; :meth:`from_dict` reads it back."""
         return {
-            "schema": "sed_torch.comparison/1",
+            "schema": _SCHEMA,
             "a": self.a.name,
             "b": self.b.name,
-            "sed_a": _plain(self.a.total),
-            "sed_b": _plain(self.b.total),
+            "sed_a": finite(self.a.total),
+            "sed_b": finite(self.b.total),
             "change": self.change,
             "parts": self.parts,
             "params": [self.a.params, self.b.params],
             "macs": [self.a.macs, self.b.macs],
             "depth": self.depth,
             "blocks": [asdict(b) for b in self.blocks],
+            "scores": [self.a.to_dict(), self.b.to_dict()],
         }
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a block.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Comparison:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: without pandas.
+            DataError: for data of another kind, or such as 0.1.0 wrote, which held no scores.
         """
-        return tables.to_dataframe([asdict(b) for b in self.blocks])
+        checked_schema(data, _SCHEMA, "a comparison")
+        if len(data.get("scores", ())) != 2:
+            raise DataError("a comparison without its scores, as 0.1.0 wrote it: compare the networks again")
+        a, b = (Score.from_dict(s) for s in data["scores"])
+        return compare(a, b, depth=data.get("depth"))
 
-    def to_csv(self) -> str:
-        """One line a block."""
+    @classmethod
+    def from_json(cls, text: str) -> Comparison:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "a comparison"))
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a block, changed or not."""
         rows = [{**asdict(b), "what": "; ".join(b.what)} for b in self.blocks]
-        return tables.to_csv(rows, list(BlockChange.__dataclass_fields__))
-
-    def to_markdown(self) -> str:
-        """Headline and the blocks that changed, in Markdown."""
-        return f"**{self.headline()}**\n\n{tables.to_markdown(self._rows(), _COLUMNS)}"
+        return rows, list(BlockChange.__dataclass_fields__)
 
     def headline(self) -> str:
         """Both scores and their difference on one line."""
         change = "undefined" if self.change is None else f"{self.change:+.4f} nats"
         return f"{self.a.name} → {self.b.name}: SED {_shown(self.a)} → {_shown(self.b)} ({change})"
 
-    def _rows(self) -> list[dict[str, Any]]:
-        return [_row(b) for b in self.changed]
-
-    def to_text(self) -> str:
-        """The comparison as plain text: the blocks that changed, and what in them."""
+    def view(self) -> tables.View:
+        """The blocks that changed, and what in them."""
         parts = "   ".join(f"{n} {'–' if v is None else format(v, '+.4f')}" for n, v in self.parts.items())
         sizes = (
             f"params {tables.quantity(self.a.params)} → {tables.quantity(self.b.params)}   "
             f"MACs {tables.quantity(self.a.macs)} → {tables.quantity(self.b.macs)}"
         )
         if not self.changed:
-            return "\n".join([self.headline(), sizes, "no block differs"])
-        table = tables.to_text(self._rows(), _COLUMNS)
+            return tables.View(self.headline(), (sizes,), notes=("no block differs",))
+        rows = tuple(_row(b) for b in self.changed)
         details = [f"{b.path or '(root)'}: {line}" for b in self.changed for line in b.what]
         same = len(self.blocks) - len(self.changed)
-        return "\n".join(
-            [self.headline(), parts, sizes, "", table, "", *details, f"{same} blocks are the same"]
+        grid = tables.Grid(_COLUMNS, rows, spared=("suppression", "MACs", "params"))
+        return tables.View(
+            self.headline(), (parts, sizes), (grid,), (*details, f"{same} blocks are the same")
         )
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        table = tables.to_html(self._rows(), _COLUMNS)
-        return f"<div><p><b>{html.escape(self.headline())}</b></p>{table}</div>"
 
 
 _COLUMNS = ("block", "status", "change of SED", "params", "MACs", "suppression")
@@ -182,10 +172,6 @@ def _row(b: BlockChange) -> dict[str, Any]:
 
 def _shown(result: Score) -> str:
     return "undefined" if result.total is None else f"{result.total:.4f}"
-
-
-def _plain(value: float | None) -> float | str | None:
-    return "-inf" if value == -math.inf else value
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
@@ -368,240 +354,9 @@ def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None)
         yield "the same operators on another map"
 
 
-# -- one network, varied -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """What a change to one block would do to the score.
-
-    Attributes:
-        path: the block.
-        change: ``"kernel +2"``, ``"kernel -2"``, ``"pool as convolution"``, ``"without skip"``, ``"width +25%"``,
-            ``"width -25%"``.
-        operators: operators that it touches.
-        effect: SED after minus SED before, in nats.
-    """
-
-    path: str
-    change: str
-    operators: int
-    effect: float
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What :func:`sed_torch.sensitivity` found.
-
-    Attributes:
-        name: the network.
-        total: its score in nats.
-        depth: names of the module path that make a block.
-        rows: one a block and change, in order of execution; a change that touches nothing has no row.
-    """
-
-    name: str
-    total: float
-    depth: int
-    rows: tuple[Variation, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with a schema version."""
-        return {"schema": "sed_torch.sensitivity/1", **asdict(self)}
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a block and change.
-
-        Raises:
-            MissingDependencyError: without pandas.
-        """
-        return tables.to_dataframe([asdict(r) for r in self.rows])
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row a block, one column a change; None where the change touches nothing."""
-        rows: dict[str, dict[str, Any]] = {}
-        for r in self.rows:
-            rows.setdefault(r.path, {"block": r.path or "(root)", **dict.fromkeys(CHANGES)})[r.change] = (
-                r.effect
-            )
-        return list(rows.values())
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_csv(self) -> str:
-        """One line a block and change."""
-        return tables.to_csv([asdict(r) for r in self.rows], list(Variation.__dataclass_fields__))
-
-    def to_markdown(self) -> str:
-        """Headline and one row a block, in Markdown."""
-        return f"**{self.headline()}**\n\n{tables.to_markdown(self._shown(), ('block', *CHANGES))}"
-
-    def to_text(self) -> str:
-        """Headline and one row a block, as plain text."""
-        return f"{self.headline()}\n{tables.to_text(self._shown(), ('block', *CHANGES))}"
-
-    def headline(self) -> str:
-        """Name and score on one line."""
-        return f"{self.name}: SED = {self.total:.4f} nats; what a change to one block alone would add"
-
-    def _shown(self) -> list[dict[str, Any]]:
-        return [
-            {k: f"{v:+.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in self.table()
-        ]
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        return tables.to_html(self.table(), ("block", *CHANGES), self.name)
-
-
-CHANGES = ("kernel +2", "kernel -2", "pool as convolution", "without skip", "width +25%", "width -25%")
-
-
-def sensitivity(model: nn.Module | Score, *, input_size: Any = None, depth: int | None = None) -> Sensitivity:
-    """For each block, what a small change to it alone would do to the score.
-
-    Changes are made to the topology, not to the model: kernels two wider or narrower (with the padding that keeps
-    the size; 1×1 stay, and no kernel outgrows its map), pools as dense convolutions of the same window and
-    stride, merges without their identity skips, and a quarter more or less of the channels that the block's
-    convolutions and linear layers compute (what reads them follows, sums take the new width).
-
-    Args:
-        model: a network, or its score.
-        input_size: for a network; inferred when None.
-        depth: names of the module path that make a block; the score's default when None.
-
-    Raises:
-        InputError: the score is undefined or -inf.
-        SedTorchError: as for :func:`sed_torch.score`.
-    """
-    result = model if isinstance(model, Score) else score(model, input_size=input_size)
-    if result.total is None or not math.isfinite(result.total):
-        raise InputError(f"{result.name} has no finite score that could change ({result.reason})")
-    depth = result.depth if depth is None else depth
-    topology = result.evaluation.topology
-    paths = dict.fromkeys(cut_path(topology.steps[i].path, depth) for i in sorted(topology.live))
-    rows = [v for path in paths for v in _variations(topology, path, depth, result.total)]
-    return Sensitivity(result.name, result.total, depth, tuple(rows))
-
-
-def _variations(topology: Topology, path: str, depth: int, total: float) -> Iterable[Variation]:
-    block = frozenset(i for i in topology.live if cut_path(topology.steps[i].path, depth) == path)
-    made = {
-        "kernel +2": _kernels(topology, block, 2),
-        "kernel -2": _kernels(topology, block, -2),
-        "pool as convolution": _pools_as_convolutions(topology, block),
-        "without skip": _without_skips(topology, block),
-        "width +25%": _widths(topology, block, 1.25),
-        "width -25%": _widths(topology, block, 0.75),
-    }
-    for change, (steps, touched) in made.items():
-        if touched:
-            varied = sed(replace(topology, steps=tuple(steps)))
-            yield Variation(path, change, touched, varied - total)
-
-
-Varied = tuple[list[Step], int]
-
-
-def _kernels(topology: Topology, block: frozenset[int], by: int) -> Varied:
-    steps, touched = list(topology.steps), 0
-    for i in sorted(block):
-        step = steps[i]
-        if step.kind != "mix" or step.op != "conv" or step.taps <= 1:
-            continue
-        side = (step.positions * math.prod(step.stride)) ** (1 / max(len(step.window), 1))
-        window = tuple(w if w == 1 else min(max(1, w + by), max(w, math.ceil(side))) for w in step.window)
-        if window != step.window:
-            steps[i] = replace(step, window=window)
-            touched += 1
-    return steps, touched
-
-
-def _pools_as_convolutions(topology: Topology, block: frozenset[int]) -> Varied:
-    steps, touched = list(topology.steps), 0
-    channels, positions = _channels(topology), _positions(topology)
-    for i in sorted(block):
-        step = steps[i]
-        if step.kind == "pool" and step.taps > 1 and channels[i] and positions[i]:
-            steps[i] = replace(
-                step, kind="mix", op="conv", positions=positions[i], c_in=channels[i], c_out=channels[i]
-            )
-            touched += 1
-    return steps, touched
-
-
-def _without_skips(topology: Topology, block: frozenset[int]) -> Varied:
-    steps, touched = list(topology.steps), 0
-    for i, places in topology.skips.items():
-        if i in block and steps[i].kind == "add":
-            kept = tuple(j for p, j in enumerate(steps[i].inputs) if p not in places)
-            steps[i] = replace(steps[i], inputs=kept)
-            touched += 1
-    return steps, touched
-
-
-def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
-    steps, touched = list(topology.steps), 0
-    scale: list[float] = []
-    for i, step in enumerate(topology.steps):
-        inputs = [scale[j] for j in step.inputs]
-        if step.kind != "mix":
-            scale.append(_carried_scale(step, inputs))
-            continue
-        read = inputs[0] if inputs else 1.0
-        depthwise = step.groups > 1 and step.c_in == 1
-        made = read if depthwise else factor if i in block and i not in topology.outputs else 1.0
-        scale.append(made)
-        touched += made != 1.0 and i in block
-        steps[i] = replace(
-            step,
-            c_in=step.c_in if depthwise else max(1, round(step.c_in * read)),
-            c_out=max(1, round(step.c_out * made)),
-            groups=max(1, round(step.groups * read)) if depthwise else step.groups,
-        )
-    return steps, touched
-
-
-def _carried_scale(step: Step, inputs: Sequence[float]) -> float:
-    if not inputs:
-        return 1.0
-    if step.kind == "cat":
-        return sum(w * s for w, s in zip(step.weights, inputs, strict=True)) / sum(step.weights)
-    if step.kind == "add":
-        return max(inputs, key=lambda s: abs(s - 1.0))
-    return inputs[0]
-
-
-def _channels(topology: Topology) -> list[int]:
-    """Channels of what each step leaves; 0 where it is not known (the input's own)."""
-    found: list[int] = []
-    for step in topology.steps:
-        if step.kind == "mix":
-            found.append(step.c_out)
-        elif step.kind == "cat":
-            found.append(int(sum(step.weights)))
-        else:
-            found.append(max((found[j] for j in step.inputs), default=0))
-    return found
-
-
-def _positions(topology: Topology) -> list[float]:
-    """Positions of what each step leaves, 0 where it is not known."""
-    found: list[float] = []
-    for step in topology.steps:
-        before = max((found[j] for j in step.inputs), default=0.0)
-        if step.kind == "mix":
-            found.append(step.positions)
-        elif step.kind == "pool":
-            found.append(float(max(1, round(before / math.prod(step.stride)))) if before else 0.0)
-        elif step.kind in ("upsample", "dilate"):
-            found.append(before * math.prod(step.factor))
-        elif step.kind in ("average", "attend"):
-            found.append(1.0 if before else 0.0)
-        else:
-            found.append(before)
-    return found
+def __getattr__(name: str) -> Any:
+    """What stood here until 0.1: sensitivity has a module of its own."""
+    if name not in ("Sensitivity", "Variation", "sensitivity"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is now in sed_torch.sensitivity", DeprecationWarning, stacklevel=2)
+    return getattr(import_module("sed_torch.sensitivity"), name)

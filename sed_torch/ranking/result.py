@@ -1,0 +1,429 @@
+"""A ranking: rows in order, what must be said of them at once, and where they are read back from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, overload
+
+from sed_torch import tables
+from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import checked_schema, from_text
+from sed_torch.errors import DataError, InputError
+from sed_torch.ranking.rows import (
+    BASELINES,
+    COLUMNS,
+    FamilyRow,
+    RankRow,
+    check_baselines,
+    check_sort,
+    families_of,
+    ranked,
+    sorted_rows,
+)
+
+__all__ = ["SCHEMA", "Ranking", "check_sizes", "read_ranking"]
+
+SCHEMA = "sed_torch.ranking/1"
+
+
+@dataclass(frozen=True)
+class Ranking(tables.Tabular):
+    """Models in order, as data. ``ranking[0]`` is the first row, ``ranking["timm:resnet50"]`` that model's.
+
+    Attributes:
+        rows: in the order of ``sort``; rows without the value come last.
+        sort: the column sorted by.
+        baselines: the counts whose influence the residual is free of.
+        versions: of the packages involved.
+        elapsed: wall seconds of the run.
+        cached: rows that came from the cache.
+        whole: rows of the ranking that these are the top of; None where they are all.
+        limits: largest params and MACs that were asked for, by name.
+        beyond: models that were left out because they are larger.
+    """
+
+    rows: tuple[RankRow, ...]
+    sort: str = "sed"
+    baselines: tuple[str, ...] = BASELINES
+    versions: dict[str, str] = field(default_factory=dict)
+    elapsed: float = 0.0
+    cached: int = 0
+    whole: int | None = None
+    limits: Mapping[str, float] = field(default_factory=FrozenMapping)
+    beyond: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        rows: Iterable[RankRow],
+        *,
+        sort: str = "sed",
+        baselines: Sequence[str] = BASELINES,
+        versions: Mapping[str, str] | None = None,
+        elapsed: float = 0.0,
+        cached: int = 0,
+        limits: Mapping[str, float] | None = None,
+    ) -> Ranking:
+        """Give rows their ranks and residuals, and sort them.
+
+        Args:
+            rows: of the models.
+            sort: column to sort by.
+            baselines: what the size-controlled rank is free of.
+            versions: of the packages involved.
+            elapsed: wall seconds of the run.
+            cached: rows that came from the cache.
+            limits: largest ``"params"`` and ``"macs"``; larger models are left out and counted. Models whose size is
+                not known stay, with the reason in their row.
+
+        Raises:
+            InputError: ``sort``, a baseline or a limit is unknown.
+        """
+        check_sort(sort)
+        check_baselines(baselines)
+        known = check_sizes(limits or {})
+        every = list(rows)
+        kept = [r for r in every if all((getattr(r, n) or 0) <= most for n, most in known.items())]
+        return cls(
+            sorted_rows(ranked(kept, baselines), sort),
+            sort,
+            tuple(baselines),
+            dict(versions or {}),
+            elapsed,
+            cached,
+            limits=FrozenMapping(known),
+            beyond=len(every) - len(kept),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[RankRow]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, which: int | str) -> RankRow: ...
+    @overload
+    def __getitem__(self, which: slice) -> Ranking: ...
+    def __getitem__(self, which: int | str | slice) -> RankRow | Ranking:
+        """The row at a place (0 is the first), the row of a model by its name, or some rows as a ranking.
+
+        Raises:
+            IndexError: there is no such place.
+            KeyError: no row has that name.
+        """
+        if isinstance(which, slice):
+            return replace(self, rows=self.rows[which], whole=self.whole or len(self.rows))
+        if isinstance(which, int):
+            return self.rows[which]
+        for row in self.rows:
+            if row.name == which:
+                return row
+        raise KeyError(which)
+
+    def __contains__(self, which: object) -> bool:
+        return any(which == row.name or which == row for row in self.rows)
+
+    @property
+    def scored(self) -> tuple[RankRow, ...]:
+        """Rows with a score."""
+        return tuple(r for r in self.rows if r.sed is not None)
+
+    @property
+    def failures(self) -> tuple[RankRow, ...]:
+        """Rows whose status is not ok, each with its reason."""
+        return tuple(r for r in self.rows if r.status != "ok")
+
+    @property
+    def front(self) -> tuple[RankRow, ...]:
+        """The Pareto front: no other model has a score as high with as few params and MACs. Smallest first."""
+        return tuple(sorted((r for r in self.rows if r.pareto), key=lambda r: (r.params or 0, r.name)))
+
+    def top(self, n: int) -> Ranking:
+        """The first ``n`` rows, with the ranks they have here."""
+        return self[: max(n, 0)]
+
+    def within(self, family: str) -> Ranking:
+        """One family, ranked for itself.
+
+        Raises:
+            KeyError: there is no such family.
+        """
+        rows = [r for r in self.rows if r.family == family]
+        if not rows:
+            raise KeyError(family)
+        return Ranking.of(rows, sort=self.sort, baselines=self.baselines, versions=self.versions)
+
+    @property
+    def families(self) -> tuple[FamilyRow, ...]:
+        """Across families: one row each, best median score first."""
+        return families_of(self.rows)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes these scores hard to compare: several input sizes, kinds of input or kinds of output."""
+        lines = []
+        sizes = self._counted(lambda r: "x".join(r.input.split("x")[1:]) if r.input else None)
+        if len(sizes) > 1:
+            lines.append(
+                f"scores compare at one input size only, and these have {len(sizes)}: {_listed(sizes)}. "
+                "Score all at one with --input-size (input_size=), or rank them apart"
+            )
+        for what, kinds in (
+            ("read different kinds of input", self._counted(lambda r: _modality(r.input))),
+            ("do different tasks, by what they return", self._counted(lambda r: _task(r.output))),
+        ):
+            if len(kinds) > 1:
+                lines.append(f"these models {what}: {_listed(kinds)}; their scores do not compare")
+        definitions = self._counted(lambda r: r.definition)
+        if len(definitions) > 1:
+            lines.append(f"scores of different definitions do not compare: {_listed(definitions)}")
+        return tuple(lines)
+
+    def _counted(self, kind: Any) -> dict[str, list[str]]:
+        """Names of scored models by kind, the most frequent kind first."""
+        found: dict[str, list[str]] = {}
+        for row in self.scored:
+            value = kind(row)
+            if value is not None:
+                found.setdefault(value, []).append(row.name)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a schema version; :meth:`from_dict` reads it back."""
+        return {
+            "schema": SCHEMA,
+            "sort": self.sort,
+            "baselines": list(self.baselines),
+            "residual": RESIDUAL_NOTE.format(self._baseline_text()),
+            "models": len(self.rows),
+            "failed": len(self.failures),
+            "cached": self.cached,
+            "elapsed": self.elapsed,
+            "versions": dict(self.versions),
+            "limits": dict(self.limits),
+            "beyond": self.beyond,
+            "whole": self.whole,
+            "warnings": list(self.warnings),
+            "rows": [r.to_dict() for r in self.rows],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Ranking:
+        """Inverse of :meth:`to_dict`; what 0.1.0 wrote is read as well.
+
+        Raises:
+            DataError: for data of another kind.
+        """
+        checked_schema(data, SCHEMA, "a ranking")
+        try:
+            return cls(
+                tuple(RankRow.from_dict(r) for r in data["rows"]),
+                data["sort"],
+                tuple(data["baselines"]),
+                dict(data["versions"]),
+                float(data["elapsed"]),
+                int(data.get("cached", 0)),
+                data.get("whole"),
+                FrozenMapping(check_sizes(data.get("limits", {}))),
+                int(data.get("beyond", 0)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"a ranking: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Ranking:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "a ranking"))
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """All columns of every row."""
+        return [asdict(r) for r in self.rows], COLUMNS
+
+    def headline(self) -> str:
+        """The best within the limits that were asked for, else the Pareto front: the largest model is no answer."""
+        best = max(self.scored, key=lambda r: (r.sed or -math.inf, r.name), default=None)
+        if best is None:
+            return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
+        if self.limits:
+            limits = " and ".join(f"{_SPELLED[n]} ≤ {tables.quantity(v)}" for n, v in self.limits.items())
+            return f"Best within {limits}: {_described(best)}"
+        if len(self.scored) == 1:
+            return _described(best)
+        front = self.front
+        step = max(1, -(-len(front) // 4))
+        some = [*front[:-1:step], *front[-1:]]
+        return (
+            f"{len(front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
+            + (", among them " if len(some) < len(front) else ": ")
+            + "; ".join(_described(r) for r in some)
+        )
+
+    def view(self) -> tables.View:
+        """The main columns of every row, with what must be said of them."""
+        shown = tuple(_display(r) for r in self.rows)
+        pale = frozenset(i for i, r in enumerate(self.rows) if r.status != "ok")
+        warned = tuple(f"Careful: {w}." for w in self.warnings)
+        grid = tables.Grid(_SHOWN, shown, spared=_SPARED, pale=pale)
+        return tables.View(self.headline(), warned, (grid,), tuple(self._notes()))
+
+    def _baseline_text(self) -> str:
+        return " and ".join(_SPELLED[b] for b in self.baselines)
+
+    def _notes(self) -> list[str]:
+        if self.whole is None:
+            of = f"{len(self.rows)} models, {self.cached} from the cache"
+        else:
+            of = f"the first {len(self.rows)} of {self.whole} models"
+        lines = [
+            f"{of}, {len(self.scored)} scored, {len(self.failures)} not ok; SED in nats, higher is better"
+        ]
+        if self.beyond:
+            lines.append(f"{self.beyond} larger models are left out")
+        if self.baselines:
+            lines.append(
+                f"given size: place among models of like {self._baseline_text()}, 1 is the best for its size "
+                f"({RESIDUAL_NOTE.format(self._baseline_text())})"
+            )
+        if any(r.pareto for r in self.rows):
+            lines.append("front: no other model here has a score as high with as few params and MACs")
+        extrapolated = sum(r.scope == "extrapolated" for r in self.rows)
+        if extrapolated:
+            lines.append(f"{extrapolated} networks (~) are beyond what the theory was made for")
+        if any(r.sed is None or r.residual_rank is None for r in self.rows):
+            lines.append(
+                "–: not known: the model has no score (why is said below), or there are too few models to tell"
+            )
+        lines += [f"{r.name}: {r.status}: {r.reason}" for r in self.failures[:20]]
+        if len(self.failures) > 20:
+            lines.append(f"… and {len(self.failures) - 20} more")
+        return lines
+
+    def __repr__(self) -> str:
+        return f"Ranking({len(self.rows)} models, {len(self.failures)} not ok, sort={self.sort!r})"
+
+
+RESIDUAL_NOTE = "rank of the residual of ordinary least squares of SED's ranks on the ranks of {}"
+
+_SPELLED = {"params": "params", "macs": "MACs"}
+
+_SHOWN = (
+    *("#", "model", "family", "SED", "in family", "given size", "front", "params", "MACs", "input"),
+    *("suppression", "coverage", "status"),
+)
+_SPARED = (
+    *("in family", "coverage", "suppression", "family", "front", "input", "MACs", "status", "given size"),
+    *("#", "params"),
+)
+
+
+def _display(r: RankRow) -> dict[str, Any]:
+    return {
+        "#": r.rank,
+        "model": r.name,
+        "family": r.family,
+        "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
+        "in family": r.family_rank,
+        "given size": r.residual_rank,
+        "front": "yes" if r.pareto else "",
+        "params": tables.quantity(r.params),
+        "MACs": tables.quantity(r.macs),
+        "input": r.input,
+        "suppression": r.suppression,
+        "coverage": None if r.coverage is None else f"{r.coverage:.1%}",
+        "status": r.status,
+    }
+
+
+def _described(r: RankRow) -> str:
+    sizes = f"{tables.quantity(r.params)} params, {tables.quantity(r.macs)} MACs"
+    return f"{r.name} (SED {tables.cell(r.sed)}, {sizes})"
+
+
+def check_sizes(limits: Mapping[str, float]) -> dict[str, float]:
+    """The limits as numbers; raise InputError for one that is unknown or not positive."""
+    for name, most in limits.items():
+        if name not in _SPELLED or not isinstance(most, (int, float)) or not most > 0:
+            raise InputError(
+                f"cannot limit {name!r} to {most!r}: expected params or macs, each a positive number"
+            )
+    return {n: float(v) for n, v in limits.items()}
+
+
+def _listed(kinds: Mapping[str, Sequence[str]]) -> str:
+    """``12 at 3x224x224, 1 at 3x300x300 (ssd300)``: counts, and names where they are few."""
+    parts = []
+    for i, (kind, names) in enumerate(kinds.items()):
+        named = f" ({', '.join(names)})" if i and len(names) <= 3 else ""
+        parts.append(f"{len(names)} × {kind}{named}")
+    shown = parts[:6]
+    return ", ".join(shown) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
+
+
+_MODALITIES = {2: "tokens or vectors", 3: "sequences or signals", 4: "images", 5: "video or volumes"}
+
+
+def _modality(shapes: str | None) -> str | None:
+    if not shapes:
+        return None
+    kinds = Counter(_MODALITIES.get(s.count("x") + 1, "other tensors") for s in shapes.split(" + "))
+    return " and ".join(sorted(kinds))
+
+
+def _task(shapes: str | None) -> str | None:
+    if not shapes:
+        return None
+    parts = shapes.split(" + ")
+    if len(parts) > 1:
+        return "several outputs (detectors, say)"
+    return "one row of numbers (classifiers)" if parts[0].count("x") == 1 else "maps or sequences"
+
+
+def read_ranking(path: str | os.PathLike[str]) -> Ranking:
+    """A ranking written by :meth:`Ranking.to_csv` or :meth:`Ranking.to_json`.
+
+    Raises:
+        DataError: the file is missing or something else.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the ranking {file}: {error}") from error
+    try:
+        if file.suffix.lower() == ".json":
+            return _of_file(json.loads(text), file)
+        lines = csv.DictReader(io.StringIO(text))
+        if not {"name", "sed"} <= set(lines.fieldnames or ()):
+            raise DataError(f"{file} is not a ranking: expected columns 'name' and 'sed'")
+        if len(set(lines.fieldnames or ())) < len(lines.fieldnames or ()):
+            raise DataError(f"{file} is not a ranking: a column stands twice in its first line")
+        return Ranking(tuple(RankRow.from_dict(_whole(r, lines.line_num, file)) for r in lines))
+    except RecursionError as error:
+        raise DataError(f"{file} is not a ranking: nested too deeply") from error
+    except (json.JSONDecodeError, csv.Error, KeyError) as error:
+        raise DataError(f"{file} is not a ranking: {error!r}") from error
+
+
+def _whole(row: dict[str, Any], line: int, file: Path) -> dict[str, Any]:
+    """The row, if it has a cell for each column: a file that was cut off ends in one that has not."""
+    if None in row or None in row.values():
+        raise DataError(f"{file}, line {line}: not as many cells as columns; the file is cut off or damaged")
+    return row
+
+
+def _of_file(data: Any, file: Path) -> Ranking:
+    try:
+        return Ranking.from_dict(data)
+    except DataError as error:
+        raise DataError(f"{file} is not a ranking: {error}") from error
