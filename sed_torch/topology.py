@@ -36,6 +36,7 @@ Kind = Literal[
     "attend",  # the same by attention
     "view",  # other axes of the same field
     "same",  # Γ unchanged
+    "learned",  # white map of parameters; its work, and that of what reads parameters alone, is counted
 ]
 
 AxisRead = tuple[int, int, int]
@@ -156,6 +157,11 @@ class Topology:
     def live(self) -> frozenset[int]:
         """Indices of the steps on a path from an input to an output."""
         return frozenset(self._reached & self._needed)
+
+    @property
+    def independent_macs(self) -> float:
+        """Multiply-accumulates of what reads parameters and constants alone: done once, whatever the batch."""
+        return sum(s.macs for s in self.steps if s.kind == "learned")
 
     @cached_property
     def _reached(self) -> set[int]:

@@ -252,19 +252,21 @@ def test_hooks_take_part(frontend: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
 @pytest.mark.parametrize("frontend", BOTH)
 @pytest.mark.parametrize(
-    ("norm", "more"),
+    ("norm", "more", "work"),
     [
-        (nn.utils.spectral_norm, 0),
-        (nn.utils.parametrizations.spectral_norm, 0),
-        (nn.utils.weight_norm, 4),
-        (nn.utils.parametrizations.weight_norm, 4),
-        (nn.utils.parametrizations.orthogonal, 0),
+        # u·(W v) of a 4×27 matrix; the Cayley map's product of 4·3 matrices of 3×3 (torch counts it too)
+        (nn.utils.spectral_norm, 0, 4 * 27 + 4),
+        (nn.utils.parametrizations.spectral_norm, 0, 4 * 27 + 4),
+        (nn.utils.weight_norm, 4, 0),
+        (nn.utils.parametrizations.weight_norm, 4, 0),
+        (nn.utils.parametrizations.orthogonal, 0, 12 * 27),
     ],
     ids=["old spectral", "spectral", "old weight", "weight", "orthogonal"],
 )
-def test_reparametrised_weights(norm: Any, more: int, frontend: str) -> None:
-    """What is done to a weight has no position: the convolution alone counts."""
-    check(norm(conv()), [CONV], macs=64 * 108, params=112 + more, frontend=frontend)
+def test_reparametrised_weights(norm: Any, more: int, work: int, frontend: str) -> None:
+    """What is done to a weight adds its work and nothing to the score: the convolution alone scores."""
+    s = check(norm(conv()), [CONV], macs=64 * 108 + work, params=112 + more, frontend=frontend)
+    assert s.evaluation.topology.independent_macs == work
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sed_torch.lowering.axes import input_layout
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.rules import LOWERINGS
 from sed_torch.lowering.state import Lowering
+from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
 from sed_torch.topology import Topology
 
@@ -29,6 +30,8 @@ def lower(graph: Graph) -> Topology:
             _lower_input(low, node)
         elif node.name in low.reached:
             _lower_node(low, node)
+        else:
+            low.aside(node, macs_of(low.graph, node))
     outputs = tuple(dict.fromkeys(low.values[o].step for o in low.graph.outputs if o in low.values))
     return Topology(tuple(low.steps), outputs, low.graph.name)
 
@@ -44,7 +47,8 @@ def _lower_node(low: Lowering, node: Node) -> None:
     if not inputs:
         return
     rule = OPS[node.op].rule if node.op in OPS else "keep"
-    value = LOWERINGS.get(rule, lower_keep)(low, node, inputs)
+    before = len(low.steps)
+    value = low.with_work(node, LOWERINGS.get(rule, lower_keep)(low, node, inputs), before)
     low.values[node.name] = value
     if node.name in low.owned and low.steps[value.step].name != node.name:
         # parameters of an operator that leaves no step of its own (an embedding, a scale, a bias)

@@ -7,158 +7,145 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sed_torch.graph import Node
-from sed_torch.lowering.axes import CHANNEL, EQUAL_ATOM, Atom, Layout, axes_in, broadcast, without_axes
+from sed_torch.lowering.axes import (
+    CHANNEL,
+    EQUAL_ATOM,
+    Atom,
+    Layout,
+    axes_in,
+    broadcast,
+    reshaped,
+    without_axes,
+)
+from sed_torch.lowering.contracting import Contraction, Product, contraction_of
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.pooling import positions_of
 from sed_torch.lowering.recurring import pointwise
 from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
+from sed_torch.lowering.work import attention_macs, extra_tokens, factors_of
 
 __all__ = ["lower_attention", "lower_matmul", "lower_multi_head_attention"]
 
 
 def lower_matmul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
-    if node.attrs.get("added"):
-        return _matmul_operands(low, node, list(node.inputs[1:]))
-    if node.op != "grouped_mm":
-        return _matmul_operands(low, node, list(node.inputs))
-    mixed = _matmul_operands(low, node, list(node.inputs[:2]))  # what follows says where the groups end
-    return low.with_others(node, mixed, inputs[2:])
+    """A sum of products: with weights it is a linear layer, with another map it mixes as attention does.
 
-
-def _matmul_operands(low: Lowering, node: Node, names: list[str]) -> Value:
-    live = [n for n in names if n in low.values]
-    if not live:
-        return lower_keep(low, node, [low.values[i] for i in node.inputs if i in low.values])
+    The result is laid out by the dimensions that the operands bring along. Several operands are taken in the
+    pairs in which torch contracts them. What is only added (``addmm``) and what only shapes (the offsets of
+    ``grouped_mm``) stays on the path. Weights are taken as independent and of unit variance.
+    """
+    names = factors_of(node)
     shapes = [low.graph[n].shape or () for n in names]
-    if len(names) != 2:
-        return lower_keep(low, node, [low.values[n] for n in live])
-    equation = node.attrs.get("equation") or _matmul_equation(*(len(s) for s in shapes))
-    a, b, out = _parsed(equation, shapes, len(shape_of(node)))
-    extents = {**dict(zip(a, shapes[0], strict=False)), **dict(zip(b, shapes[1], strict=False))}
-    contracted = [c for c in dict.fromkeys(a + b) if c in a and c in b and c not in out]
-    reads = math.prod(extents[c] for c in contracted)
-    letters = {names[0]: a, names[1]: b} if names[0] != names[1] else {names[0]: a}
-    layout = _contracted_layout(low, live, letters, out, shape_of(node))
+    contraction = contraction_of(node, shapes)
+    live = [low.values[n] for n in names if n in low.values]
+    if contraction is None or not live:
+        return lower_keep(low, node, inputs)
+    operands: list[Value | None] = [low.values.get(n) for n in names]
+    letters = list(contraction.letters)
+    if not contraction.products:
+        return _rearranged(low, node, live[0], contraction)
+    for k, product in enumerate(contraction.products):
+        suffix = "" if k == len(contraction.products) - 1 else f":{k}"
+        operands.append(_multiply(low, node, contraction, product, operands, letters, suffix))
+        letters.append(product.out)
+    value = operands[-1]
+    assert value is not None  # one of the factors is live
+    return low.with_others(node, value, [v for v in inputs if v not in live])
+
+
+def _rearranged(low: Lowering, node: Node, x: Value, contraction: Contraction) -> Value:
+    """One operand: dimensions change places, or are summed over."""
+    names, shape = contraction.letters[0], shape_of(node)
+    gone = [d for d, c in enumerate(names) if c not in contraction.out]
+    if len(x.layout) != len(names):
+        return Value(x.step, x.ndim, reshaped(x.layout, shape))
+    layout = tuple(x.layout[names.index(c)] for c in contraction.out)
+    axes = frozenset().union(*(axes_in(x.layout[d]) for d in gone)) if gone else frozenset()
+    if not axes:
+        return Value(x.step, x.ndim, layout, x.gate)
+    counts = _counts(x, axes)
+    return low.emit(node, "average", (x.step,), x.ndim, without_axes(layout, axes), counts=counts)
+
+
+def _counts(x: Value, axes: frozenset[int]) -> tuple[int, ...]:
+    """Positions along each axis of the field that is summed over, 0 for the others."""
+    return tuple(
+        max((positions_of(d, axis) for d in x.layout if axis in axes_in(d)), default=0) if axis in axes else 0
+        for axis in range(x.ndim)
+    )
+
+
+def _multiply(
+    low: Lowering,
+    node: Node,
+    contraction: Contraction,
+    product: Product,
+    operands: Sequence[Value | None],
+    letters: Sequence[str],
+    suffix: str,
+) -> Value | None:
+    """One pair of a contraction; None when neither depends on the input."""
+    sizes = contraction.sizes
+    pair = [(operands[k], letters[k]) for k in (product.left, product.right)]
+    live = [(v, names) for v, names in pair if v is not None]
+    entries, reads = contraction.entries(product.out), contraction.entries(product.summed)
+    macs = float(entries * reads) if product.summed else 0.0
+    if not live:
+        low.aside(node, macs, samples=1, suffix=suffix or ":aside")
+        return None
+    layout = _contracted_layout(live, product.out, [sizes[c] for c in product.out])
     if len(live) == 1:
-        return _matmul_with_weights(low, node, live[0], letters[live[0]], out, contracted, extents, layout)
-    return _attend(low, node, live, letters, contracted, reads, layout)
+        x, names = live[0]
+        if not product.summed:  # a product with weights that sums over nothing mixes nothing
+            return Value(x.step, x.ndim, layout)
+        c_out = math.prod(sizes[c] for c in product.out if c not in names) or 1
+        numbers = mix_numbers(entries, low.samples(node.name), reads, max(c_out, 1), 1, 1.0)
+        return low.emit_pointwise(node, x, layout, suffix=suffix, **numbers)
+    return _attend(low, node, live, product.summed, layout, macs / low.sharing(node), suffix)
 
 
-def _matmul_equation(rank_a: int, rank_b: int) -> str:
-    if rank_a == 1 and rank_b == 1:
-        return "k,k->"
-    batch = "abcdefgh"[: max(rank_a, rank_b) - 2]
-    left = batch[len(batch) - max(rank_a - 2, 0) :] + ("mk" if rank_a > 1 else "k")
-    right = batch[len(batch) - max(rank_b - 2, 0) :] + ("kn" if rank_b > 1 else "k")
-    out = batch + ("m" if rank_a > 1 else "") + ("n" if rank_b > 1 else "")
-    return f"{left},{right}->{out}"
-
-
-def _parsed(equation: str, shapes: Sequence[tuple[int, ...]], rank_out: int) -> tuple[str, str, str]:
-    left, _, out = equation.partition("->")
-    a, _, b = left.partition(",")
-    spare = "ZYXWVUTSRQPO"
-    longest = max(
-        (len(s) - len(t.replace("...", "")) for s, t in zip(shapes, (a, b), strict=False) if "..." in t),
-        default=0,
-    )
-    a, b = (
-        t.replace(
-            "...", spare[longest - (len(s) - len(t.replace("...", ""))) : longest] if "..." in t else ""
-        )
-        for s, t in zip(shapes, (a, b), strict=False)
-    )
-    out = out.replace("...", spare[:longest])
-    if "->" not in equation:
-        out = "".join(sorted(c for c in set(a + b) if (a + b).count(c) == 1))
-    return a, b, out
-
-
-def _contracted_layout(
-    low: Lowering, live: Sequence[str], letters: Mapping[str, str], out: str, shape: tuple[int, ...]
-) -> Layout:
+def _contracted_layout(live: Sequence[tuple[Value, str]], out: str, shape: Sequence[int]) -> Layout:
     dims: list[tuple[Atom, ...]] = []
-    for c, size in zip(out, shape, strict=False):
+    for c, size in zip(out, shape, strict=True):
         options = [
-            low.values[n].layout[letters[n].index(c)]
-            for n in live
-            if c in letters[n] and letters[n].index(c) < len(low.values[n].layout)
+            v.layout[names.index(c)] for v, names in live if c in names and names.index(c) < len(v.layout)
         ]
         options = [o for o in options if math.prod(a.size for a in o) == size]
         dims.append(options[0] if options else ((Atom(CHANNEL, size),) if size > 1 else ()))
-    return (
-        tuple(dims) if len(dims) == len(shape) else tuple((Atom(CHANNEL, n),) if n > 1 else () for n in shape)
-    )
-
-
-def _matmul_with_weights(
-    low: Lowering,
-    node: Node,
-    name: str,
-    letters: str,
-    out: str,
-    contracted: Sequence[str],
-    extents: Mapping[str, int],
-    layout: Layout,
-) -> Value:
-    """One operand is a weight: a linear layer spelled as a product."""
-    x = low.values[name]
-    c_in = math.prod(extents[c] for c in contracted)
-    c_out = math.prod(extents[c] for c in out if c not in letters) or 1
-    if not contracted:  # an outer product with weights mixes nothing
-        return Value(x.step, x.ndim, layout)
-    numbers = mix_numbers(node, low.samples(node.name), c_in, max(c_out, 1), 1, 1.0)
-    return low.emit_pointwise(node, x, layout, **numbers)
+    return tuple(dims)
 
 
 def _attend(
     low: Lowering,
     node: Node,
-    live: Sequence[str],
-    letters: Mapping[str, str],
-    contracted: Sequence[str],
-    reads: int,
+    live: Sequence[tuple[Value, str]],
+    summed: str,
     layout: Layout,
+    macs: float,
+    suffix: str,
 ) -> Value:
     """A product of two maps. Contracting positions averages the map that is summed over (attention)."""
-    values = [low.values[n] for n in live]
-    macs = node.numel / low.samples(node.name) * reads
-    source = values[-1]
-    summed = frozenset(
+    values = [v for v, _ in live]
+    source, names = live[-1]
+    axes = frozenset(
         axis
-        for c in contracted
-        for axis in axes_in(source.layout[letters[live[-1]].index(c)] if c in letters[live[-1]] else ())
+        for c in summed
+        for axis in axes_in(source.layout[names.index(c)] if names.index(c) < len(source.layout) else ())
     )
-    if not summed:
-        main = values[0]
+    if not axes:
         steps = tuple(v.step for v in values)
-        return low.emit(node, "same", steps, main.ndim, layout, macs=macs)
-    counts = tuple(
-        max((positions_of(d, axis) for d in source.layout if axis in axes_in(d)), default=0)
-        if axis in summed
-        else 0
-        for axis in range(source.ndim)
-    )
-    value = low.emit(
-        node,
-        "attend",
-        (source.step, *(v.step for v in values[:-1])),
-        source.ndim,
-        without_axes(layout, ALL_AXES),
-        counts=counts,
-        macs=macs,
-    )
-    return value
+        return low.emit(node, "same", steps, values[0].ndim, layout, suffix=suffix, macs=macs)
+    steps = (source.step, *(v.step for v in values[:-1]))
+    layout = without_axes(layout, ALL_AXES)
+    counts = _counts(source, axes)
+    return low.emit(node, "attend", steps, source.ndim, layout, suffix=suffix, counts=counts, macs=macs)
 
 
 def lower_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """softmax(QKᵀ)V: the map of V averaged over its positions, laid out as Q."""
     q, v = inputs[0], inputs[min(2, len(inputs) - 1)]
     shape = shape_of(node)
-    named = [low.graph[i].shape or () for i in node.inputs[:3]]
-    length = named[1][-2] if len(named) > 1 and len(named[1]) > 1 else 1
-    width = named[0][-1] if named[0] else 1
-    macs = math.prod(shape[:-1]) * length * (width + shape[-1]) / low.samples(node.name) if shape else 0.0
+    macs = attention_macs(low.graph, node) / low.sharing(node)
     axes = axes_in(v.layout[-2]) if len(v.layout) > 1 else frozenset()
     counts = tuple(positions_of(v.layout[-2], a) if a in axes else 0 for a in range(v.ndim))
     layout = without_axes(broadcast([q.layout], shape), ALL_AXES)
@@ -198,7 +185,7 @@ def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -
         kept,
         suffix=":attend",
         counts=counts,
-        macs=2.0 * tokens[0] * shapes[1][0] * embed,
+        macs=2.0 * tokens[0] * (shapes[1][0] + extra_tokens(node)) * embed,
     )
     return pointwise(low, node, attended, ":out", positions=tokens[0], c_in=embed, c_out=a["out"])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from sed_torch.entropy import EQUAL
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import (
     BATCH,
@@ -14,7 +17,7 @@ from sed_torch.lowering.axes import (
     is_identity,
 )
 from sed_torch.lowering.keeping import lower_keep
-from sed_torch.lowering.state import Lowering, Value, main_of, resized_if_needed, shape_of
+from sed_torch.lowering.state import Lowering, Value, main_of, relayout, resized_if_needed, shape_of
 
 __all__ = ["lower_add", "lower_cat", "lower_mul", "lower_stack", "lower_write"]
 
@@ -80,16 +83,52 @@ def _axis_of(main: Value, v: Value, axis: int) -> tuple[int, int, int]:
 
 def lower_add(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     if len(inputs) == 1:
-        return lower_keep(low, node, inputs)
+        return _with_learned(low, node, inputs[0], "add") or lower_keep(low, node, inputs)
     main, aligned = _aligned(low, node, inputs)
     layout = broadcast([main.layout, *(v.layout for v in inputs)], shape_of(node))
     return low.emit(node, "add", tuple(v.step for v in aligned), main.ndim, layout)
 
 
+def _with_learned(low: Lowering, node: Node, x: Value, kind: Literal["add", "mul"]) -> Value | None:
+    """``x`` met by a map of parameters where ``x`` itself repeats one value; None where it does not.
+
+    A learned constant is a map of independent entries, as every weight is: a style that scales it, or a code
+    that is spread over positions and added to it, is no constant field.
+    """
+    learned = [low.graph[i].shape or () for i in node.inputs if i in low.learned]
+    shape = shape_of(node)
+    if not learned or (x.ndim and any(axes_in(d) for d in x.layout[2:])):
+        return None
+    layout = relayout(node, x)
+    spread = [
+        d
+        for d, n in enumerate(shape)
+        if n > 1 and d > 0 and _repeats(layout[d]) and any(_entries(s, d - len(shape)) > 1 for s in learned)
+    ]
+    if len(spread) < 2:  # one dimension may be the channels
+        return None
+    ndim = x.ndim + len(spread)
+    axes = (*((i, 1, 1) for i in range(x.ndim)), *[EQUAL] * len(spread))
+    layout = tuple(
+        (Atom(x.ndim + spread.index(d), n),) if d in spread else layout[d] for d, n in enumerate(shape)
+    )
+    seen = low.emit(node, "view", (x.step,), ndim, layout, suffix=":spread", axes=axes)
+    white = low.emit(node, "learned", (), ndim, layout, suffix=":learned")
+    return low.emit(node, kind, (seen.step, white.step), ndim, layout)
+
+
+def _repeats(dim: tuple[Atom, ...]) -> bool:
+    return all(a.axis == EQUAL_ATOM for a in dim)
+
+
+def _entries(shape: tuple[int, ...], place: int) -> int:
+    return shape[place] if -place <= len(shape) else 1
+
+
 def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """A factor without positions, or one squashed into (0, 1), gates: Γ of the other is kept."""
     if len(inputs) == 1:
-        return lower_keep(low, node, inputs)
+        return _with_learned(low, node, inputs[0], "mul") or lower_keep(low, node, inputs)
     maps = [v for v in inputs if any(axes_in(d) for d in v.layout) and not v.gate]
     if not maps:
         maps = [v for v in inputs if any(axes_in(d) for d in v.layout)][:1] or inputs[:1]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
+from sed_torch.lowering.work import macs_of
 from sed_torch.topology import clip_window
 
 __all__ = [
@@ -23,14 +24,14 @@ __all__ = [
 def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     if node.attrs.get("transposed"):
         return lower_conv_transpose(low, node, inputs)
-    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
+    a, x = node.attrs, low.with_others(node, low.data(node), inputs)
     n = len(a["window"])
     rank = len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = extent_of(low, node, x, n)
     shape = shape_of(node)
     numbers = mix_numbers(
-        node, low.samples(node.name), a["c_in"], a["c_out"], a["groups"], math.prod(a["window"])
+        node.numel, low.samples(node.name), a["c_in"], a["c_out"], a["groups"], math.prod(a["window"])
     )
     return low.emit(
         node,
@@ -46,19 +47,18 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 
 def extent_of(low: Lowering, node: Node, x: Value, n: int) -> tuple[int, ...]:
-    """Sizes of the map an operator slides over: the last n of its first live input."""
-    shape = next(low.graph[i].shape for i in node.inputs if i in low.values)
-    return tuple((shape or ())[-n:]) if n else ()
+    """Sizes of the map an operator slides over: the last n of its first operand."""
+    shape = low.graph[node.inputs[0]].shape or ()
+    return shape[-n:] if n else ()
 
 
 def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Value:
-    a, x = node.attrs, low.with_others(node, inputs[0], inputs)
+    a, x = node.attrs, low.with_others(node, low.data(node), inputs)
     n, rank = len(a["window"]), len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = extent_of(low, node, x, n)
     patches = _phases(a["window"], a["stride"], extent)
     outputs = node.numel / low.samples(node.name)
-    positions_in = math.prod(extent)
     value = low.emit(
         node,
         "mix",
@@ -73,7 +73,7 @@ def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Valu
         c_in=a["c_in"],
         c_out=a["c_out"],
         groups=a["groups"],
-        macs=positions_in * a["c_in"] * a["c_out"] * float(math.prod(a["window"])),
+        macs=macs_of(low.graph, node) / low.sharing(node),
     )
     if all(s == 1 for s in a["stride"]):
         return value
@@ -96,7 +96,7 @@ def _phases(
 
 def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     c_in, c_out = node.attrs["c_in"], node.attrs["c_out"]
-    return _mix_last(low, node, low.with_others(node, inputs[0], inputs), c_in, c_out)
+    return _mix_last(low, node, low.with_others(node, low.data(node), inputs), c_in, c_out)
 
 
 def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix: str = "") -> Value:
@@ -112,7 +112,7 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
         axes = tuple((i, 1, 1) for i in kept)
         step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
         layout = _renumbered(layout, {old: new for new, old in enumerate(kept)})
-    numbers = mix_numbers(node, low.samples(node.name), c_in, c_out, 1, 1.0)
+    numbers = mix_numbers(node.numel, low.samples(node.name), c_in, c_out, 1, 1.0)
     return low.emit_pointwise(node, step, layout, suffix=suffix, **numbers)
 
 

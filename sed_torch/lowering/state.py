@@ -14,12 +14,14 @@ from sed_torch.lowering.axes import (
     Atom,
     Layout,
     axes_in,
+    input_layout,
     is_identity,
     read_axes,
     reshaped,
     resized,
     within,
 )
+from sed_torch.lowering.work import macs_of
 from sed_torch.topology import Kind, Step
 
 __all__ = [
@@ -61,7 +63,7 @@ class Lowering:
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.reached = _reached(graph)
-        self.owned = _owned_parameters(graph)
+        self.owned, self.learned = _owned_parameters(graph)
 
     def emit(
         self,
@@ -100,6 +102,37 @@ class Lowering:
         numbers |= {"window": ones, "stride": ones, "dilation": ones}
         return self.emit(node, "mix", (x.step,), x.ndim, layout, suffix=suffix, **numbers)
 
+    def aside(self, node: Node, macs: float, *, samples: int | None = None, suffix: str = "") -> None:
+        """Note the work of an operator that reads parameters and constants alone: counted, on no path."""
+        if macs:
+            name, once = node.name + suffix, macs / (samples or self.sharing(node))
+            step = Step(name, "learned", (), node.path, node.op, 0, macs=once, source=node.source)
+            self.steps.append(step)
+
+    def with_work(self, node: Node, value: Value, before: int) -> Value:
+        """``value``, with the work of its node that no step since ``before`` has counted."""
+        work = macs_of(self.graph, node)
+        if not work:
+            return value
+        whole = work / self.sharing(node)
+        missing = whole - sum(s.macs for s in self.steps[before:])
+        if missing <= 1e-6 * whole:
+            return value
+        suffix = ":work" if any(s.name == node.name for s in self.steps[before:]) else ""
+        step = (value.step,)
+        return self.emit(
+            node, "same", step, value.ndim, value.layout, suffix=suffix, gate=value.gate, macs=missing
+        )
+
+    def data(self, node: Node, place: int = 0) -> Value:
+        """The value of an operand; where it does not depend on the input, a white map of parameters."""
+        name = node.inputs[place]
+        found = self.values.get(name)
+        if found is None:
+            layout = input_layout(self.graph[name].shape or (), None)
+            found = self.emit(node, "learned", (), len(layout), layout, suffix=f":learned{place}")
+        return found
+
     def with_others(self, node: Node, value: Value, inputs: Sequence[Value]) -> Value:
         """``value``, on a path with further operands that shape it but do not carry it: offsets, masks, weights."""
         others = tuple(dict.fromkeys(v.step for v in inputs if v.step != value.step))
@@ -111,6 +144,10 @@ class Lowering:
     def samples(self, name: str) -> int:
         """How many samples a node's result holds: all of them, or one that is the same for all."""
         return self.axes.batch if self.axes.carries(name) else 1
+
+    def sharing(self, node: Node) -> int:
+        """How many samples share the work of a node: all of them as soon as one operand holds them."""
+        return max(self.samples(name) for name in (node.name, *node.inputs))
 
     def on_axes(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
         """``value`` with its field along the tensor dimensions ``dims``, in that order."""
@@ -153,8 +190,11 @@ def _reached(graph: Graph) -> set[str]:
     return reached
 
 
-def _owned_parameters(graph: Graph) -> dict[str, int]:
-    """Parameters that each live node is the first to read, through nodes that only transform weights."""
+def _owned_parameters(graph: Graph) -> tuple[dict[str, int], frozenset[str]]:
+    """Parameters that each live node is the first to read, through nodes that only transform weights.
+
+    And the names of all those nodes: parameters, and what is computed from parameters alone.
+    """
     sizes = {n.name: n.numel for n in graph.nodes if n.op == "parameter"}
     reached = _reached(graph)
     first: dict[str, str] = {}
@@ -175,7 +215,7 @@ def _owned_parameters(graph: Graph) -> dict[str, int]:
         first.update(dict.fromkeys(new, node.name))
         if new:
             owned[node.name] = sum(sizes[w] for w in new)
-    return owned
+    return owned, frozenset(name for name, weights in carried.items() if weights)
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
@@ -200,8 +240,9 @@ def main_of(inputs: list[Value]) -> Value:
     return max(inputs, key=lambda v: (sum(bool(axes_in(d)) for d in v.layout), v.ndim))
 
 
-def mix_numbers(node: Node, batch: int, c_in: int, c_out: int, groups: int, reads: float) -> dict[str, Any]:
-    outputs = node.numel / batch
+def mix_numbers(entries: int, batch: int, c_in: int, c_out: int, groups: int, reads: float) -> dict[str, Any]:
+    """Numbers of a mix that leaves ``entries``, each of which reads ``c_in`` channels at ``reads`` taps."""
+    outputs = entries / batch
     return {
         "positions": outputs / c_out,
         "c_in": c_in,

@@ -157,7 +157,7 @@ def _propagate(topology: Topology, mode: Mode) -> list[Field | None]:
     skips = topology.skips if mode == "no_skip" else {}
     fields: list[Field | None] = [None] * len(topology.steps)
     for i, step in enumerate(topology.steps):
-        if i not in live:
+        if i not in live and step.kind != "learned":
             continue
         left_out = skips.get(i, frozenset())
         places = [p for p, j in enumerate(step.inputs) if fields[j] is not None and p not in left_out]
@@ -198,6 +198,7 @@ def _dilate(step: Step, inputs: list[Field], places: list[int], mode: Mode) -> F
 
 EFFECTS: Mapping[str, Effect] = {
     "input": lambda step, *_: entropy.white(step.ndim),
+    "learned": lambda step, *_: entropy.white(step.ndim),
     "mix": _mix,
     "norm": lambda step, inputs, *_: entropy.normalise(inputs[0]),
     "pool": _pool,
