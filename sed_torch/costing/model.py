@@ -72,14 +72,15 @@ def cost(
         >>> c.parameters, c.gradients, c.activations
         (4004000, 4004000, 32000)
     """
-    evaluation = trace(model, input_size=input_size, input_data=input_data)
-    assumed: tuple[str, ...] = ()
+    _checked(dtype, amp, kernels, batch_size)
+    given: dict[str, Any] = {"input_size": input_size, "input_data": input_data}
+    evaluation, assumed = _at_batch(model, given, batch_size)
     try:
-        training = trace(model, input_size=input_size, input_data=input_data, training=True)
+        training = trace(model, **given, training=True)
     except TraceError as error:
         training = evaluation
         first = str(error).split("\n", 1)[0]
-        assumed = (f"training mode could not be followed, so evaluation mode was read ({first})",)
+        assumed += (f"training mode could not be followed, so evaluation mode was read ({first})",)
     return cost_of_graphs(
         training,
         evaluation,
@@ -153,6 +154,19 @@ def cost_of_graphs(
         device=chosen,
     )
     return result
+
+
+def _at_batch(model: nn.Module, given: dict[str, Any], batch: int | None) -> tuple[Graph, tuple[str, ...]]:
+    """The forward at the batch asked for: how a map lies in memory, and so what is copied, may depend on it."""
+    if batch is None:
+        return trace(model, **given), ()
+    try:
+        graph = trace(model, **given, batch=batch)
+    except InputError:
+        graph = trace(model, **given)
+        return graph, (f"batch {batch} scaled up from the batch of {graph.batch} that was given",)
+    given["batch"] = batch
+    return graph, ()
 
 
 def _checked(dtype: str | None, amp: str | None, kernels: str, batch: int | None) -> str | None:

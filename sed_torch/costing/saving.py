@@ -76,7 +76,7 @@ class _Keeper:
             yield from self._attention_block()
             return
         if row.has("saves_input") and not self._is_mean():
-            yield from self._operands(inputs[:1])
+            yield from self._input(inputs[0])
         if row.has("saves_other"):  # a bias is added, and its gradient needs nothing
             yield from self._operands(inputs[1:2] if row.has("weighted") else inputs[1:])
         if row.has("saves_factors"):
@@ -118,6 +118,15 @@ class _Keeper:
                 root = self.storages.root[name]
                 yield self._piece(root, "input", self.storages.bytes(name), root in self.storages.batched)
 
+    def _input(self, name: str) -> Iterator[Saved]:
+        """The first operand; an operator that writes over it keeps a copy, unless its result says enough."""
+        if not (self.node.target.endswith("_") and self.node.shares):
+            yield from self._operands([name])
+        elif OPS[self.node.op].has("result_suffices"):
+            yield from self._results()
+        else:
+            yield from self._own("copy", self.storages.own_bytes(name))
+
     def _factors(self) -> list[str]:
         """Factors of a product that another factor's gradient needs; a divisor is needed for its own too."""
         inputs, needing = self.node.inputs, self.storages.differentiable
@@ -143,12 +152,15 @@ class _Keeper:
         given = [i for i in self.node.inputs if self.storages.dtypes[i] == "bool"]
         if given:
             yield from self._operands(given)
-        elif self.node.op == "dropout" and self.node.shares and not self.node.target.endswith("_"):
-            return  # it drops nothing
+        elif self.node.op == "dropout" and self._drops_nothing():
+            return
         elif self.device == "cpu" and self.node.op == "dropout":  # there the mask is a map of factors
             yield from self._own("mask", self.storages.own_bytes(self.node.name))
         else:
             yield from self._own("mask", self.storages.entries(self.node.name))
+
+    def _drops_nothing(self) -> bool:
+        return self.node.facts.get("p") == 0 or self.node.facts.get("training") is False
 
     def _indices(self) -> Iterator[Saved]:
         given = [i for i in self.node.inputs if self.storages.dtypes[i] in ("int64", "int32", "bool")]

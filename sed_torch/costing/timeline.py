@@ -103,8 +103,14 @@ def _forward(storages: Storages, saved: Mapping[str, int], counts: Counts) -> li
     for place, node in enumerate(nodes):
         held += change[place]
         if node.op not in ("parameter", "constant"):
-            moments.append(Moment("forward", node.name, node.path, held, 0))
+            beside = _indices(storages, node) if counts(node.name) and not saved else 0
+            moments.append(Moment("forward", node.name, node.path, held + beside, 0))
     return moments
+
+
+def _indices(storages: Storages, node: Node) -> int:
+    """A max pool writes down where it found its maxima, also where nobody asks: an int64 an entry."""
+    return round(8 * storages.entries(node.name)) if node.op == "max_pool" else 0
 
 
 def _held_until(storages: Storages) -> Mapping[str, int]:

@@ -73,6 +73,7 @@ Trait = Literal[
     "saves_other",  # its other operands (the weight of a convolution)
     "saves_factors",  # of a product: each factor, if another factor needs a gradient
     "saves_result",
+    "result_suffices",  # done in place it keeps its result, from which the gradient follows, instead of its operand
     "saves_mask",  # a byte an entry of the result
     "saves_indices",  # an int64 an entry of the result (of its operand: embedding)
     "saves_statistics",  # mean and reciprocal deviation of each group

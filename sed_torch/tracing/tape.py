@@ -142,6 +142,8 @@ class Tape:
         """``F.relu(old, inplace=True)``: from now on ``old`` holds the result too. Who reads it so is noted."""
         node = self.node(new)
         node.meta["spelling"] += "_"
+        if new is not old:
+            node.meta["shares"] = self.node(old)
         self.values[old] = node
         if new is not old:
             self.values.held(old).overwritten = node
@@ -160,7 +162,7 @@ class Tape:
             written = self.graph.create_node(
                 "call_function", target("setitem"), (self.node(base), index, node), {}
             )
-            written.meta["spelling"] = "setitem"
+            written.meta.update(spelling="setitem", shares=self.node(base))
             self.bind(base, written, path, source)
             self._log(old, region)
             held.seen = len(old.writes or ())
