@@ -75,6 +75,9 @@ class _Keeper:
         if self.node.op == "multi_head_attention_forward":
             yield from self._attention_block()
             return
+        if row.rule == "attention" and self._unfused():
+            yield from self._unfused_attention()
+            return
         if row.has("saves_input") and not self._is_mean():
             yield from self._input(inputs[0])
         if row.has("saves_other"):  # a bias is added, and its gradient needs nothing
@@ -99,6 +102,21 @@ class _Keeper:
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
         return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in (self.node.shape or ())[-2:])
+
+    def _unfused(self) -> bool:
+        """On the CPU, attention whose mask needs a gradient, or that drops entries, is done operator by operator."""
+        learned = any(i in self.storages.differentiable for i in self.node.inputs[3:])
+        return self.device == "cpu" and (learned or bool(self.node.facts.get("p")))
+
+    def _unfused_attention(self) -> Iterator[Saved]:
+        """Scaled copies of queries and keys, the weights after softmax, and the values."""
+        q, k, v = self.node.inputs[:3]
+        queries, keys = (self.storages.graph[name].shape or (1, 1) for name in (q, k))
+        size = itemsize(self.storages.dtypes[q])
+        yield from self._own("copy", self.storages.own_bytes(q), "queries")
+        yield from self._own("copy", self.storages.own_bytes(k), "keys")
+        yield from self._own("result", size * math.prod(queries[:-1]) * keys[-2] * self._times, "weights")
+        yield from self._operands([v])
 
     # -- the kinds of piece ------------------------------------------------------------------------------
 
