@@ -56,6 +56,8 @@ def cost(
     sed-torch cost timm:resnet50 --batch 64 --amp bf16 --gpu "A100 40GB"
     sed-torch cost timm:vit_base_patch16_224 --batch 256 --checkpoint "blocks.*" --memory 24G
     """
+    import dataclasses
+
     from sed_torch.costing import cost as compute
     from sed_torch.costing.result import mebibytes
     from sed_torch.zoo import load
@@ -65,13 +67,7 @@ def cost(
         result = compute(
             loaded.model, input_size=one_or_many(input_size), batch_size=batch, name=ref, **options
         )
-    views = {
-        "text": lambda: result.to_text(depth),
-        "json": lambda: result.to_json(depth=depth),
-        "csv": lambda: result.to_csv(depth),
-        "md": lambda: result.to_markdown(depth),
-    }
-    emit(result, form, output, views=views)
+    emit(dataclasses.replace(result, depth=depth), form, output)
     if memory is None or result.fits(memory):
         return 0
     click.echo(

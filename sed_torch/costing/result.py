@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from sed_torch.costing.roofline import Work, seconds
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
 from sed_torch.errors import InputError
-from sed_torch.tables import to_csv, to_dataframe, to_html, to_markdown, to_text
+from sed_torch.tables import Grid, Tabular, View
 
 __all__ = ["Cost", "mebibytes"]
 
@@ -28,7 +27,7 @@ def mebibytes(size: float) -> str:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Tabular):
     """Memory and least time of a model, from its graph alone.
 
     All memory is in bytes. What is left out is named in :data:`EXCLUDED`; what had to be assumed, in ``assumed``.
@@ -53,6 +52,7 @@ class Cost:
         unknown: operators without a row in the table, whose saved memory is not counted.
         assumed: what was not given, in words.
         device: the device of the roofline, if one was named.
+        depth: names of a module path that make a block in the views.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Cost:
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     device: Device | None = None
+    depth: int = 1
 
     # -- memory ------------------------------------------------------------------------------------------
 
@@ -148,8 +149,9 @@ class Cost:
 
     # -- views -------------------------------------------------------------------------------------------
 
-    def by_block(self, depth: int = 1) -> list[dict[str, Any]]:
+    def by_block(self, depth: int | None = None) -> list[dict[str, Any]]:
         """A row a block of the module tree: parameters, memory kept for backward, its share, operations."""
+        depth = self.depth if depth is None else depth
         kept: defaultdict[str, int] = defaultdict(int)
         done: defaultdict[str, float] = defaultdict(float)
         params: defaultdict[str, int] = defaultdict(int)
@@ -162,7 +164,7 @@ class Cost:
         total = self.activations or 1
         return [
             self._row(block, params[block], kept[block], kept[block] / total, done[block])
-            for block in dict.fromkeys([*params, *done, *kept])
+            for block in dict.fromkeys([*done, *kept, *params])
         ]
 
     def by_operator(self) -> list[dict[str, Any]]:
@@ -196,29 +198,41 @@ class Cost:
             "GFLOPs": flops / 1e9,
         }
 
-    def headline(self) -> list[str]:
-        """What a person asks, a line each."""
+    def view(self) -> View:
+        """What people see: the peak and what it is made of, blocks, what is left out."""
         moment = self.peak_moment
         where = f"{moment.phase} of {moment.path or 'the root'}" if moment.node else "the optimiser's step"
         precision = f"{self.dtype}, autocast {self.amp}" if self.amp else self.dtype
-        lines = [
+        headline = (
             f"{self.name}: {mebibytes(self.peak)} at the peak of a training step "
-            f"(batch {self.batch}, {precision}, {self.optimizer}), at {where}",
-            f"parameters {mebibytes(self.parameters)}   gradients {mebibytes(self.gradients)}   "
-            f"optimizer {mebibytes(self.optimizer_state)}   buffers {mebibytes(self.buffers)}   "
-            f"saved for backward {mebibytes(self.activations)}",
+            f"(batch {self.batch}, {precision}, {self.optimizer}), at {where}"
+        )
+        parts = {
+            "parameters": self.parameters,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer_state,
+            "buffers": self.buffers,
+            "saved for backward": self.activations,
+        }
+        lines = [
+            "   ".join(f"{name} {mebibytes(size)}" for name, size in parts.items()),
             f"inference peak {mebibytes(self.inference_peak)}",
+            *self._on_device(),
         ]
-        if self.device is not None:
-            least = self.seconds()
-            lines.append(
-                f"{self.device.name}: {'fits' if self.fits(self.device.memory) else 'does NOT fit'}; largest batch "
-                f"{self.largest_batch(self.device.memory):,}; a step takes at least {(least or 0) * 1e3:,.2f} ms "
-                "(roofline: a lower bound, no forecast)"
-            )
-        return lines
+        grid = Grid(COLUMNS, tuple(self.by_block()), spared=("params MiB", "GFLOPs"))
+        return View(headline, tuple(lines), (grid,), tuple(self._notes()))
 
-    def notes(self) -> list[str]:
+    def _on_device(self) -> list[str]:
+        if self.device is None:
+            return []
+        least = self.seconds() or 0.0
+        return [
+            f"{self.device.name}: {'fits' if self.fits(self.device.memory) else 'does NOT fit'}; largest batch "
+            f"{self.largest_batch(self.device.memory):,}; a step takes at least {least * 1e3:,.2f} ms "
+            "(roofline: a lower bound, no forecast)"
+        ]
+
+    def _notes(self) -> list[str]:
         """What is left out, assumed and unknown, a line each."""
         lines = [EXCLUDED]
         if self.recomputed:
@@ -228,29 +242,7 @@ class Cost:
             lines.append(f"unknown operators, whose saved memory is not counted: {', '.join(self.unknown)}")
         return lines
 
-    def to_text(self, depth: int = 1) -> str:
-        """For a terminal."""
-        return "\n".join([*self.headline(), "", to_text(self.by_block(depth), COLUMNS), "", *self.notes()])
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        return to_html(self.by_block(), COLUMNS, " ".join(self.headline()[:1]))
-
-    def to_markdown(self, depth: int = 1) -> str:
-        """For a pull request."""
-        return "\n\n".join([*self.headline(), to_markdown(self.by_block(depth), COLUMNS), *self.notes()])
-
-    def to_csv(self, depth: int = 1) -> str:
-        """Blocks with full precision."""
-        return to_csv(self.by_block(depth), COLUMNS)
-
-    def to_dataframe(self, depth: int = 1) -> Any:
-        """Blocks as a pandas DataFrame."""
-        return to_dataframe(self.by_block(depth), COLUMNS)
-
-    def to_dict(self, depth: int = 1) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers: totals in bytes, blocks, notes."""
         moment = self.peak_moment
         return {
@@ -274,14 +266,10 @@ class Cost:
             "flops": self.flops,
             "device": self.device.name if self.device else None,
             "least_seconds": self.seconds(),
-            "blocks": self.by_block(depth),
+            "blocks": self.by_block(),
             "operators": self.by_operator(),
-            "notes": self.notes(),
+            "notes": self._notes(),
         }
-
-    def to_json(self, *, depth: int = 1, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(depth), indent=indent)
 
 
 def _cut(path: str, depth: int) -> str:
