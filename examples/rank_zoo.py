@@ -22,9 +22,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sed_torch import tables
-from sed_torch.accuracies import Accuracies, read_accuracies, timm_results, torchvision_accuracies
+from sed_torch.evidence import (
+    Accuracies,
+    ValidationReport,
+    join,
+    read_accuracies,
+    timm_results,
+    torchvision_accuracies,
+)
 from sed_torch.ranking import Ranking, RankRow, rank
-from sed_torch.validation import ValidationReport, join
 from sed_torch.zoo import expand, family_of
 
 # detectors choose boxes by their scores; video and flow are other tasks, quantised models the same networks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.correlation import partial_spearman
+from sed_torch.evidence.correlation import partial_spearman
 
 if TYPE_CHECKING:
     from score_search import Nets

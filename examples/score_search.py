@@ -31,8 +31,8 @@ from score_fields import CALCULI
 from score_residuals import FEATURES, residuals
 
 from sed_torch import entropy, tables
-from sed_torch.accuracies import torchvision_accuracies
-from sed_torch.benchmark_data import BENCHMARKS, load, space_of
+from sed_torch.evidence import torchvision_accuracies
+from sed_torch.evidence.benchmarks import BENCHMARKS, load, space_of
 from sed_torch.scoring.model import topology, versions
 from sed_torch.topology import Topology
 from sed_torch.zoo import load as load_model

@@ -16,13 +16,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sed_torch._moved import lead_on
+from sed_torch._moved import MOVED, lead_on
 from sed_torch._version import __version__
 
 if TYPE_CHECKING:
     from sed_torch import (
         costing as costing,
         diagnostics as diagnostics,
+        evidence as evidence,
         integrations as integrations,
         proxies as proxies,
         ranking as ranking,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         searching as searching,
         spaces as spaces,
         training as training,
-        validation as validation,
         zoo as zoo,
     )
     from sed_torch.comparing import Comparison, compare
@@ -100,6 +100,7 @@ _ROOMS = frozenset(
         *(
             "costing",
             "diagnostics",
+            "evidence",
             "integrations",
             "proxies",
             "ranking",
@@ -108,7 +109,7 @@ _ROOMS = frozenset(
             "spaces",
             "training",
         ),
-        *("validation", "zoo"),
+        "zoo",
     }
 )
 """Modules of which users call functions, as in ``sed_torch.report.to_html``; they need no import of their own."""
@@ -123,7 +124,7 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)
-        elif name in _ROOMS:
+        elif name in _ROOMS or f"sed_torch.{name}" in MOVED:
             value = import_module(f"sed_torch.{name}")
         else:
             raise AttributeError(f"module 'sed_torch' has no attribute {name!r}")

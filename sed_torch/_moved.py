@@ -21,6 +21,10 @@ MOVED: Mapping[str, str] = {
     "sed_torch.layout": "sed_torch.lowering.axes",
     "sed_torch.results": "sed_torch.scoring.result",
     "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",
+    "sed_torch.accuracies": "sed_torch.evidence",
+    "sed_torch.benchmark_data": "sed_torch.evidence.benchmarks",
+    "sed_torch.correlation": "sed_torch.evidence.correlation",
+    "sed_torch.validation": "sed_torch.evidence",
     "sed_torch.spaces.batch": "sed_torch.spaces",
     "sed_torch.spaces.counting": "sed_torch.spaces",
 }

@@ -1,11 +1,18 @@
-"""Shared by the tests: the ``--update-goldens`` flag."""
+"""Shared by the tests: the ``--update-goldens`` flag, and where public tables are looked for."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+# the public tables of trained accuracies, where they lie beside this repository
+_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+if _DATA.exists():
+    os.environ.setdefault("SED_TORCH_DATA", str(_DATA))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_torch import accuracies as a
+from sed_torch import evidence as a
 from sed_torch.errors import DataError
 
 DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")

@@ -24,9 +24,9 @@ PACKAGE = ROOT / "sed_torch"
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "_plain", "tables"),
     *("graph", "entropy", "ops", "batching", "tracing"),
-    *("topology", "lowering", "scoring", "costing", "correlation"),
+    *("topology", "lowering", "scoring", "costing"),
     *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
-    *("accuracies", "benchmark_data", "validation", "training", "report", "integrations"),
+    *("evidence", "training", "report", "integrations"),
     *("benchmarking",),
     *("cli", "__main__", "__init__"),
 ]
@@ -52,7 +52,7 @@ SOLE_IMPORTERS = {
     "torch.fx": {"tracing"},
     "timm": {"zoo"},
     # models, the accuracies that torchvision publishes with its weights, and data sets
-    "torchvision": {"zoo", "accuracies", "training"},
+    "torchvision": {"zoo", "evidence", "training"},
 }
 
 PUBLIC = [
@@ -293,9 +293,7 @@ def test_a_function_and_a_module_of_one_name() -> None:
 
 
 def test_rooms_need_no_import_of_their_own() -> None:
-    _loaded_by(
-        "import sed_torch as s; s.report.to_html, s.validation.validate, s.zoo.load, s.spaces.get_space"
-    )
+    _loaded_by("import sed_torch as s; s.report.to_html, s.evidence.validate, s.zoo.load, s.spaces.get_space")
 
 
 def test_wrong_names_are_errors() -> None:

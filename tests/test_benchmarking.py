@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_torch.benchmark_data import BenchmarkTable, scorer
 from sed_torch.benchmarking import SPACES, picks, run_benchmarks
 from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, half_limit, search_rows
 from sed_torch.benchmarking.timing import time_networks, time_search
 from sed_torch.cli import main
 from sed_torch.errors import DataError
+from sed_torch.evidence.benchmarks import BenchmarkTable, scorer
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces import count_many, get_space
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.commands import run
 
-from sed_torch.benchmark_data import scorer
+from sed_torch.evidence.benchmarks import scorer
 from sed_torch.spaces import get_space
 
 RANKING = """name,family,sed,params,macs,status,reason
@@ -117,7 +117,7 @@ def test_timms_results_are_fetched_where_there_are_none(
         fetched.append(files / "results-imagenet.csv")
         return fetched[-1]
 
-    monkeypatch.setattr("sed_torch.accuracies.fetch_timm_results", fetch)
+    monkeypatch.setattr("sed_torch.evidence.fetch_timm_results", fetch)
     empty = tmp_path / "empty"
     empty.mkdir()
     command = ("validate", files / "rank.csv", "--against", "timm", "--bootstrap", 0, "--format", "json")

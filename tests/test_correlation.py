@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from sed_torch import correlation as c
 from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.evidence import correlation as c, resampling
 
 NAN = math.nan
 columns = st.lists(st.integers(0, 6), min_size=3, max_size=25)
@@ -146,9 +146,12 @@ def test_counts_give_what_resampled_rows_give(values: list[int], seed: int) -> N
     y = rng.integers(0, 5, x.size).astype(float)
     if c.undefined_reason(x, y) is not None:
         return
-    counts = next(iter(c._count_draws(x.size, 6, seed)))
+    counts = next(iter(resampling._count_draws(x.size, 6, seed)))
     assert (counts.sum(axis=1) == x.size).all()
-    for draw, single in ((c._SpearmanDraws(x, y), c.spearman), (c._KendallDraws(x, y), c.kendall)):
+    for draw, single in (
+        (resampling._SpearmanDraws(x, y), c.spearman),
+        (resampling._KendallDraws(x, y), c.kendall),
+    ):
         fast = draw(counts)
         slow = [single(np.repeat(x, w), np.repeat(y, w)) for w in counts]
         assert fast == pytest.approx([NAN if s is None else s for s in slow], nan_ok=True, abs=1e-6)

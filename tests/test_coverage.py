@@ -18,9 +18,8 @@ import pytest
 import torch
 
 import sed_torch
-from sed_torch.accuracies import timm_results
 from sed_torch.errors import SedTorchError
-from sed_torch.validation import validate
+from sed_torch.evidence import timm_results, validate
 from sed_torch.zoo import family_of, load
 
 timm = pytest.importorskip("timm")

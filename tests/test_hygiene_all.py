@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch.errors import SedTorchError
+from sed_torch.evidence import validate
 from sed_torch.proxies import PROXIES, compute
 from sed_torch.tracing.recorder import Recorder
-from sed_torch.validation import validate
 
 
 class Steady(nn.Module):

@@ -16,11 +16,11 @@ from torch import nn
 
 import sed_torch
 from sed_torch import tables
-from sed_torch.accuracies import Accuracies, AccuracyRow
-from sed_torch.benchmark_data import BenchmarkTable
 from sed_torch.benchmarking import BenchmarkReport
 from sed_torch.comparing import compare
 from sed_torch.diagnostics import check
+from sed_torch.evidence import Accuracies, AccuracyRow, Joined, validate
+from sed_torch.evidence.benchmarks import BenchmarkTable
 from sed_torch.proxies import ProxyResult
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import draw
@@ -29,7 +29,6 @@ from sed_torch.searching import Candidate, Improvement, SearchResult
 from sed_torch.sensitivity import sensitivity
 from sed_torch.training.results import Counterparts
 from sed_torch.training.rows import RunRow
-from sed_torch.validation import Joined, validate
 
 NAME = "<script>alert('1')</script><img src=x onerror=\"alert(1)\">&amp;"
 SIZE = (1, 3, 16, 16)

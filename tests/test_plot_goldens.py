@@ -16,10 +16,10 @@ import pytest
 import sed_torch
 from sed_torch import Score
 from sed_torch._files import write_text
+from sed_torch.evidence import validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import draw
 from sed_torch.report.series import bars_of, cloud_of, profile_of, trace_of, waterfall_of
-from sed_torch.validation import validate
 from sed_torch.zoo import load
 
 pytest.importorskip("timm")

@@ -18,10 +18,10 @@ import pytest
 from torch import Tensor, nn
 
 from sed_torch import check
+from sed_torch.evidence import ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import save_html
 from sed_torch.searching import Candidate, Improvement, SearchResult
-from sed_torch.validation import ValidationReport, validate
 
 pytestmark = pytest.mark.slow
 

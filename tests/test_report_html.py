@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sed_torch import check, score
 from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.evidence import ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import html as html_module, save_html, to_html
 from sed_torch.report.parts import Column, table_of
@@ -33,7 +34,6 @@ from sed_torch.report.reference import (
 )
 from sed_torch.scoring.result import Score
 from sed_torch.searching import Candidate, Improvement, SearchResult
-from sed_torch.validation import ValidationReport, validate
 
 SCRIPT = '<script>alert("1")</script>'
 SIZE = (1, 3, 16, 16)

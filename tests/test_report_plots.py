@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from sed_torch import Score, report, score
 from sed_torch.errors import MissingDependencyError
+from sed_torch.evidence import Joined, ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import series, style
 from sed_torch.searching import Candidate, Improvement, SearchResult
-from sed_torch.validation import Joined, ValidationReport, validate
 
 SCRIPT = "<script>alert(1)</script>"
 WHITE = 0.5 * math.log(2 * math.pi * math.e)

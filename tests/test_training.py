@@ -204,12 +204,16 @@ def test_fashion_mnist_is_found(tmp_path: Path, where: str) -> None:
     assert float(images_of(data, "train").mean()) == pytest.approx(0, abs=1e-4)
 
 
-def test_fashion_mnist_of_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SED_TORCH_DATA", raising=False)
-    monkeypatch.setattr("sed_torch.training.data.DEBIAN_FASHION_MNIST", write_mnist(tmp_path / "deb"))
+def test_fashion_mnist_of_the_variable_or_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SED_TORCH_DATA", str(write_mnist(tmp_path / "deb")))
     assert load_data("fashion-mnist").source == "deb"
-    with pytest.raises(DataError, match=r"apt install dataset-fashion-mnist.*download=True"):
+    with pytest.raises(
+        DataError, match=r"looked in .*elsewhere.*apt install dataset-fashion-mnist.*download=True"
+    ):
         load_data("fashion-mnist", tmp_path / "elsewhere")
+    monkeypatch.delenv("SED_TORCH_DATA")
+    with pytest.raises(DataError, match=r"no folder is given, nor SED_TORCH_DATA.*apt install"):
+        load_data("fashion-mnist")
 
 
 def test_fashion_mnist_that_does_not_fit_together(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_torch import validation as v
-from sed_torch.accuracies import Accuracies, AccuracyRow
-from sed_torch.correlation import spearman
+from sed_torch import evidence as v
 from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.evidence import Accuracies, AccuracyRow
+from sed_torch.evidence.correlation import spearman
 
 DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sed_torch.benchmark_data import BenchmarkTable
 from sed_torch.errors import InputError
+from sed_torch.evidence.benchmarks import BenchmarkTable
 from sed_torch.searching import search
 from sed_torch.spaces import get_space
 

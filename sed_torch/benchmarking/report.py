@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sed_torch import tables
 from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick, SearchRow
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
-from sed_torch.correlation import Interval
-from sed_torch.validation import Comparison, ValidationReport, frame_rows
+from sed_torch.evidence.correlation import Interval
+from sed_torch.evidence.validation import Comparison, ValidationReport, frame_rows
 
 if TYPE_CHECKING:
     import pandas as pd

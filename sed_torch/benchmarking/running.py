@@ -11,14 +11,22 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from sed_torch.benchmark_data import BENCHMARKS, BenchmarkTable, find_data, find_file, load, scorer, space_of
 from sed_torch.benchmarking.picks import PUBLIC_FLOPS, SearchRow, half_limit, picks, search_rows
 from sed_torch.benchmarking.report import BenchmarkReport, DatasetResult
 from sed_torch.benchmarking.timing import SearchTime, time_networks, time_search, time_space
 from sed_torch.errors import DataError
+from sed_torch.evidence import validate
+from sed_torch.evidence.benchmarks import (
+    BENCHMARKS,
+    BenchmarkTable,
+    find_data,
+    find_file,
+    load,
+    scorer,
+    space_of,
+)
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.spaces import SPACES as SEARCH_SPACES
-from sed_torch.validation import validate
 
 __all__ = ["SPACES", "run_benchmarks"]
 
@@ -40,7 +48,7 @@ def run_benchmarks(
     """Validate SED on every benchmark whose file is there, time it, and see what searches by it pick.
 
     Args:
-        data: folder of benchmark files, see :func:`sed_torch.benchmark_data.find_data`.
+        data: folder of benchmark files, see :func:`sed_torch.evidence.benchmarks.find_data`.
         only: benchmarks, some of :data:`SPACES`.
         n_bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         seed: of resampling and of the timed networks.

@@ -12,8 +12,7 @@ from sed_torch.cli.options import output_options, refuse
 from sed_torch.cli.output import FINDINGS, emit, page_of
 
 if TYPE_CHECKING:
-    from sed_torch.accuracies import Accuracies
-    from sed_torch.validation import Joined
+    from sed_torch.evidence import Accuracies, Joined
 
 
 @click.command()
@@ -88,8 +87,8 @@ def validate(
         if benchmark is None:
             raise click.UsageError("expected a RANKING with --against SOURCE, or --benchmark NAME")
         refuse("a RANKING", truth.options())
-        from sed_torch.benchmark_data import scorer
-        from sed_torch.validation import validate_benchmark
+        from sed_torch.evidence import validate_benchmark
+        from sed_torch.evidence.benchmarks import scorer
 
         report = validate_benchmark(
             benchmark,
@@ -137,7 +136,7 @@ class Truth:
 
 def joined_with(ranking: str, truth: Truth) -> Joined:
     """The ranking joined with the accuracies that were asked for."""
-    from sed_torch.validation import join
+    from sed_torch.evidence import join
 
     source, options = truth.against, truth.options()
     if source is None:
@@ -154,24 +153,24 @@ def joined_with(ranking: str, truth: Truth) -> Joined:
 
 
 def _accuracies(source: str, truth: Truth) -> Accuracies:
-    from sed_torch import accuracies
+    from sed_torch import evidence
 
     if source == "torchvision":
         kinds = ("best", "V1", "V2")
         if truth.recipe not in (None, *kinds):
             raise click.BadParameter(f"{truth.recipe!r} is none of {', '.join(kinds)}", param_hint="--recipe")
-        return accuracies.torchvision_accuracies(cast("Any", truth.recipe or "best"))
+        return evidence.torchvision_accuracies(cast("Any", truth.recipe or "best"))
     if source == "timm":
         file = truth.timm_results or _timm_file(truth.data)
-        return accuracies.timm_results(file, include=truth.tags or None, reduce=truth.recipe or "best")
-    return accuracies.read_accuracies(source, truth.name_column, truth.metric_column)
+        return evidence.timm_results(file, include=truth.tags or None, reduce=truth.recipe or "best")
+    return evidence.read_accuracies(source, truth.name_column, truth.metric_column)
 
 
 def _timm_file(data: str | None) -> Path:
     """Of the data folder; where none was named and it has none, fetched once."""
-    from sed_torch.accuracies import fetch_timm_results
-    from sed_torch.benchmark_data import find_file
     from sed_torch.errors import DataError
+    from sed_torch.evidence import fetch_timm_results
+    from sed_torch.evidence.benchmarks import find_file
 
     try:
         return find_file("timm", data)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sed_torch._files import write_text
 from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError, MissingDependencyError
+from sed_torch.evidence import ValidationReport
 from sed_torch.ranking import Ranking
 from sed_torch.report import views
 from sed_torch.report.parts import Section
@@ -20,7 +21,6 @@ from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.scoring.model import versions as score_versions
 from sed_torch.scoring.result import Score
 from sed_torch.searching.result import SearchResult
-from sed_torch.validation import ValidationReport
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sed_torch import tables
-from sed_torch.accuracies import Accuracies
+from sed_torch.evidence import Accuracies, Joined, ValidationReport
 from sed_torch.ranking import Ranking
 from sed_torch.report import series
 from sed_torch.report.series import Against, Band, Bar, Cloud, Drop, Point, Profile, Trace
 from sed_torch.report.style import HATCHES, MARKERS, Theme, ThemeName, new_figure
 from sed_torch.scoring.result import Score
 from sed_torch.searching.result import SearchResult
-from sed_torch.validation import Joined, ValidationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -276,7 +275,7 @@ def scatter(
     """Many models as points: SED over size, with the Pareto front, or trained accuracy over SED.
 
     Args:
-        source: a ranking, or one joined with accuracies (:func:`sed_torch.validation.join`).
+        source: a ranking, or one joined with accuracies (:func:`sed_torch.evidence.join`).
         against: ``"macs"``, ``"params"``, or ``"accuracy"``.
         accuracy: by model name, needed for a ranking with ``against="accuracy"``; higher is better.
         families: how many of the largest families get a colour and a shape of their own (at most 8).

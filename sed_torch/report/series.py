@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from sed_torch import entropy
-from sed_torch.accuracies import Accuracies
 from sed_torch.errors import InputError
+from sed_torch.evidence import Accuracies, Joined, ValidationReport
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.ranking.rows import average_ranks
 from sed_torch.scoring.result import Score
 from sed_torch.searching.result import Candidate, SearchResult
 from sed_torch.topology import cut_path
-from sed_torch.validation import Joined, ValidationReport
 
 __all__ = [
     "Against",

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sed_torch import tables
-from sed_torch.correlation import Correlation, Interval
 from sed_torch.diagnostics import CheckReport, Finding
+from sed_torch.evidence import MIN_GROUP, ValidationReport, Within
+from sed_torch.evidence.correlation import Correlation, Interval
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.ranking.result import RESIDUAL_NOTE
 from sed_torch.report import plots
@@ -31,7 +32,6 @@ from sed_torch.report.style import inline_svg
 from sed_torch.scoring import DEFINITIONS, log_sum
 from sed_torch.scoring.result import Block, Score
 from sed_torch.searching.result import Candidate, SearchResult
-from sed_torch.validation import MIN_GROUP, ValidationReport, Within
 
 __all__ = ["about", "compared", "ranked", "scored", "searched", "unscored", "validated"]
 

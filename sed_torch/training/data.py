@@ -18,17 +18,14 @@ from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.training.idx import read_idx
 from sed_torch.training.references import call_function
 
-__all__ = ["DEBIAN_FASHION_MNIST", "Data", "load_data"]
-
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package ``dataset-fashion-mnist`` puts its files."""
+__all__ = ["Data", "load_data"]
 
 _SPLIT_SEED = 20
 _LARGEST = 4 << 30  # bytes of float images held in memory
 
 _FASHION_HOW_TO = (
-    'On Debian and Ubuntu: apt install dataset-fashion-mnist. Anywhere: python -c "from torchvision.datasets '
-    "import FashionMNIST as F; F('data', download=True)\", then --data data"
+    "On Debian and Ubuntu: apt install dataset-fashion-mnist, then --data /usr/share/datasets/fashion-mnist. Anywhere: "
+    "python -c \"from torchvision.datasets import FashionMNIST as F; F('data', download=True)\", then --data data"
 )
 
 
@@ -60,12 +57,11 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Data:
 
     Args:
         name: ``"digits"``: 1,797 images of 8 × 8 that come with scikit-learn, 898 to train and 899 to test;
-            ``"fashion-mnist"``: Debian's files or torchvision's folder; a dataset class of torchvision, such as
+            ``"fashion-mnist"``: its four files, or torchvision's folder; a dataset class of torchvision, such as
             ``"CIFAR10"``; or ``"module:function"`` or ``"file.py:function"`` that returns (train, test), each a
             map-style dataset or a pair of images (n, C, H, W) and labels (n,), and as a third value, where it cannot
             be seen from them, the number of classes.
-        folder: of Fashion-MNIST or torchvision's ``root``; by default ``SED_TORCH_DATA``, then Debian's folder for
-            Fashion-MNIST and ``data`` for torchvision.
+        folder: of Fashion-MNIST or torchvision's ``root``; by default ``SED_TORCH_DATA``, and ``data`` for torchvision.
 
     Images of the first three kinds are standardised by the mean and deviation of the training images, channel by
     channel; gray ones are repeated to three channels, which the networks of every space and zoo take.
@@ -80,7 +76,7 @@ def load_data(name: str, folder: str | os.PathLike[str] | None = None) -> Data:
     if plain == "digits":
         return _digits()
     if plain in ("fashion-mnist", "fashionmnist"):
-        return _fashion_mnist(None if root is None else Path(root), folder is not None)
+        return _fashion_mnist(None if root is None else Path(root))
     bare = name.removeprefix("torchvision:")
     return _own(name) if ":" in bare else _torchvision(bare, Path(root or "data"))
 
@@ -109,10 +105,10 @@ def _halves(labels: Tensor) -> tuple[Tensor, Tensor]:
     return order[1::2].sort().values, order[::2].sort().values
 
 
-def _fashion_mnist(root: Path | None, given: bool) -> Data:
-    places = [] if root is None else [root, root / "FashionMNIST" / "raw", root / "fashion-mnist"]
-    if not given:
-        places.append(DEBIAN_FASHION_MNIST)
+def _fashion_mnist(root: Path | None) -> Data:
+    if root is None:
+        raise DataError(f"Fashion-MNIST: no folder is given, nor SED_TORCH_DATA. {_FASHION_HOW_TO}")
+    places = [root, root / "FashionMNIST" / "raw", root / "fashion-mnist"]
     found = next((p for p in places if _idx_file(p, "train-images-idx3-ubyte")), None)
     if found is None:
         looked = ", ".join(map(os.fspath, places))

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sed_torch._files import write_text
-from sed_torch.accuracies import decode, read_bytes
 from sed_torch.errors import DataError
+from sed_torch.evidence.reading import decode, read_bytes
 from sed_torch.training.rows import RunRow, cells, columns, proxies_of, row_of
 
 __all__ = ["RunFile", "is_runs_file", "read_rows"]

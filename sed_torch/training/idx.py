@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sed_torch.accuracies import read_bytes
 from sed_torch.errors import DataError
+from sed_torch.evidence.reading import read_bytes
 
 __all__ = ["read_idx"]
 

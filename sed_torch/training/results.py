@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from sed_torch import tables
 from sed_torch._plain import checked_schema, from_text, revived
-from sed_torch.correlation import correlate
 from sed_torch.errors import DataError
+from sed_torch.evidence import ValidationReport, validate
+from sed_torch.evidence.correlation import correlate
 from sed_torch.training.files import read_rows
 from sed_torch.training.rows import COUNTS, RunRow, columns
-from sed_torch.validation import ValidationReport, validate
 
 if TYPE_CHECKING:
     pass

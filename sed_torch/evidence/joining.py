@@ -1,0 +1,248 @@
+"""Rankings ⋈ accuracies, by name."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sed_torch import tables
+from sed_torch.errors import DataError
+from sed_torch.evidence.accuracies import Accuracies, read_accuracies
+from sed_torch.evidence.reading import Table, read_table
+from sed_torch.evidence.validating import validate
+from sed_torch.evidence.validation import ValidationReport
+from sed_torch.ranking import Ranking, RankRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Joined", "join"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_PREFIXES = ("timm:", "torchvision:")
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Networks that have both a score and an accuracy, row-aligned.
+
+    Attributes:
+        names: as in the accuracies.
+        scores: shape (n,), higher is better.
+        accuracy: shape (n,), higher is better.
+        params, macs: shape (n,), NaN where missing, or None where the ranking has no such column.
+        groups: the family of each, None where it has none, or None where the ranking has no such column.
+        left_out: (name, reason) of ranked networks without a score or without an accuracy, then of networks
+            with an accuracy that were not ranked.
+        unit, source, metric, reduction: of the accuracies.
+    """
+
+    names: tuple[str, ...]
+    scores: FloatArray
+    accuracy: FloatArray
+    params: FloatArray | None
+    macs: FloatArray | None
+    groups: tuple[str | None, ...] | None
+    left_out: tuple[tuple[str, str], ...]
+    unit: str | None
+    source: str
+    metric: str
+    reduction: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def validate(
+        self, *, k: int = 10, seed: int = 0, n_bootstrap: int = 1000, score_name: str = "SED"
+    ) -> ValidationReport:
+        """:func:`validate` on these rows; what was left out in joining is listed in the report."""
+        report = validate(
+            self.scores,
+            self.accuracy,
+            names=self.names,
+            params=self.params,
+            macs=self.macs,
+            groups=self.groups,
+            k=k,
+            seed=seed,
+            n_bootstrap=n_bootstrap,
+            score_name=score_name,
+            title=f"{score_name} against {self.metric}",
+            unit=self.unit,
+            source=self.source,
+            notes=(f"accuracies: {self.reduction}",),
+        )
+        return replace(report, left_out=(*self.left_out, *report.left_out))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a network: name, score, accuracy, and params, macs and group where the ranking has such columns."""
+        columns = {"score": self.scores, "accuracy": self.accuracy, "params": self.params, "macs": self.macs}
+        numbers = {
+            k: [None if math.isnan(n) else n for n in v.tolist()] for k, v in columns.items() if v is not None
+        }
+        listed = {"name": self.names, **numbers, **({} if self.groups is None else {"group": self.groups})}
+        return [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        said = {k: getattr(self, k) for k in ("unit", "source", "metric", "reduction")}
+        return {**said, "networks": self.rows(), "left_out": [list(pair) for pair in self.left_out]}
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """:meth:`rows`.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        return tables.to_dataframe(self.rows())
+
+    def __str__(self) -> str:
+        return f"{len(self)} networks with a score and {self.metric} of {self.source}; {len(self.left_out)} left out"
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        return tables.to_html(rows, list(rows[0]) if rows else ["name"], str(self))
+
+
+def join(
+    ranking: str | os.PathLike[str] | Ranking,
+    accuracies: str | os.PathLike[str] | Accuracies,
+    *,
+    name_column: str = "name",
+    score_column: str = "sed",
+) -> Joined:
+    """Join a ranking, or the CSV of one (``Ranking.to_csv``), with accuracies by name.
+
+    A name matches as it is, or without the ``timm:`` or ``torchvision:`` before it; where both zoos have it, the
+    reference of the accuracies' own zoo does. The columns family, params, macs, status and reason are taken
+    where the ranking has them.
+
+    Args:
+        ranking: a :class:`~sed_torch.Ranking`, or a CSV with at least a name and a score.
+        accuracies: an :class:`~sed_torch.evidence.Accuracies`, or a CSV for
+            :func:`~sed_torch.evidence.read_accuracies`.
+        name_column: of the ranking.
+        score_column: of the ranking, higher is better.
+
+    Raises:
+        DataError: a file is not what it should be, a network is ranked twice, or nothing matches.
+    """
+    known = accuracies if isinstance(accuracies, Accuracies) else read_accuracies(accuracies)
+    if isinstance(ranking, Ranking):
+        table = _table_of(ranking)
+        table.require(name_column, score_column)
+    else:
+        table = read_table(ranking, required=(name_column, score_column))
+    scores = table.numbers(score_column)
+    trained = dict(zip(known.names, known.values.tolist(), strict=True))
+    keys, passed_over = _match(table, table.text(name_column), trained, known.zoo)
+    why = {**_why_no_accuracy(known), **passed_over}
+    left_out = _unmatched(table, table.text(name_column), keys, scores, why)
+    rows = [i for i, key in enumerate(keys) if key is not None and not math.isnan(scores[i])]
+    if not rows:
+        raise DataError(
+            f"{table.path}: none of its {len(table)} networks has both a score and one of the {len(known)} "
+            f"accuracies of {known.source}; the ranking has {_first(table.text(name_column))}, "
+            f"the accuracies {_first(known.names)}"
+        )
+    ranked = {key for key in keys if key is not None}
+    names = tuple(str(keys[i]) for i in rows)
+    return Joined(
+        names,
+        scores[rows],
+        np.asarray([trained[n] for n in names], dtype=np.float64),
+        _numbers(table, "params", rows),
+        _numbers(table, "macs", rows),
+        tuple(table.text("family")[i] or None for i in rows) if "family" in table.columns else None,
+        (*left_out, *((n, "not in the ranking") for n in known.names if n not in ranked)),
+        known.unit,
+        known.source,
+        known.metric,
+        known.reduction,
+    )
+
+
+def _table_of(ranking: Ranking) -> Table:
+    """The same cells that its CSV has; a line is a place in the ranking."""
+    columns = tuple(f.name for f in fields(RankRow))
+    cells = tuple(
+        tuple(
+            "" if v is None else v if isinstance(v, str) else repr(v)
+            for v in (getattr(r, c) for c in columns)
+        )
+        for r in ranking.rows
+    )
+    return Table(Path("ranking"), columns, cells, tuple(range(1, len(cells) + 1)))
+
+
+def _match(
+    table: Table, names: Sequence[str], trained: Mapping[str, float], zoo: str | None
+) -> tuple[list[str | None], dict[str, str]]:
+    """The name in the accuracies of each row, and why a name gave its place to another."""
+    keys: list[str | None] = []
+    seen: dict[str, int] = {}
+    passed_over: dict[str, str] = {}
+    for i, name in enumerate(names):
+        key = name if name in trained else _bare(name)
+        first = seen.setdefault(key, i)
+        if first != i and key in trained:
+            own = [j for j in (first, i) if zoo and names[j] == f"{zoo}:{key}"]
+            if len(own) != 1:
+                raise DataError(
+                    f"{table.path}, line {table.lines[i]}: {key!r} is ranked on line {table.lines[first]} already; "
+                    "rank one of them only, or name one in full in the accuracies (timm:NAME)"
+                )
+            other = first if own[0] == i else i
+            passed_over[names[other]] = f"ranked from {zoo} too"
+            seen[key] = own[0]
+        keys.append(key if key in trained else None)
+    return [None if n in passed_over else k for n, k in zip(names, keys, strict=True)], passed_over
+
+
+def _why_no_accuracy(known: Accuracies) -> dict[str, str]:
+    """Of networks all of whose recipes were left out: the reasons, the most frequent first."""
+    reasons: dict[str, dict[str, int]] = {}
+    for name, reason in known.left_out:
+        counts = reasons.setdefault(name.partition(".")[0], {})
+        counts[reason] = counts.get(reason, 0) + 1
+    return {
+        name: "no accuracy: " + "; ".join(sorted(counts, key=lambda r: -counts[r]))
+        for name, counts in reasons.items()
+    }
+
+
+def _bare(name: str) -> str:
+    return next((name[len(p) :] for p in _PREFIXES if name.startswith(p)), name)
+
+
+def _unmatched(
+    table: Table,
+    names: Sequence[str],
+    keys: Sequence[str | None],
+    scores: FloatArray,
+    why: Mapping[str, str],
+) -> list[tuple[str, str]]:
+    reasons = table.text("reason") if "reason" in table.columns else [""] * len(table)
+    found = []
+    for name, key, score, reason in zip(names, keys, scores, reasons, strict=True):
+        if math.isnan(score):
+            found.append((name, f"no score: {reason}" if reason else "no score"))
+        elif key is None:
+            found.append((name, why.get(name) or why.get(_bare(name), "no accuracy")))
+    return found
+
+
+def _numbers(table: Table, name: str, rows: Sequence[int]) -> FloatArray | None:
+    return table.numbers(name)[rows] if name in table.columns else None
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
