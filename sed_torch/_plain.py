@@ -94,6 +94,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return read if origin is dict else FrozenMapping(read)
     if isinstance(kind, type):
         if is_dataclass(kind):
+            if isinstance(value, kind):
+                return value
             own = getattr(kind, "from_dict", None)
             return own(value) if own is not None else revived(kind, value, where)
         read_ = _scalar(kind, value)

@@ -61,7 +61,7 @@ class BlockChange:
     what: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(tables.Tabular):
     """What :func:`sed_torch.compare` found.
 

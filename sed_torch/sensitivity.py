@@ -40,7 +40,7 @@ class Variation:
     effect: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity(tables.Tabular):
     """What :func:`sed_torch.sensitivity` found.
 

@@ -342,6 +342,9 @@ class Tabular(ABC):
     def __str__(self) -> str:
         return self.to_text()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_middle_out(self.view().headline, 100)})"
+
     def _repr_html_(self) -> str:
         return self.view().html()
 

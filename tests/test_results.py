@@ -267,10 +267,11 @@ def test_a_network_without_operators_is_told_in_few_words() -> None:
     net = nn.Sequential(nn.ReLU(), nn.AvgPool2d(2))
     lines = sed_torch.score(net, input_size=(1, 3, 8, 8)).to_text().splitlines()
     assert lines[0].startswith("Sequential: SED undefined (the network has no operator that SED defines")
-    assert lines[1] == ""
-    assert lines[2].startswith("block")
+    assert [line.partition(":")[0] for line in lines[1:3]] == ["size", "standing"]
+    assert lines[3] == ""
+    assert lines[4].startswith("block")
     # what the root does itself is not folded with what a submodule does
-    assert [line.split()[0] for line in lines[4:6]] == ["(root)", "1"]
+    assert [line.split()[0] for line in lines[6:8]] == ["(root)", "1"]
 
 
 def test_text_tells_what_was_assumed_and_what_is_unknown() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
 @click.option("--frontend", type=click.Choice(["auto", "fx", "export"]), default="auto", show_default=True)
 @click.option("--strict", is_flag=True, help="An operator without a rule is an error.")
+@click.option("--legend", is_flag=True, help="Say what the columns mean, below the table.")
 @output_options
 def score(
     ref: str,
@@ -34,6 +35,7 @@ def score(
     depth: int | None,
     frontend: Any,
     strict: bool,
+    legend: bool,
     form: str | None,
     output: str | None,
 ) -> int:
@@ -62,6 +64,10 @@ def score(
     if depth is not None:
         result = dataclasses.replace(result, depth=depth)
     emit(result, form, output)
+    if legend:
+        from sed_torch.scoring.result import LEGEND
+
+        click.echo("\n" + "\n".join(f"{word:12} {meaning}" for word, meaning in LEGEND.items()))
     return score_status(result)
 
 

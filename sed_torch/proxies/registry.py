@@ -70,7 +70,7 @@ PROXIES: Mapping[str, Proxy] = _table(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProxyResult(tables.Tabular):
     """Values of proxies on one model.
 

@@ -1,4 +1,4 @@
-"""``python -m sed_torch.report sed_torch/reference.json`` scores the reference networks anew."""
+"""``python -m sed_torch.report sed_torch/scoring/reference.json`` scores the reference networks anew."""
 
 from __future__ import annotations
 

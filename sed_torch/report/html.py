@@ -132,7 +132,7 @@ def _title(sections: list[Section]) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return (resources.files("sed_torch") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("sed_torch.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache

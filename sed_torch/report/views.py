@@ -26,11 +26,11 @@ from sed_torch.report.parts import (
     Table,
     table_of,
 )
-from sed_torch.report.reference import Standing, read_reference
 from sed_torch.report.series import Against
 from sed_torch.report.style import inline_svg
 from sed_torch.scoring import DEFINITIONS, log_sum
 from sed_torch.scoring.result import Block, Score
+from sed_torch.scoring.standing import Standing, read_reference
 from sed_torch.searching.result import Candidate, SearchResult
 
 __all__ = ["about", "compared", "ranked", "scored", "searched", "unscored", "validated"]

@@ -15,12 +15,13 @@ from sed_torch.errors import DataError, GraphError, InputError
 from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
 from sed_torch.scoring.formula import Evaluation, Term, evaluate, log_sum
+from sed_torch.scoring.standing import read_reference
 from sed_torch.topology import Step, Topology, cut_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SCHEMA", "Block", "OpRow", "Scope", "Score", "Unknown"]
+__all__ = ["LEGEND", "SCHEMA", "Block", "OpRow", "Scope", "Score", "Unknown"]
 
 SCHEMA = "sed_torch.score/1"
 
@@ -114,7 +115,7 @@ class Score(tables.Tabular):
         name: the model's name.
         total: the score in nats; -inf without a live path, None where SED is not defined (see ``reason``).
         reason: why ``total`` is -inf or None; else None.
-        conv: the score had no local entropy decreased.
+        conv: the score as if no local entropy were lost.
         pool: what pooling costs (≤ 0), in nats.
         skip: what identity skips change; > 0 where they suppress a decrease, in nats.
         suppression: Σ n_eff / Σ n in (0, 1], higher is better.
@@ -155,13 +156,62 @@ class Score(tables.Tabular):
     fingerprint: str
     evaluation: Evaluation = field(repr=False, compare=False)
 
+    def _checked(self, other: Score, doing: str) -> tuple[float, float]:
+        """Both totals, which are of one definition and one input size.
+
+        Raises:
+            InputError: they are not, or one is undefined.
+        """
+        if self.definition != other.definition:
+            raise InputError(f"cannot {doing} scores of {self.definition} and {other.definition}")
+        if self.inputs != other.inputs:
+            raise InputError(
+                f"cannot {doing} scores at inputs {self.inputs} and {other.inputs}: score at one size"
+            )
+        if self.total is None or other.total is None:
+            name = self.name if self.total is None else other.name
+            raise InputError(f"cannot {doing} with {name}: its score is undefined")
+        return self.total, other.total
+
+    def __lt__(self, other: Score) -> bool:
+        """Whether this score is the lower one; both must be of one definition and input size, else InputError."""
+        if not isinstance(other, Score):
+            return NotImplemented
+        a, b = self._checked(other, "compare")
+        return a < b
+
+    def __gt__(self, other: Score) -> bool:
+        """Whether this score is the higher one; as for ``<``."""
+        return NotImplemented if not isinstance(other, Score) else other < self
+
+    def __le__(self, other: Score) -> bool:
+        """Whether this score is not the higher one; as for ``<``."""
+        return NotImplemented if not isinstance(other, Score) else not other < self
+
+    def __ge__(self, other: Score) -> bool:
+        """Whether this score is not the lower one; as for ``<``."""
+        return NotImplemented if not isinstance(other, Score) else not self < other
+
+    def __sub__(self, other: Score) -> float:
+        """The difference in nats of two scores of one definition and input size, else InputError."""
+        if not isinstance(other, Score):
+            return NotImplemented
+        a, b = self._checked(other, "subtract")
+        if a == b:
+            return 0.0  # two of -inf too
+        return a - b
+
+    def __format__(self, spec: str) -> str:
+        """The total by a number's format, as in ``f"{score:.2f}"``; the whole text without one."""
+        return format(float(self), spec) if spec else str(self)
+
     def __float__(self) -> float:
         """The total; NaN where it is undefined, as a float cannot be None."""
         return math.nan if self.total is None else self.total
 
     @property
     def conv(self) -> float | None:
-        """The score had no local entropy decreased, in nats."""
+        """The score as if no local entropy were lost, in nats."""
         return self.evaluation.conv
 
     @property
@@ -322,8 +372,8 @@ class Score(tables.Tabular):
             )
         try:
             evaluation = evaluate(Topology.from_dict(data["topology"]), definition=data["definition"])
-        except GraphError as error:
-            raise DataError(f"a score: {error}") from error
+        except (GraphError, AttributeError, TypeError) as error:
+            raise DataError(f"a score, its topology: {error}") from error
         read = revived(cls, {**data, "evaluation": evaluation}, "a score")
         if not _same(read.total, evaluation.total):
             raise DataError(
@@ -374,8 +424,26 @@ class Score(tables.Tabular):
             spared=_SPARED,
             pale=frozenset(i for i, b in enumerate(blocks) if not b.live),
         )
-        parts = self._parts()
-        return tables.View(self.headline(), (parts,) if parts else (), (grid,), self._notes())
+        return tables.View(self.headline(), self._lead(), (grid,), self._notes(blocks))
+
+    def standing(self) -> str:
+        """Where the score stands among named networks of like size, or why that cannot be said, in words."""
+        found, why = read_reference().standing(self)
+        return found.sentence() if found is not None else f"not known: {why}"
+
+    def _lead(self) -> tuple[str, ...]:
+        """What a person asks first."""
+        shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
+        size = (
+            f"size: {tables.quantity(self.params)} params ({self.params * 4 / 2**20:,.1f} MiB in float32), "
+            f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"
+        )
+        lines = [size, f"standing: {self.standing()}", self._parts()]
+        if self.unknown:
+            lines.append(
+                f"Careful: {sum(u.count for u in self.unknown)} operators have no rule; this is the score of the rest"
+            )
+        return tuple(line for line in lines if line)
 
     def headline(self) -> str:
         """Name and score on one line."""
@@ -393,13 +461,17 @@ class Score(tables.Tabular):
             f"suppression {tables.cell(self.suppression)}"
         )
 
-    def _notes(self) -> tuple[str, ...]:
-        shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
+    def _notes(self, blocks: Sequence[Block]) -> tuple[str, ...]:
         lines = [
-            f"params {tables.quantity(self.params)}   MACs {tables.quantity(self.macs)}   input {shapes}",
             f"coverage {self.coverage:.1%} of parameters, {self.node_coverage:.1%} of operators; "
             f"front-end {self.frontend}; {self.definition}; {self.scope}: {_SCOPE_NOTE[self.scope]}",
         ]
+        if any(not b.path for b in blocks):
+            lines.append(LEGEND["(root)"])
+        if any((h or 0.0) < 0.0 for b in blocks for h in (b.entropy_in, b.entropy_out)):
+            lines.append(
+                "h below 0: of a continuous quantity; 1.419 is white noise, far below it nearly nothing varies"
+            )
         lines += [f"assumed: {a}" for a in self.assumed]
         lines += [
             f"unknown operator: {u.target} ×{u.count} in {u.path or 'the root'}" for u in self.unknown[:8]
@@ -414,6 +486,26 @@ class Score(tables.Tabular):
             f"Score({self.name}: sed={total}, coverage={self.coverage:.0%}, definition={self.definition!r})"
         )
 
+
+LEGEND: Mapping[str, str] = {
+    "block": "a module of the model, by its path; equal neighbours are one row, path … path ×n",
+    "(root)": "(root): operators that the model's own forward runs, outside every submodule",
+    "share": "its share of exp(SED); all shares add up to 100 %",
+    "SED part": "the SED of this block alone, in nats",
+    "taps": "values that its operators read for one value they make, summed: kernel size × input channels",
+    "effective": "how many of these taps are free of each other, given what pools and skips correlated before",
+    "suppression": "effective taps over taps, from 0 to 1: 1 is best, and low where averages came before",
+    "h in": "local entropy a tap of the map it reads, in nats; at most 1.419, white noise at unit variance",
+    "h out": "the same of the map it leaves; below 0 is no error, the entropy of a continuous quantity can be",
+    "params": "parameters",
+    "MACs": "multiply-accumulates a sample",
+    "live": "whether it lies on a path from an input to an output; what is dead adds nothing",
+    "conv": "the score as if no pool and no skip correlated anything, in nats",
+    "pool": "what pooling takes from that (0 or less), in nats",
+    "skip": "what identity skips change: above 0 where they win back what pools took",
+    "coverage": "how much of the model is under a rule of the calculus; the rest is listed as unknown",
+}
+"""What the columns and words of a score's text mean."""
 
 _COLUMNS = (
     "block",

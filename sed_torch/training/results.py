@@ -29,7 +29,7 @@ SCHEMA = "sed_torch.runs/1"
 _SPELLED = {"sed": "SED"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Counterparts(tables.Tabular):
     """Networks trained under one recipe with one or more seeds.
 
