@@ -467,7 +467,7 @@ class TestCommand:
         _, out, _ = run(capsys, *base, "--format", "json")
         assert [f["code"] for f in json.loads(out)["findings"]] == codes
         _, out, _ = run(capsys, *base, "--format", "github")
-        assert out.startswith("::error file=nets.py,line=4,title=SED001 unused-parameters::extra: ")
+        assert out.startswith("::error file=nets.py,line=8,title=SED001 unused-parameters::extra: ")
         _, out, err = run(capsys, *base, "-o", "found.sarif")
         assert "wrote found.sarif" in err
         results = json.loads(Path("found.sarif").read_text())["runs"][0]["results"]

@@ -11,21 +11,39 @@ from typing import Any
 
 from torch import nn
 
-from sed_torch.diagnostics import dead, inplace, local, reach, redundancy, signal, traps
+from sed_torch.diagnostics import (
+    batch,
+    buffers,
+    constants,
+    dead,
+    gradient,
+    inplace,
+    local,
+    losses,
+    modes,
+    reach,
+    redundancy,
+    shapes,
+    signal,
+    traps,
+)
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.registry import RULES, Rule, selected
 from sed_torch.diagnostics.report import CheckReport
 from sed_torch.diagnostics.subject import Subject
-from sed_torch.errors import CheckFailedError, InputError, ModelError, SedTorchError
-from sed_torch.graph import Graph
+from sed_torch.diagnostics.traces import Traces
+from sed_torch.errors import CheckFailedError, InputError, ModelError, ShapeError
 from sed_torch.scoring.model import score_graph
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
 
 __all__ = ["check"]
 
-_THEMES = (dead, inplace, local, reach, redundancy, signal, traps)  # importing them fills RULES
+_THEMES = (
+    *(batch, buffers, constants, dead, gradient, inplace, local, losses),
+    *(modes, reach, redundancy, shapes, signal, traps),
+)  # importing them fills RULES
 
 
 def check(
@@ -112,7 +130,12 @@ def _report(
         title = name or type(model).__name__
         return CheckReport(title, lazy if any(r.code == "SED308" for r in rules) else ())
     plain = unwrap(model)
-    graph = trace(plain, input_size=input_size, input_data=input_data)
+    try:
+        graph = trace(plain, input_size=input_size, input_data=input_data)
+    except ShapeError as error:
+        if "Expected more than 1" in str(error) and any(r.code == "SED301" for r in rules):
+            return CheckReport(name or type(plain).__name__, (_norm_that_raises(error),))
+        raise
     score = score_graph(graph, name=name)
     subject = Subject(
         plain,
@@ -120,7 +143,7 @@ def _report(
         score,
         batch_given=input_size is not None or input_data is not None,
         loss=loss,
-        trace_training=lambda: _trace_training(plain, input_size, input_data),
+        traces=Traces(plain, graph, input_size, input_data),
     )
     found = [f for r in rules for f in r.run(subject)]
     return CheckReport(score.name, _ordered(found), score, assumed=graph.assumed)
@@ -136,11 +159,17 @@ def _lazy(model: nn.Module) -> tuple[Finding, ...]:
     )
 
 
-def _trace_training(model: nn.Module, input_size: Any, input_data: Any) -> Graph | None:
-    try:
-        return trace(model, input_size=input_size, input_data=input_data, training=True)
-    except SedTorchError:
-        return None  # some forwards take targets in training; the findings then say what could not be seen
+def _norm_that_raises(error: ShapeError) -> Finding:
+    """A normalisation over one value that torch itself refuses: nothing behind it can be read."""
+    return Finding(
+        "SED301",
+        "error",
+        error.module_path or "",
+        "a normalisation over one value, which raises: " + str(error).split("\n", 1)[0].rpartition(": ")[2],
+        "normalise over more than one value; for pooled maps over the channels (layer or group normalisation)",
+        {"values": 1},
+        error.source,
+    )
 
 
 def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import NOT_DATA, Subject
+from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS, lookup
 
@@ -27,6 +27,11 @@ def _used(graph: Graph) -> set[str]:
     return {n.target for n in graph.nodes if n.op == "parameter" and n.name in needed}
 
 
+def _replaced(graph: Graph) -> set[str]:
+    """Names of the parameters whose content the forward replaces (``weight.data = …``)."""
+    return {n.target for n in graph.nodes if n.op == "parameter" and n.facts.get("replaced")}
+
+
 def _read(graph: Graph) -> set[str]:
     """Names of the parameters that the forward reads."""
     return {n.target for n in graph.nodes if n.op == "parameter"}
@@ -34,15 +39,15 @@ def _read(graph: Graph) -> set[str]:
 
 def _without_effect(subject: Subject) -> tuple[list[str], bool]:
     """Parameters that no output depends on, in training mode as well; whether that mode could be looked at."""
-    used = _used(subject.graph)
+    used = _used(subject.graph) | _replaced(subject.graph)
     unused = [p.name for p in subject.graph.parameters if p.name not in used]
     if not unused or subject.training_graph is None:
         return unused, not unused
-    used = _used(subject.training_graph)
+    used = _used(subject.training_graph) | _replaced(subject.training_graph)
     return [name for name in unused if name not in used], True
 
 
-def _by_module(
+def by_module(
     subject: Subject, names: Iterable[str], called: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, list[str]]]:
     """The names by the topmost module, not in ``called``, all of whose parameters are among them.
@@ -80,7 +85,7 @@ def _unused_hit(subject: Subject, path: str, names: list[str], what: str, advice
         if sure
         else f"{advice} (the model could not be followed in training mode, where it may differ)",
         {"parameters": tuple(names), "entries": count, "share": count / max(subject.score.params, 1)},
-        (source if path else None) or subject.class_source(path),
+        (source if path else None) or subject.assigned(path),
         None if trainable and sure else "info" if not trainable else "warning",
     )
 
@@ -127,7 +132,7 @@ def unused_parameters(subject: Subject) -> Iterator[Hit]:
     read = _read(subject.graph)
     never = [n for n in names if n not in read]
     called = frozenset(m.path for m in subject.graph.modules if m.calls)
-    for path, group in _by_module(subject, never, called):
+    for path, group in by_module(subject, never, called):
         yield _unused_hit(
             subject, path, group, "are never read by the forward", f"call it or remove it: {_DDP}", sure
         )
@@ -175,7 +180,7 @@ def dropped_result(subject: Subject) -> Iterator[Hit]:
     names, sure = _without_effect(subject)
     read = _read(subject.graph)
     dropped = [n for n in names if n in read]
-    for path, group in _by_module(subject, dropped):
+    for path, group in by_module(subject, dropped):
         yield _unused_hit(
             subject,
             path,
@@ -280,76 +285,6 @@ def no_path(subject: Subject) -> Iterator[Hit]:
     )
 
 
-def _cuts_gradient(node: Node) -> bool:
-    if node.op in ("input", *NOT_DATA):
-        return False
-    floating = node.shape is None or node.dtype.startswith(("float", "bfloat", "complex"))
-    return not floating or node.op in OPS.having("no_gradient")
-
-
-@rule("SED005", "no-gradient", "warning")
-def no_gradient(subject: Subject) -> Iterator[Hit]:
-    """Trainable parameters reach the output only through operators without a derivative.
-
-    Why it matters: ``detach``, rounding, ``argmax`` and comparisons stop the gradient; what lies before them
-    is never trained by a loss on the output, and DDP takes it for unused.
-
-    What to do: remove the cut, use a straight-through estimator (``x + (q - x).detach()``), or freeze the
-    parameters to say that it is meant.
-
-    Reference: Bengio, Léonard, Courville (2013), arXiv 1308.3432, on straight-through estimators.
-
-    Triggers::
-
-        class Net(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a = nn.Conv2d(3, 8, 3)
-                self.b = nn.Conv2d(8, 8, 3)
-            def forward(self, x):
-                return self.b(self.a(x).detach())
-        model = Net()
-        size = (1, 3, 32, 32)
-        path = "a"
-
-    Near miss (straight through)::
-
-        class Net(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a = nn.Conv2d(3, 8, 3)
-                self.b = nn.Conv2d(8, 8, 3)
-            def forward(self, x):
-                x = self.a(x)
-                return self.b(x + (x.round() - x).detach())
-        model = Net()
-        size = (1, 3, 32, 32)
-    """
-    graph = subject.graph
-    differentiable = set(graph.outputs)
-    cuts: list[Node] = []
-    for node in reversed(graph.nodes):
-        if node.name in differentiable:
-            if _cuts_gradient(node):
-                cuts.append(node)
-            else:
-                differentiable.update(node.inputs)
-    trained = {n.target for n in graph.nodes if n.op == "parameter" and n.name in differentiable}
-    needed = {n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed}
-    lost = [p.name for p in graph.parameters if p.trainable and p.name in needed and p.name not in trained]
-    if not lost:
-        return
-    first = min(cuts, key=lambda n: graph.index[n.name])
-    for path, names in _by_module(subject, lost):
-        yield Hit(
-            path,
-            f"{len(names)} trainable parameters reach the output only through {first.target}, which has no gradient",
-            "remove the cut, or set requires_grad=False if it is meant",
-            {"parameters": tuple(names), "cut": first.target},
-            first.source,
-        )
-
-
 _NEVER_ALONE = (
     nn.Identity,
     nn.Sequential,
@@ -412,5 +347,5 @@ def layer_never_called(subject: Subject) -> Iterator[Hit]:
             f"{type(subject.modules[path]).__name__} is registered and never called",
             "call it or remove it",
             {"type": type(subject.modules[path]).__name__},
-            subject.class_source(path),
+            subject.assigned(path),
         )

@@ -110,10 +110,11 @@ def overwritten_before_backward(subject: Subject) -> Iterator[Hit]:
         model = Net()
         size = (1, 3, 32, 32)
     """
+    subject = subject.trained_as
     for node in subject.live:
-        if not _writes(subject, node):
+        if not _writes(subject, node) or node.facts.get("grad") == "function":
             continue
-        victims = _victims(subject, node)
+        victims = [v for v in _victims(subject, node) if "grad" not in v.facts]
         if victims:
             victim = victims[0]
             yield Hit(

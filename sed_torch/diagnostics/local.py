@@ -149,6 +149,8 @@ def pool_after_pool(subject: Subject) -> Iterator[Hit]:
         if math.prod(subject.out_extent(node)) <= 1:
             continue  # the global pool at the end
         before = subject.back_through(node, _carriers() | {"item", "pad"})
+        if len(subject.needed_readers(before)) > 1:
+            continue  # a pyramid, each level of which is read
         if before.op in OPS.ruled("pool") and math.prod(before.attrs["window"]) > 1:
             first, second = before.attrs["window"], node.attrs["window"]
             yield Hit(

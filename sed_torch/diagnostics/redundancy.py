@@ -268,7 +268,7 @@ def no_effect(subject: Subject) -> Iterator[Hit]:
             f"{len(run)} Identity modules in a row",
             "remove them",
             {"paths": tuple(run)},
-            subject.class_source(run[0]),
+            subject.assigned(run[0]),
         )
 
 
@@ -405,12 +405,28 @@ def skip_of_nothing(subject: Subject) -> Iterator[Hit]:
                 "merge with what the block computes, or remove the merge",
                 {"inputs": len(inputs), "value": next(iter(origins))},
                 node.source,
+                "info" if node.op == "cat" and _is_split(subject, node) else None,
             )
+
+
+def _is_split(subject: Subject, node: Node) -> bool:
+    """Whether a concatenation is taken apart again: the two streams that a reversible network starts with."""
+    todo, seen = [node], {node.name}
+    while todo:
+        for reader in subject.needed_readers(todo.pop()):
+            if reader.op in ("chunk", "split", "getitem", "narrow"):
+                return True
+            if reader.op in OPS.having("elementwise") and reader.name not in seen:
+                seen.add(reader.name)
+                todo.append(reader)
+    return False
 
 
 @rule("SED206", "shared-weights", "info")
 def shared_weights(subject: Subject) -> Iterator[Hit]:
     """A layer is called several times with the same weights.
+
+    It is a warning where one instance stands several times in one list, one after the other: ``[layer] * n``.
 
     Why it matters: meant in recurrent, siamese and weight-tied networks; otherwise one instance was created
     where several were wanted, and the layers cannot learn different things. Its operators count once each in
@@ -448,10 +464,39 @@ def shared_weights(subject: Subject) -> Iterator[Hit]:
             if r.op in (*_MIXES, "conv_transpose") and r.inputs[1:2] == (node.name,)
         ]
         if len(calls) > 1:
+            path = node.target.rpartition(".")[0]
+            places = _listed(subject, path) if _in_a_chain(subject, calls) else ()
             yield Hit(
-                node.target.rpartition(".")[0],
-                f"called {len(calls)} times with the same weights",
+                path,
+                f"called {len(calls)} times with the same weights"
+                + (f": it stands {len(places)} times in one list, as [layer] * n makes it" if places else ""),
                 "nothing if it is meant, else create one instance a place",
-                {"calls": len(calls), "weight": node.target},
-                calls[0].source,
+                {"calls": len(calls), "weight": node.target, **({"places": places} if places else {})},
+                (subject.assigned(path) if places else None) or calls[0].source,
+                "warning" if places else None,
             )
+
+
+def _listed(subject: Subject, path: str) -> tuple[str, ...]:
+    """The places of one list or sequence at which the module that holds a layer stands, if several."""
+    for holder, container in subject.modules.items():
+        if not isinstance(container, (nn.ModuleList, nn.Sequential)):
+            continue
+        for name, child in container._modules.items():
+            inner = f"{holder}.{name}" if holder else name
+            if child is not None and (path == inner or path.startswith(f"{inner}.")):
+                same = tuple(n for n, c in container._modules.items() if c is child)
+                if len(same) > 1:
+                    return tuple(f"{holder}.{n}" if holder else n for n in same)
+    return ()
+
+
+def _in_a_chain(subject: Subject, calls: list[Node]) -> bool:
+    """Whether a call reads what an earlier one computed."""
+    after: set[str] = {calls[0].name}
+    for node in subject.graph.nodes[subject.graph.index[calls[0].name] + 1 :]:
+        if any(i in after for i in node.inputs):
+            if node.name == calls[1].name:
+                return True
+            after.add(node.name)
+    return False

@@ -1,12 +1,19 @@
-"""SED309: how strong the signal is after each layer, for the weights the model holds now."""
+"""SED309: how strong the signal is after each layer, for the weights the model holds now.
+
+Two numbers are followed for inputs of unit variance: E[x²], and the variance between inputs, E[(x - x')²]/2 for two
+of them. Pre-activations are taken as Gaussian (wide layers), weights as independent with mean zero.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sed_torch.diagnostics.reach import cuts
 from sed_torch.diagnostics.registry import Hit, rule
@@ -17,10 +24,30 @@ from sed_torch.ops import OPS
 LOW, HIGH = 1e-3, 1e3
 """Limits of the second moment E[x²] at a layer, for an input of unit variance."""
 
+FADED = 1e-8
+"""Variance between inputs below which a chain tells them apart no longer."""
+
 CHAIN = 3
 """Layers without a normalisation that make a chain."""
 
 _SAMPLE = 4096
+_LARGEST = 1e30
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A value's strength.
+
+    Attributes:
+        moment: E[x²].
+        between: variance between inputs, at most ``moment``.
+    """
+
+    moment: float
+    between: float
+
+
+_UNIT = Signal(1.0, 1.0)
 
 
 def _second_moment(tensor: Tensor) -> float | None:
@@ -32,50 +59,73 @@ def _second_moment(tensor: Tensor) -> float | None:
     return float(sample.square().mean())
 
 
-def _gaussian_moment(f: Callable[[Tensor], Tensor]) -> Callable[[float], float]:
-    """E[f(x)²] for x ~ N(0, q), by quadrature."""
-    grid = torch.linspace(-8.0, 8.0, 801)
-    weight = torch.exp(-0.5 * grid**2)
-    weight = weight / weight.sum()
-
-    def moment(q: float) -> float:
-        return float((f(grid * math.sqrt(q)) ** 2 * weight).sum())
-
-    return moment
-
-
-_ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
-    "relu": lambda q: q / 2,
-    "relu6": _gaussian_moment(lambda x: x.clamp(0, 6)),
-    "leaky_relu": lambda q: q * (1 + 0.01**2) / 2,
-    "gelu": _gaussian_moment(torch.nn.functional.gelu),
-    "silu": _gaussian_moment(torch.nn.functional.silu),
-    "hardswish": _gaussian_moment(torch.nn.functional.hardswish),
-    "elu": _gaussian_moment(torch.nn.functional.elu),
-    "selu": _gaussian_moment(torch.nn.functional.selu),
-    "tanh": _gaussian_moment(torch.tanh),
-    "sigmoid": _gaussian_moment(torch.sigmoid),
-    "mish": _gaussian_moment(torch.nn.functional.mish),
+_ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+    "relu": lambda x, _: x.clamp(min=0),
+    "relu6": lambda x, _: x.clamp(0, 6),
+    "leaky_relu": lambda x, slope: torch.where(x > 0, x, slope * x),
+    "prelu": lambda x, slope: torch.where(x > 0, x, slope * x),
+    "gelu": lambda x, _: functional.gelu(x),
+    "silu": lambda x, _: functional.silu(x),
+    "hardswish": lambda x, _: functional.hardswish(x),
+    "hardsigmoid": lambda x, _: functional.hardsigmoid(x),
+    "elu": lambda x, _: functional.elu(x),
+    "selu": lambda x, _: functional.selu(x),
+    "tanh": lambda x, _: torch.tanh(x),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "mish": lambda x, _: functional.mish(x),
+    "softplus": lambda x, _: functional.softplus(x),
 }
 
 
-def _mixed(subject: Subject, node: Node, q: float) -> float | None:
-    """E[y²] = fan_in · E[w²] · E[x²] + E[b²] for independent zero-mean weights."""
+def _gaussian(points: int) -> tuple[Tensor, Tensor]:
+    grid = torch.linspace(-6.0, 6.0, points, dtype=torch.float64)
+    weight = torch.exp(-0.5 * grid**2)
+    return grid, weight / weight.sum()
+
+
+@functools.lru_cache(maxsize=4096)
+def _activated(name: str, slope: float, moment: float, between: float) -> Signal:
+    """E[f(u)²] and ½E[(f(u) - f(u'))²] for two Gaussians of this variance and half squared distance."""
+    f = _ACTIVATIONS[name]
+    grid, weight = _gaussian(121)
+    after = float((f(grid * math.sqrt(moment), slope) ** 2 * weight).sum())
+    half = math.sqrt(between / 2)
+    middle, away = _gaussian(121)[0] * math.sqrt(max(moment - between / 2, 0.0)), _gaussian(25)
+    spread = f(middle[:, None] + half * away[0], slope) - f(middle[:, None] - half * away[0], slope)
+    apart = float((spread**2 * weight[:, None] * away[1]).sum()) / 2
+    return Signal(after, min(apart, after))
+
+
+def _activate(subject: Subject, node: Node, x: Signal) -> Signal:
+    slope = node.facts.get("slope", 0.0)
+    if node.op == "prelu":
+        weight = _parameter(subject, node, 1)
+        known = weight is not None and weight.device.type != "meta"
+        slope = float(weight.detach().mean()) if weight is not None and known else 0.25
+    slope = float(slope) if isinstance(slope, (int, float)) else 0.01
+    if not 0 < x.moment < _LARGEST:
+        return x
+    digits = (
+        float(f"{v:.6g}") for v in (x.moment, min(x.between, x.moment))
+    )  # so that equal layers are cached
+    return _activated(node.op, slope, *digits)
+
+
+def _mixed(subject: Subject, node: Node, x: Signal) -> Signal | None:
+    """E[y²] = fan_in · E[w²] · E[x²] + E[b²] for independent zero-mean weights; a bias is equal for all inputs."""
     weight, bias = _parameter(subject, node, 1), _parameter(subject, node, 2)
     moment = _second_moment(weight) if weight is not None else None
     if weight is None or moment is None:
         return None
-    fan_in = weight.numel() / weight.shape[0]
+    gain = weight.numel() / weight.shape[0] * moment
     shift = _second_moment(bias) if bias is not None else 0.0
-    return fan_in * moment * q + (shift or 0.0)
+    return Signal(gain * x.moment + (shift or 0.0), gain * x.between)
 
 
 def _parameter(subject: Subject, node: Node, place: int) -> Tensor | None:
     if len(node.inputs) <= place or subject.graph[node.inputs[place]].op != "parameter":
         return None
-    name = subject.graph[node.inputs[place]].target
-    found = subject.tensors.get(name)
-    return found
+    return subject.tensors.get(subject.graph[node.inputs[place]].target)
 
 
 def _given(subject: Subject, node: Node) -> list[float]:
@@ -89,57 +139,137 @@ def _given(subject: Subject, node: Node) -> list[float]:
     return [m for m in found if m is not None]
 
 
-def _normed(subject: Subject, node: Node) -> float:
-    """E[y²] = E[γ²] + E[β²] behind a normalisation with scale γ and shift β."""
+def _normed(subject: Subject, node: Node, x: Signal) -> Signal:
+    """E[y²] = E[γ²] + E[β²] behind a normalisation with scale γ and shift β.
+
+    Batch normalisation brings the variance between inputs to one, the others E[x²] of each input.
+    """
     given = _given(subject, node)
-    return given[0] + (given[1] if len(given) > 1 else 0.0) if given else 1.0
+    scale, shift = (given[0] if given else 1.0), (given[1] if len(given) > 1 else 0.0)
+    eps = node.facts.get("eps", 1e-5)
+    eps = eps if isinstance(eps, float) else 1e-5
+    if node.op == "batch_norm":
+        return Signal(scale + shift, scale * x.between / (x.between + eps))
+    kept = x.between / (x.moment + eps)
+    return Signal(scale + shift, scale * min(kept, 1.0))
 
 
-def moments(subject: Subject) -> dict[str, float]:
-    """E[x²] of each live node, for an input of unit variance. What has no rule here is taken as it comes in.
+_TO_STATISTIC = (
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "clamp",
+    "pow",
+    "expand",
+    "add",
+    "mean",
+    "sum",
+    "to",
+    "unsqueeze",
+)
+
+
+def _is_scale(subject: Subject, name: str, steps: int = 8) -> bool:
+    """Whether a value is a standard deviation, norm or its inverse, as a normalisation written by hand has it."""
+    node = subject.graph[name]
+    if node.op in ("std", "var", "norm"):
+        return True
+    if not steps or node.op not in (*_TO_STATISTIC, "square", "mul"):
+        return False
+    inputs = subject.data_inputs(node)
+    if node.op == "square" or (node.op == "pow" and node.facts.get("scalar") == 2):
+        return True
+    if node.op == "mul":
+        return len(node.inputs) == 2 and node.inputs[0] == node.inputs[1]
+    return len(inputs) == 1 and _is_scale(subject, inputs[0].name, steps - 1)
+
+
+def _by_hand(subject: Subject, node: Node, signals: list[Signal]) -> Signal | None:
+    """x · rsqrt(mean x²) and x / std: a normalisation."""
+    inputs = subject.data_inputs(node)
+    if node.op not in ("mul", "div") or len(inputs) != 2 or len(signals) != 2:
+        return None
+    for x, other, mine in ((inputs[0], inputs[1], signals[0]), (inputs[1], inputs[0], signals[1])):
+        inverse = node.op == "div" and x is inputs[0]
+        inverse = inverse or other.op in ("rsqrt", "reciprocal", "pow", "div")
+        if inverse and other.op != "square" and _is_scale(subject, other.name):
+            return Signal(1.0, min(1.0, mine.between / max(mine.moment, 1e-30)))
+    return None
+
+
+def signals(subject: Subject) -> dict[str, Signal]:
+    """The strength of each live node for inputs of unit variance. What has no rule is taken as it comes in.
 
     Layers whose weights have no values (``meta``) or are computed are taken to leave unit variance.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Signal] = {}
     for node in subject.graph.nodes:
         if node.op == "input":
-            found[node.name] = 1.0
+            found[node.name] = _UNIT
         elif node.name in subject.graph.live:
             inputs = [found[i] for i in node.inputs if i in found]
-            found[node.name] = _moment(subject, node, inputs or [1.0])
+            found[node.name] = _capped(_after(subject, node, inputs or [_UNIT]))
     return found
 
 
-def _moment(subject: Subject, node: Node, inputs: list[float]) -> float:
+def moments(subject: Subject) -> dict[str, float]:
+    """E[x²] of each live node, see :func:`signals`."""
+    return {name: signal.moment for name, signal in signals(subject).items()}
+
+
+def _capped(x: Signal) -> Signal:
+    return Signal(min(x.moment, _LARGEST), min(x.between, x.moment, _LARGEST))
+
+
+def _after(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
+    x = inputs[0]
     if node.op in ("conv", "linear"):
-        mixed = _mixed(subject, node, inputs[0])
-        return 1.0 if mixed is None else mixed
-    if node.op in ("conv_transpose", "matmul", "embedding", "opaque", "unknown"):
-        return 1.0
+        return _mixed(subject, node, x) or _UNIT
+    if node.op in ("conv_transpose", "matmul", "embedding", "opaque", "unknown", "softmax"):
+        return _UNIT
     if node.op in OPS.having("normalises"):
-        return _normed(subject, node)
+        return _normed(subject, node, x)
     if node.op in _ACTIVATIONS:
-        return _ACTIVATIONS[node.op](inputs[0])
-    if node.op in ("add", "sub"):
-        return math.fsum(inputs)
-    if node.op == "mul":
-        return min(math.prod([*inputs, *_given(subject, node)]), 1e30)
+        return _activate(subject, node, x)
+    if node.op in ("add", "sub", "mul", "div"):
+        return _combined(subject, node, inputs)
     if node.op == "addcmul":  # shift + scale · x
         given = _given(subject, node)
-        return given[0] + given[1] * inputs[-1] if len(given) == 2 else inputs[-1]
-    if node.op == "softmax":
-        return 1.0
-    return max(inputs)
+        shift, scale = given if len(given) == 2 else (0.0, 1.0)
+        return Signal(shift + scale * inputs[-1].moment, scale * inputs[-1].between)
+    return max(inputs, key=lambda s: s.moment)
+
+
+def _combined(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
+    scalar = node.facts.get("scalar")
+    squared = float(scalar) ** 2 if isinstance(scalar, (int, float)) else None
+    given = _given(subject, node)
+    x = inputs[0]
+    if node.op in ("add", "sub"):
+        constant = (squared or 0.0) + math.fsum(given)
+        return Signal(math.fsum(s.moment for s in inputs) + constant, math.fsum(s.between for s in inputs))
+    normed = _by_hand(subject, node, inputs)
+    if normed is not None:
+        return normed
+    if node.op == "div":
+        factor = 1.0 / squared if squared and len(inputs) == 1 else 1.0
+        return (
+            Signal(x.moment * factor, x.between * factor)
+            if len(inputs) == 1
+            else max(inputs, key=lambda s: s.moment)
+        )
+    factor = math.prod([*given, squared if squared is not None else 1.0])
+    moment, equal = math.prod(s.moment for s in inputs), math.prod(s.moment - s.between for s in inputs)
+    return Signal(min(moment * factor, _LARGEST), max(0.0, min((moment - equal) * factor, _LARGEST)))
 
 
 def _depths(subject: Subject) -> dict[str, int]:
     """Layers since the last normalisation, or since the input, along the longest way."""
+    norms = OPS.having("normalises")
     found: dict[str, int] = {}
     for node in subject.live:
         before = max((found.get(i, 0) for i in node.inputs), default=0)
-        found[node.name] = (
-            0 if node.op in OPS.having("normalises") else before + (node.op in ("conv", "linear"))
-        )
+        found[node.name] = 0 if node.op in norms else before + (node.op in ("conv", "linear"))
     return found
 
 
@@ -151,6 +281,10 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     that the model holds now (a sample of each; nothing is run). PyTorch's default initialisation gives
     Var(w) = 1/(3·fan_in), which with ReLU divides the signal by six at every layer. Models on ``meta`` have no
     weights and are passed over; so are branches that a skip goes around, and the last layer.
+
+    The variance between inputs, what of E[x²] depends on which input it was, is followed as well: a bias keeps
+    E[x²] up while the difference between two inputs is gone. Below 10⁻⁸ float32 hardly tells two inputs apart and
+    the gradient has faded as much; that is twelve default layers with ReLU, or five with sigmoids.
 
     Why it matters: gradients fade or grow at the same rate; deep networks of this kind do not start to learn.
 
@@ -173,21 +307,28 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
                 nn.init.kaiming_normal_(m.weight)
         size = (1, 256)
     """
-    found = moments(subject)
+    found = signals(subject)
     layers = [n for n in subject.live if n.op in ("conv", "linear")]
     depths = _depths(subject)
     # a value that a skip goes around may be as small as its author likes, and so may the logits
     for node in [n for n in cuts(subject) if n in layers and n is not layers[-1]]:
-        q = found[node.name]
-        if LOW <= q <= HIGH or q == 0.0 or depths[node.name] < CHAIN:
+        signal = found[node.name]
+        q, v = signal.moment, signal.between
+        if q == 0.0 or depths[node.name] < CHAIN:
             continue
+        if LOW <= q <= HIGH and v >= FADED:
+            continue
+        hidden = LOW <= q <= HIGH
         yield Hit(
             node.path,
-            f"E[x²] is {q:.2g} after this layer for an input of unit variance: it has "
+            f"the variance between inputs is {v:.2g} after this layer: biases are all that is left of E[x²] = {q:.2g}"
+            if hidden
+            else f"E[x²] is {q:.2g} after this layer for an input of unit variance: it has "
             f"{'faded' if q < LOW else 'grown'} layer by layer",
             "add normalisation, or initialise for the activation (kaiming)",
             {
                 "second_moment": q,
+                "between_inputs": v,
                 "limits": (LOW, HIGH),
                 "layer": layers.index(node) + 1,
                 "layers": len(layers),

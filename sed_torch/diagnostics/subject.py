@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from sed_torch.diagnostics.lines import assignment
+from sed_torch.diagnostics.traces import Aligned, Traces, scaled_dims
 from sed_torch.graph import Graph, Node, Parameter
 from sed_torch.ops import canonical
 from sed_torch.scoring import Term
@@ -34,6 +35,7 @@ class Subject:
         score: the score of that very trace.
         batch_given: whether the caller gave the batch size.
         loss: the loss the caller named, or None.
+        traces: further traces of the model.
     """
 
     def __init__(
@@ -44,14 +46,14 @@ class Subject:
         *,
         batch_given: bool = False,
         loss: Any = None,
-        trace_training: Callable[[], Graph | None] = lambda: None,
+        traces: Traces | None = None,
     ) -> None:
         self.model = model
         self.graph = graph
         self.score = score
         self.batch_given = batch_given
         self.loss = loss
-        self._trace_training = trace_training
+        self.traces = traces
         self._once: dict[str, Any] = {}
 
     def once(self, name: str, compute: Callable[[Subject], Any]) -> Any:
@@ -68,7 +70,30 @@ class Subject:
     @cached_property
     def training_graph(self) -> Graph | None:
         """The graph in training mode, traced only when a rule asks; None when it cannot be followed."""
-        return self._trace_training()
+        return self.traces.training if self.traces is not None else None
+
+    @cached_property
+    def trained_as(self) -> Subject:
+        """The same model as it is trained: over the graph in training mode, where that can be followed."""
+        graph = self.training_graph
+        return self if graph is None else Subject(self.model, graph, self.score, loss=self.loss)
+
+    @cached_property
+    def in_modes(self) -> Subject | None:
+        """Over the graph with the flags that operators have in training; None where it cannot be followed."""
+        graph = self.traces.modes if self.traces is not None else None
+        return None if graph is None else Subject(self.model, graph, self.score, loss=self.loss)
+
+    @property
+    def samples(self) -> int:
+        """The batch size: with what all inputs begin, else that of the trace."""
+        return (self.traces.samples if self.traces is not None else 0) or self.graph.batch
+
+    @cached_property
+    def batch_dims(self) -> Mapping[str, tuple[int, ...]] | None:
+        """Dimensions of each value that grow with the batch; None where it could not be read at two sizes."""
+        other = self.traces.other if self.traces is not None else None
+        return scaled_dims(self.graph, other) if isinstance(other, Aligned) else None
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -216,22 +241,9 @@ class Subject:
 
     # -- naming ------------------------------------------------------------------------------------------
 
-    def class_source(self, path: str) -> str | None:
-        """Where the class of a module's parent is written: the place that registers the module."""
-        parent = self.modules.get(path.rpartition(".")[0])
-        while parent is not None and type(parent).__module__.startswith("torch."):
-            path = path.rpartition(".")[0]
-            if not path:
-                return None
-            parent = self.modules.get(path.rpartition(".")[0])
-        if parent is None:
-            return None
-        try:
-            file = inspect.getsourcefile(type(parent))
-            line = inspect.getsourcelines(type(parent))[1]
-        except (OSError, TypeError):
-            return None
-        return f"{file}:{line}" if file else None
+    def assigned(self, name: str) -> str | None:
+        """``file:line`` of the assignment that made a module or tensor of this dotted name; see :mod:`.lines`."""
+        return assignment(self.modules, name)
 
     def dropout_rate(self, node: Node) -> float:
         """Rate of the nn.Dropout that ran; 0 for a functional call, whose rate the graph does not hold."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -12,45 +11,6 @@ from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject, common_path
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
-
-
-@rule("SED301", "norm-over-one-value", "warning")
-def norm_over_one_value(subject: Subject) -> Iterator[Hit]:
-    """Batch normalisation over a single value a channel.
-
-    At the given batch size there is one sample with one position: its variance is zero.
-
-    Why it matters: PyTorch raises "Expected more than 1 value per channel when training". It also happens in the
-    last batch of an epoch when one sample is left. Where the batch size was assumed, it is info.
-
-    What to do: train with two samples or more (``drop_last=True``), or use group normalisation there.
-
-    Reference: torch.nn.functional.batch_norm, which checks for it.
-
-    Triggers::
-
-        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
-        size = (1, 3, 32, 32)
-        path = "3"
-
-    Near miss (two samples)::
-
-        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
-        size = (2, 3, 32, 32)
-    """
-    for node in subject.live:
-        if node.shape is None or len(node.shape) < 2 or not subject.is_batch_norm(node):
-            continue
-        values = node.numel // max(node.shape[1], 1)
-        if values == 1:
-            yield Hit(
-                node.path,
-                f"batch normalisation over one value a channel at batch size {subject.graph.batch}",
-                "train with two samples or more (drop_last=True), or use group normalisation here",
-                {"values": values, "batch": subject.graph.batch, "shape": node.shape},
-                node.source,
-                None if subject.batch_given else "info",
-            )
 
 
 def _norm_after(subject: Subject, node: Node) -> Node | None:
@@ -105,94 +65,15 @@ def dropout_before_batch_norm(subject: Subject) -> Iterator[Hit]:
             )
 
 
-# What a loss applies to the network's output by itself.
-_LOSS_APPLIES = {
-    "CrossEntropyLoss": "log_softmax",
-    "cross_entropy": "log_softmax",
-    "BCEWithLogitsLoss": "sigmoid",
-    "binary_cross_entropy_with_logits": "sigmoid",
-    "MultiLabelSoftMarginLoss": "sigmoid",
-    "multilabel_soft_margin_loss": "sigmoid",
-}
-_LOSS_WANTS = {
-    "NLLLoss": "log_softmax",
-    "nll_loss": "log_softmax",
-    "BCELoss": "sigmoid",
-    "binary_cross_entropy": "sigmoid",
-}
-
-
-def _final(subject: Subject) -> list[Node]:
-    """The operators that make the outputs, behind changes of shape."""
-    found = []
-    reshaping = OPS.ruled("reshape", "permute") | OPS.having("identity")
-    for name in subject.graph.outputs:
-        node = subject.graph[name]
-        if node.op in reshaping and subject.data_inputs(node):
-            node = subject.back_through(node, reshaping)
-        found.append(node)
-    return found
-
-
-def _loss_name(loss: Any) -> str:
-    return loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-
-
-@rule("SED303", "activation-and-loss", "error")
-def activation_and_loss(subject: Subject) -> Iterator[Hit]:
-    """The network ends in an activation that the loss applies again, or lacks one that it expects.
-
-    Looked at only when ``check(..., loss=...)`` names the loss. ``CrossEntropyLoss`` applies log-softmax,
-    ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss`` expects log-probabilities, ``BCELoss`` probabilities.
-
-    Why it matters: softmax of softmax has nearly uniform probabilities and a tiny gradient; training looks
-    as if it worked, slowly. (log-softmax before ``CrossEntropyLoss`` changes nothing: info.)
-
-    What to do: return logits, or use the loss that takes what you return.
-
-    Reference: documentation of torch.nn.CrossEntropyLoss: "the input is expected to contain the unnormalized
-    logits".
-
-    Triggers::
-
-        model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
-        size = (2, 4)
-        options = dict(loss=nn.CrossEntropyLoss())
-
-    Near miss::
-
-        model = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(-1))
-        size = (2, 4)
-        options = dict(loss=nn.NLLLoss())
-    """
-    if subject.loss is None:
-        return
-    loss = _loss_name(subject.loss)
-    applies, wants = _LOSS_APPLIES.get(loss), _LOSS_WANTS.get(loss)
-    for node in _final(subject):
-        if applies and node.op in OPS.having("squashes"):
-            harmless = node.op == applies == "log_softmax"
-            yield Hit(
-                node.path,
-                f"the network ends in {node.op} and {loss} applies {applies} itself",
-                "return the logits",
-                {"ends_in": node.op, "loss": loss},
-                node.source,
-                "info" if harmless else None,
-            )
-        elif wants and node.op in ("linear", "conv", "batch_norm", "add"):
-            yield Hit(
-                node.path,
-                f"{loss} expects what {wants} leaves, and the network ends in {node.op}",
-                f"end in {wants}, or use the loss that takes logits",
-                {"ends_in": node.op, "loss": loss},
-                node.source,
-            )
+def _layers(subject: Subject) -> list[Node]:
+    """Layers that mix channels by a parameter; a table that is added is none."""
+    weighted = OPS.having("weighted")
+    return [n for n in subject.live if n.op in weighted and subject.weight(n) is not None]
 
 
 def _frozen_between(subject: Subject) -> list[Node]:
     """Layers with a frozen weight that have trainable layers on both sides."""
-    mixes = [n for n in subject.live if subject.weight(n) is not None]
+    mixes = _layers(subject)
     before = subject.trained
     after: set[str] = set()
     for node in reversed(subject.graph.nodes):
@@ -244,7 +125,7 @@ def frozen_in_the_middle(subject: Subject) -> Iterator[Hit]:
     frozen = _frozen_between(subject)
     if not frozen:
         return
-    mixes = [n for n in subject.live if subject.weight(n) is not None]
+    mixes = _layers(subject)
     most = sum(not _trainable(subject, n) for n in mixes) > len(mixes) / 2
     paths = tuple(n.path for n in frozen)
     yield Hit(

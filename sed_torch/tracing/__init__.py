@@ -30,6 +30,7 @@ from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing.convert import to_graph
+from sed_torch.tracing.facts import output_names
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.leaves import install_leaves, tensors_in
@@ -182,7 +183,7 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
                 recorder.shadow.train()
             result = recorder.shadow.root(*args, **kwargs)
         if recorder.signalled is None:
-            recorder.output(tensors_in(result))
+            recorder.output(tensors_in(result), output_names(result))
     except Signal as signal:
         raise signal.error from signal.__cause__
     except SedTorchError:

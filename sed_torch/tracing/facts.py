@@ -6,13 +6,15 @@ fingerprint depends on them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.fx
 from torch import Tensor, nn
 
-__all__ = ["facts_of", "held_names"]
+__all__ = ["facts_of", "held_names", "output_names", "rows_of", "wants_gradient"]
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -96,11 +98,13 @@ _READERS: dict[str, Callable[[Args, Kwargs], Facts]] = {
     "softmax": _softmax,
     "log_softmax": _softmax,
     "softmin": _softmax,
+    "normalize": _named(dim=(2, "dim", 1)),
     "gumbel_softmax": _named(dim=(4, "dim", -1)),
     "squeeze": _named(dim=(1, "dim", None)),
     "unsqueeze": _named(dim=(1, "dim", None)),
     "getitem": _named(index=(1, "idx", None)),
     "select": _named(dim=(1, "dim", 0), at=(2, "index", 0)),
+    "where": _named(value=(1, "input", None), other=(2, "other", None)),
     "masked_fill": _named(value=(2, "value", None)),
     "tril": _named(diagonal=(1, "diagonal", 0)),
     "triu": _named(diagonal=(1, "diagonal", 0)),
@@ -144,3 +148,59 @@ def _hold(value: Any, name: str, found: dict[int, str], own: set[int], depth: in
     elif depth and isinstance(value, dict):
         for k, v in list(value.items()):
             _hold(v, f"{name}[{k!r}]", found, own, depth - 1)
+
+
+def output_names(result: Any) -> dict[int, str]:
+    """Under which name a forward returns each tensor: id → key, field or place; none for a tensor alone."""
+    found: dict[int, str] = {}
+    if not isinstance(result, Tensor):
+        _name_outputs(result, "", found)
+    return found
+
+
+def _name_outputs(value: Any, name: str, found: dict[int, str]) -> None:
+    if isinstance(value, Tensor):
+        found.setdefault(id(value), name)
+        return
+    parts: Any = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, (tuple, list)):
+        parts = zip(getattr(value, "_fields", range(len(value))), value, strict=False)
+    elif hasattr(value, "__dataclass_fields__"):
+        parts = ((field, getattr(value, field)) for field in value.__dataclass_fields__)
+    for key, part in parts:
+        _name_outputs(part, f"{name}.{key}" if name else str(key), found)
+
+
+_LARGEST = 1 << 22
+
+
+def rows_of(tensor: Tensor) -> dict[str, int] | None:
+    """How many rows of a constant are True or -inf throughout, and how many False; None for what is no mask."""
+    boolean = tensor.dtype is torch.bool
+    if tensor.dim() < 2 or tensor.numel() > _LARGEST or tensor.device.type == "meta":
+        return None
+    if not (boolean or tensor.dtype.is_floating_point) or tensor.requires_grad:
+        return None
+    blocked = tensor if boolean else tensor == -math.inf
+    empty = int((~tensor).all(-1).sum()) if boolean else 0
+    return {"full": int(blocked.all(-1).sum()), "empty": empty}
+
+
+def wants_gradient(node: torch.fx.Node, model: nn.Module) -> bool:
+    """Whether the value of a node depends on a trainable parameter by calls that record a gradient."""
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    seen, todo = {node}, [node]
+    while todo:
+        current = todo.pop()
+        dtype = current.meta.get("dtype")
+        floating = dtype is None or dtype.is_floating_point or dtype.is_complex
+        if current.meta.get("parameter") in trainable:
+            return True
+        if not floating or (current.meta.get("facts") or {}).get("grad") is False:
+            continue
+        fresh = [n for n in current.all_input_nodes if n not in seen]
+        seen.update(fresh)
+        todo += fresh
+    return False

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.explaining import asks_for_values, failed_call
+from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
 from sed_torch.tracing.names import (
@@ -97,9 +98,15 @@ class Recorder(TorchFunctionMode):
         self._tape.bind(meta, node, path="", source=None)
         return meta
 
-    def output(self, values: Iterable[Tensor]) -> None:
-        """Close the graph with what the forward returned."""
-        self.graph.output(tuple(self._tape.node(self._stand_ins.of(v)) for v in values))
+    def output(self, values: Iterable[Tensor], names: Mapping[int, str] | None = None) -> None:
+        """Close the graph with what the forward returned; ``names`` by a tensor's id say under which name."""
+        nodes = []
+        for value in values:
+            node = self._tape.node(self._stand_ins.of(value))
+            if names and id(value) in names:
+                node.meta["facts"] = {**(node.meta.get("facts") or {}), "output": names[id(value)]}
+            nodes.append(node)
+        self.graph.output(tuple(nodes))
 
     # -- the mode ----------------------------------------------------------------------------------------
 
@@ -154,12 +161,16 @@ class Recorder(TorchFunctionMode):
             return self._record(func, name, args, {})
         if name == "grad":
             return None
+        if name == "requires_grad" and self.shadow.training and tensor in self._tape.values:
+            return torch.is_grad_enabled() and wants_gradient(self._tape.node(tensor), self.shadow.original)
         return func(tensor)
 
     def _set_attribute(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
         """``tensor.data = value`` gives the tensor another content from here on; the rest concerns autograd."""
         if getattr(getattr(func, "__self__", None), "__name__", "") == "data" and isinstance(value, Tensor):
-            self._tape.values[self._stand_ins.of(tensor)] = self._tape.node(self._stand_ins.of(value))
+            stand_in = self._stand_ins.of(tensor)
+            self._tape.node(stand_in).meta["facts"] = {"replaced": True}
+            self._tape.values[stand_in] = self._tape.node(self._stand_ins.of(value))
 
     def _depends(self, tensors: list[Tensor]) -> bool:
         """True when a call must be recorded: it touches an input, a parameter or what came from one."""

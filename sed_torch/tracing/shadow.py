@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
-from sed_torch.tracing.facts import held_names
+from sed_torch.tracing.facts import held_names, rows_of
 from sed_torch.tracing.mirror import Mirror
 from sed_torch.tracing.quantised import float_forward
 
@@ -112,6 +112,11 @@ class Shadow:
             self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
         self._clones.clear()
 
+    @property
+    def training(self) -> bool:
+        """Whether the forward is followed as in training."""
+        return self._training
+
     def path_of(self, module: nn.Module) -> str | None:
         """Dotted path of a shadow module, or of an original that the forward came by; None for another's."""
         path: str | None = module.__dict__.get(_PATH)
@@ -137,6 +142,7 @@ class Shadow:
             "held": self._held.get(id(tensor)),
             "requires_grad": tensor.requires_grad,
             "parameter": isinstance(tensor, nn.Parameter),
+            "rows": rows_of(tensor),
         }
 
     def _clone(self, module: nn.Module) -> nn.Module:

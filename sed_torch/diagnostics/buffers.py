@@ -1,0 +1,99 @@
+"""SED008: buffers, and modules that hold nothing else, which the forward never reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.diagnostics.subject import Subject
+from sed_torch.graph import Graph
+
+
+def _read(graph: Graph) -> set[str]:
+    return {n.target for n in graph.nodes if n.op == "constant"}
+
+
+@rule("SED008", "unused-buffers", "warning")
+def unused_buffers(subject: Subject) -> Iterator[Hit]:
+    """A module with buffers and no parameters that is never called, such as a table of positions.
+
+    Why it matters: an encoding of positions that was registered and forgotten leaves attention blind to order;
+    nothing else tells, for there is no parameter without a gradient. A floating-point buffer that a called module
+    never reads is info.
+
+    What to do: call it, or remove it.
+
+    Reference: Vaswani et al. (2017), arXiv 1706.03762, section 3.5, on why attention needs positions.
+
+    Triggers::
+
+        class Positions(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("table", torch.randn(1, 10, 8))
+            def forward(self, x):
+                return x + self.table
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.positions = Positions()
+                self.head = nn.Linear(8, 2)
+            def forward(self, x):
+                return self.head(x)
+        model = Net()
+        size = (2, 10, 8)
+        path = "positions"
+
+    Near miss::
+
+        class Positions(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("table", torch.randn(1, 10, 8))
+            def forward(self, x):
+                return x + self.table
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.positions = Positions()
+                self.head = nn.Linear(8, 2)
+            def forward(self, x):
+                return self.head(self.positions(x))
+        model = Net()
+        size = (2, 10, 8)
+    """
+    if subject.graph.frontend != "fx":
+        return
+    graphs = [subject.graph, *([subject.training_graph] if subject.training_graph is not None else [])]
+    read = set().union(*map(_read, graphs))
+    called = {m.path for g in graphs for m in g.modules if m.calls}
+    seen = subject.training_graph is not None
+    for path, module in subject.modules.items():
+        own = {f"{path}.{n}" if path else n: b for n, b in module.named_buffers(recurse=False)}
+        idle = {n: b for n, b in own.items() if n not in read and _is_content(module, b)}
+        if not idle or any(True for _ in module.parameters()):
+            continue
+        whole = bool(path) and path not in called and len(idle) == len(own)
+        whole = (
+            whole and not any(p.startswith(f"{path}.") for p in called) and not any(n in read for n in own)
+        )
+        yield Hit(
+            path,
+            f"{type(module).__name__} holds {len(idle)} buffer{'s' if len(idle) > 1 else ''} and is never called"
+            if whole
+            else f"{len(idle)} buffer{'s' if len(idle) > 1 else ''} never read: {', '.join(idle)}",
+            "call it or remove it",
+            {"buffers": tuple(idle), "entries": sum(b.numel() for b in idle.values())},
+            subject.assigned(path if whole else next(iter(idle))),
+            None if whole and seen else "info",
+        )
+
+
+def _is_content(module: nn.Module, buffer: torch.Tensor) -> bool:
+    """Whether a buffer is a table the forward could want; counters, statistics of observers and the like are not."""
+    return (
+        buffer.dim() > 0 and buffer.is_floating_point() and not type(module).__module__.startswith("torch.ao")
+    )

@@ -1,0 +1,231 @@
+"""SED005 and SED007: gradients that do not arrive, and weights that no optimizer is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sed_torch.diagnostics.dead import by_module
+from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.diagnostics.subject import NOT_DATA, Subject, is_in_place
+from sed_torch.graph import Graph, Node
+from sed_torch.ops import OPS, canonical
+
+_COPIES = frozenset(["tensor", "as_tensor", "data", "detach"])
+
+
+def _without_gradient(node: Node) -> bool:
+    """Whether the call ran where no gradient is recorded; an in-place one there leaves that of its operand."""
+    return node.facts.get("grad") is False and not is_in_place(node)
+
+
+def _cuts_gradient(node: Node) -> bool:
+    if node.op in ("input", *NOT_DATA):
+        return False
+    floating = node.shape is None or node.dtype.startswith(("float", "bfloat", "complex"))
+    known = OPS.get(node.op)
+    return (
+        not floating
+        or canonical(node.target) in _COPIES
+        or _without_gradient(node)
+        or (known is not None and known.has("no_gradient") and known.name != "detach")
+    )
+
+
+def _passes_on(node: Node) -> tuple[str, ...]:
+    """The inputs of a node that the gradient of its result reaches."""
+    if node.facts.get("grad") is False:
+        return node.inputs[:1]
+    return node.inputs
+
+
+def differentiable(graph: Graph) -> tuple[set[str], list[Node]]:
+    """Values that the gradient of the outputs reaches, and the operators that stop it."""
+    reached = set(graph.outputs)
+    cuts: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.name in reached:
+            if _cuts_gradient(node):
+                cuts.append(node)
+            else:
+                reached.update(_passes_on(node))
+    return reached, cuts
+
+
+@rule("SED005", "no-gradient", "warning")
+def no_gradient(subject: Subject) -> Iterator[Hit]:
+    """Trainable parameters reach the output only through operators without a derivative.
+
+    Why it matters: ``detach``, ``.data``, ``torch.tensor(x)``, ``no_grad``, rounding, ``argmax`` and comparisons
+    stop the gradient; what lies before them is never trained by a loss on the output, and DDP takes it for
+    unused. Where no parameter gets a gradient it is an error, for ``backward()`` raises. The network is read as
+    it is trained; where it cannot be followed so, the finding is info.
+
+    What to do: remove the cut, use a straight-through estimator (``x + (q - x).detach()``), or freeze the
+    parameters to say that it is meant.
+
+    Reference: Bengio, Léonard, Courville (2013), arXiv 1308.3432, on straight-through estimators.
+
+    Triggers::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Conv2d(3, 8, 3)
+                self.b = nn.Conv2d(8, 8, 3)
+            def forward(self, x):
+                return self.b(self.a(x).detach())
+        model = Net()
+        size = (1, 3, 32, 32)
+        path = "a"
+
+    Near miss (straight through)::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Conv2d(3, 8, 3)
+                self.b = nn.Conv2d(8, 8, 3)
+            def forward(self, x):
+                x = self.a(x)
+                return self.b(x + (x.round() - x).detach())
+        model = Net()
+        size = (1, 3, 32, 32)
+    """
+    trained = subject.trained_as
+    graph = trained.graph
+    seen = subject.training_graph is not None
+    reached, cuts = differentiable(graph)
+    learning = {n.target for n in graph.nodes if n.op == "parameter" and n.name in reached}
+    needed = {n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed}
+    lost = [p.name for p in graph.parameters if p.trainable and p.name in needed and p.name not in learning]
+    if not lost or not cuts:
+        return
+    nothing = not any(p.trainable and p.name in learning for p in graph.parameters)
+    for path, names in by_module(subject, lost):
+        cut = _nearest(graph, cuts, set(names))
+        how = "a call under no_grad" if _without_gradient(cut) else cut.target
+        tail = "; no parameter gets a gradient at all: backward() raises" if nothing else ""
+        unseen = "" if seen else " (it could not be followed in training mode, where it may differ)"
+        yield Hit(
+            path,
+            f"{len(names)} trainable parameters reach the output only through {how}, which has no gradient"
+            f"{tail}{unseen}",
+            "remove the cut, or set requires_grad=False if it is meant",
+            {"parameters": tuple(names), "cut": cut.target, "cut_path": cut.path},
+            cut.source,
+            "info"
+            if not seen
+            else "error"
+            if nothing
+            else None
+            if _is_read(trained, cut, reached)
+            else "info",
+        )
+        if nothing:
+            return  # one cut stands before them all
+
+
+def _is_read(subject: Subject, cut: Node, reached: set[str]) -> bool:
+    """Whether something that is trained reads what a cut leaves; a target that is only returned is meant so."""
+    return any(r.name in reached for r in subject.readers.get(cut.name, ()))
+
+
+def _nearest(graph: Graph, cuts: list[Node], names: set[str]) -> Node:
+    """The first cut behind the parameters of these names."""
+    after = {n.name for n in graph.nodes if n.op == "parameter" and n.target in names}
+    found = {c.name for c in cuts}
+    for node in graph.nodes:
+        if any(i in after for i in node.inputs):
+            if node.name in found:
+                return node
+            after.add(node.name)
+    return min(cuts, key=lambda n: graph.index[n.name])
+
+
+@rule("SED007", "unregistered-weights", "error")
+def unregistered_weights(subject: Subject) -> Iterator[Hit]:
+    """The forward reads trainable weights that are neither parameters nor buffers of the model.
+
+    Layers in a Python list or dict, ``nn.Parameter(...)`` that went through ``.to()`` or a product before it was
+    assigned, layers that the forward makes anew at every call. Tensors without ``requires_grad`` that a layer
+    reads as its weight are info. What is frozen, or read under ``no_grad``, may be hidden on purpose.
+
+    Why it matters: ``parameters()`` does not list them, so that no optimizer trains them, ``state_dict()`` does
+    not save them, and ``to(device)`` leaves them behind.
+
+    What to do: use ``nn.ModuleList``, ``nn.ModuleDict`` or ``nn.ParameterList``, make layers in ``__init__``,
+    assign the ``nn.Parameter`` itself, and ``register_buffer`` what is not trained.
+
+    Reference: PyTorch documentation of nn.ModuleList and nn.parameter.Parameter.
+
+    Triggers::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [nn.Linear(4, 4), nn.Linear(4, 4)]
+                self.head = nn.Linear(4, 2)
+            def forward(self, x):
+                for layer in self.layers:
+                    x = torch.relu(layer(x))
+                return self.head(x)
+        model = Net()
+        size = (2, 4)
+
+    Near miss::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+                self.head = nn.Linear(4, 2)
+            def forward(self, x):
+                for layer in self.layers:
+                    x = torch.relu(layer(x))
+                return self.head(x)
+        model = Net()
+        size = (2, 4)
+    """
+    trained = subject.trained_as
+    reached, _ = differentiable(trained.graph)
+    found: dict[str, list[Node]] = {}
+    for node in trained.graph.nodes:
+        if node.op == "constant" and node.facts.get("requires_grad") and node.name in reached:
+            found.setdefault(str(node.facts["held"] or "").partition("[")[0], []).append(node)
+    for held, nodes in found.items():
+        readers = [r for n in nodes for r in trained.readers.get(n.name, ())]
+        entries = sum(n.numel for n in nodes)
+        path, _, name = held.rpartition(".")
+        what = f"self.{name}" if name else "what the forward makes or finds elsewhere"
+        yield Hit(
+            path or (readers[0].path if readers and not held else ""),
+            f"{len(nodes)} trainable weight{'s' if len(nodes) > 1 else ''} ({entries:,} entries) of {what} "
+            f"{'are' if len(nodes) > 1 else 'is'} not registered: no optimizer will train them",
+            "keep layers in nn.ModuleList or nn.ModuleDict, and assign nn.Parameter itself"
+            if held
+            else "make it in __init__ and assign it to self",
+            {"tensors": tuple(str(n.facts["held"]) for n in nodes), "entries": entries},
+            (subject.assigned(held) if held else None) or (readers[0].source if readers else None),
+        )
+    yield from _plain_weights(subject)
+
+
+def _plain_weights(subject: Subject) -> Iterator[Hit]:
+    """Weights of layers that are plain tensors: they stay behind when the model moves."""
+    seen: set[str] = set()
+    for node in subject.live:
+        if node.op not in OPS.having("weighted") or len(node.inputs) < 2:
+            continue
+        weight = subject.graph[node.inputs[1]]
+        held = weight.facts.get("held")
+        if weight.op == "constant" and held and not weight.facts["requires_grad"] and held not in seen:
+            seen.add(held)
+            path, _, name = str(held).rpartition(".")
+            yield Hit(
+                path,
+                f"the weight self.{name} is a plain tensor: to(device) and state_dict() leave it out",
+                "register it with register_buffer",
+                {"tensor": held, "entries": weight.numel},
+                subject.assigned(held) or node.source,
+                "info",
+            )

@@ -1,0 +1,287 @@
+"""SED303, SED314 and SED315: ends of the network that do not fit the loss, output by output."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from sed_torch.diagnostics.registry import Hit, rule
+from sed_torch.diagnostics.subject import Subject
+from sed_torch.errors import InputError
+from sed_torch.graph import Node
+from sed_torch.ops import OPS
+
+_LOGITS, _PROBABILITIES, _LOG_PROBABILITIES, _BINARY_LOGITS = (
+    "logits",
+    "probabilities",
+    "log",
+    "binary logits",
+)
+
+_READS: Mapping[str, str] = {
+    "CrossEntropyLoss": _LOGITS,
+    "cross_entropy": _LOGITS,
+    "BCEWithLogitsLoss": _BINARY_LOGITS,
+    "binary_cross_entropy_with_logits": _BINARY_LOGITS,
+    "MultiLabelSoftMarginLoss": _BINARY_LOGITS,
+    "multilabel_soft_margin_loss": _BINARY_LOGITS,
+    "NLLLoss": _LOG_PROBABILITIES,
+    "nll_loss": _LOG_PROBABILITIES,
+    "KLDivLoss": _LOG_PROBABILITIES,
+    "kl_div": _LOG_PROBABILITIES,
+    "CTCLoss": _LOG_PROBABILITIES,
+    "ctc_loss": _LOG_PROBABILITIES,
+    "BCELoss": _PROBABILITIES,
+    "binary_cross_entropy": _PROBABILITIES,
+}
+"""What a loss expects of the output it reads; of others nothing is known."""
+
+_RECTIFIED = frozenset(["relu", "relu6", "square", "abs", "softplus", "exp"])
+_BOUNDED = frozenset(["tanh", "hardtanh", "clamp", "softsign", "hardsigmoid"])
+_PLAIN = frozenset(["linear", "conv", "conv_transpose", "batch_norm", "layer_norm"])
+
+_NAMES_OF_LOGITS = ("logits", "logit", "out", "output", "pred", "prediction", "predictions", "y")
+
+
+def _kind(loss: Any) -> tuple[str, str] | None:
+    """(what the loss expects, its name), looked for in partials, base classes and a wrapper's only inner loss."""
+    if isinstance(loss, str):
+        name = loss.rpartition(".")[2]
+        return (_READS[name], name) if name in _READS else None
+    if isinstance(loss, functools.partial):
+        return _kind(loss.func)
+    if not isinstance(loss, nn.Module):
+        kinds: Sequence[type] = loss.__mro__ if isinstance(loss, type) else ()
+        names = [getattr(loss, "__name__", ""), *(k.__name__ for k in kinds)]
+        return next(((_READS[n], n) for n in names if n in _READS), None)
+    for kind in type(loss).__mro__:
+        if kind.__name__ in _READS:
+            return _READS[kind.__name__], kind.__name__
+    inner = [k for m in loss.children() if (k := _kind(m)) is not None]
+    return inner[0] if len(inner) == 1 else None
+
+
+def _held(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
+    """(output node, (expectation, name of the loss)) for each output that a loss is known to read.
+
+    Raises:
+        InputError: several losses were given and it cannot be told which reads which output.
+    """
+    graph, loss = subject.graph, subject.loss
+    names = {str(graph[o].facts.get("output", "")): o for o in graph.outputs}
+    if isinstance(loss, Mapping):
+        unknown = [k for k in loss if str(k) not in names]
+        if unknown:
+            raise InputError(
+                f"loss names the outputs {unknown}, and the model returns {sorted(names)}: "
+                "give a mapping by output name, or a sequence with one loss an output"
+            )
+        pairs = [(names[str(k)], v) for k, v in loss.items()]
+    elif isinstance(loss, (tuple, list)):
+        if len(loss) != len(graph.outputs):
+            raise InputError(
+                f"{len(loss)} losses were given for {len(graph.outputs)} outputs: give one an output, None for none"
+            )
+        pairs = list(zip(graph.outputs, loss, strict=True))
+    else:
+        pairs = [(o, loss) for o in _read_by_one(names, graph.outputs)]
+    return [(o, kind) for o, one in pairs if one is not None and (kind := _kind(one)) is not None]
+
+
+def _read_by_one(names: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
+    """The output that a single loss reads: the one called logits or the like, else the first of a tuple."""
+    if len(outputs) == 1:
+        return list(outputs)
+    for wanted in _NAMES_OF_LOGITS:
+        for name, output in names.items():
+            if name.rpartition(".")[2].lower() == wanted:
+                return [output]
+    numbered = [n for n in names if n.isdigit()]
+    return [names[min(numbered, key=int)]] if numbered else []
+
+
+def _end(subject: Subject, name: str) -> Node:
+    """The operator that makes an output, behind changes of shape and what changes nothing in evaluation."""
+    node = subject.graph[name]
+    passed = OPS.ruled("reshape", "permute", "slice", "item") | OPS.having("identity")
+    while node.op in passed and len(subject.data_inputs(node)) == 1:
+        node = subject.data_inputs(node)[0]
+    return node
+
+
+_ADVICE = {
+    _LOGITS: "return the logits",
+    _BINARY_LOGITS: "return the logits",
+    _LOG_PROBABILITIES: "end in log_softmax, or use the loss that takes what you return",
+    _PROBABILITIES: "end in sigmoid, or use the loss that takes logits",
+}
+
+
+def _misfit(subject: Subject, expects: str, end: Node, output: Node) -> tuple[str, str | None] | None:
+    """(what is wrong, severity if other than error) of an end for a loss; None where it fits or is not known."""
+    op = end.op
+    if expects in (_LOGITS, _BINARY_LOGITS):
+        own = "log_softmax" if expects == _LOGITS else "sigmoid"
+        if op == "log_softmax" or (op == "log" and _reads(subject, end, "softmax")):
+            return f"and the loss applies {own} itself", "info" if expects == _LOGITS else None
+        if op in OPS.having("squashes"):
+            return f"and the loss applies {own} itself", None
+        if op in _RECTIFIED or (op in ("leaky_relu", "elu", "silu", "gelu") and expects == _BINARY_LOGITS):
+            return "which leaves no (or hardly any) negative logits", "warning"
+        if op in _BOUNDED:
+            return "which keeps logits in a narrow range: no class can become certain", "warning"
+        if expects == _LOGITS and _one_class(output):
+            return "and has one class: cross-entropy over one class is 0 whatever it is", None
+        return None
+    if expects == _LOG_PROBABILITIES:
+        if op in _PLAIN or op in _RECTIFIED or op in _BOUNDED or op in ("softmax", "sigmoid", "add"):
+            return "and the loss expects log-probabilities, as log_softmax leaves them", None
+        return None
+    if op in _PLAIN or op in _RECTIFIED or op in ("tanh", "log_softmax", "add", "log", "leaky_relu"):
+        return "and the loss expects probabilities between 0 and 1, as sigmoid leaves them", None
+    return None
+
+
+def _one_class(output: Node) -> bool:
+    return output.shape is not None and len(output.shape) == 2 and output.shape[1] == 1
+
+
+def _reads(subject: Subject, node: Node, op: str) -> bool:
+    inputs = subject.data_inputs(node)
+    return len(inputs) == 1 and inputs[0].op == op
+
+
+@rule("SED303", "activation-and-loss", "error")
+def activation_and_loss(subject: Subject) -> Iterator[Hit]:
+    """The network ends in an activation that the loss applies again, or lacks one that it expects.
+
+    Looked at only when ``check(..., loss=...)`` gives the loss: an instance, a class, a function, a partial, or a
+    name; for several outputs a sequence with one loss an output or a mapping by name. One loss for several
+    outputs is held against the one called ``logits``, else against the first. The network is read as it is
+    trained. ``CrossEntropyLoss`` applies log-softmax, ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss``, ``KLDivLoss``
+    and ``CTCLoss`` expect log-probabilities, ``BCELoss`` probabilities. A rectified or bounded end (ReLU, tanh,
+    clamp) before a loss that takes logits is a warning.
+
+    Why it matters: softmax of softmax has nearly uniform probabilities and a tiny gradient; training looks
+    as if it worked, slowly. (log-softmax before ``CrossEntropyLoss`` changes nothing: info.)
+
+    What to do: return logits, or use the loss that takes what you return.
+
+    Reference: documentation of torch.nn.CrossEntropyLoss: "the input is expected to contain the unnormalized
+    logits".
+
+    Triggers::
+
+        model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+        size = (2, 4)
+        options = dict(loss=nn.CrossEntropyLoss())
+
+    Near miss::
+
+        model = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(-1))
+        size = (2, 4)
+        options = dict(loss=nn.NLLLoss())
+    """
+    if subject.loss is None:
+        return
+    trained = subject.trained_as
+    for output, (expects, loss) in _held(trained):
+        end = _end(trained, output)
+        found = _misfit(trained, expects, end, trained.graph[output])
+        if found is None:
+            continue
+        what, severity = found
+        name = trained.graph[output].facts.get("output")
+        which = f"the output {name!r}" if name and len(trained.graph.outputs) > 1 else "the network"
+        yield Hit(
+            end.path,
+            f"{which} ends in {end.op} before {loss}, {what}",
+            _ADVICE[expects],
+            {"ends_in": end.op, "loss": loss, "expects": expects, "output": name},
+            end.source,
+            severity,  # type: ignore[arg-type]
+        )
+
+
+@rule("SED314", "log-of-softmax", "warning")
+def log_of_softmax(subject: Subject) -> Iterator[Hit]:
+    """The logarithm of a softmax or sigmoid, taken in two steps.
+
+    Why it matters: a probability below 10⁻³⁸ is 0 in float32 (below 6·10⁻⁸ in float16): its logarithm is -inf and
+    its gradient NaN.
+
+    What to do: ``log_softmax`` and ``logsigmoid`` compute the same without the loss of range.
+
+    Reference: PyTorch documentation of nn.functional.log_softmax: "mathematically equivalent to log(softmax(x)),
+    doing these two operations separately is slower and numerically unstable".
+
+    Triggers::
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Linear(4, 3)
+            def forward(self, x):
+                return torch.log(torch.softmax(self.a(x), -1))
+        model = Net()
+        size = (2, 4)
+
+    Near miss::
+
+        model = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(-1))
+        size = (2, 4)
+    """
+    passed = OPS.ruled("reshape", "permute", "slice", "item") | OPS.having("identity")
+    for node in subject.trained_as.live:
+        if node.op != "log":
+            continue
+        before = subject.trained_as.back_through(node, passed)
+        if before.op in ("softmax", "sigmoid"):
+            better = "log_softmax" if before.op == "softmax" else "logsigmoid"
+            yield Hit(
+                node.path,
+                f"log of {before.op}: a small probability becomes 0, its logarithm -inf and its gradient NaN",
+                f"use {better}",
+                {"operator": before.op},
+                node.source,
+            )
+
+
+@rule("SED315", "rectified-before-sigmoid", "warning")
+def rectified_before_sigmoid(subject: Subject) -> Iterator[Hit]:
+    """A sigmoid reads a rectified value: it never leaves anything below one half.
+
+    Why it matters: as a probability it can only say yes or perhaps, as a gate only open or half open; where the
+    rectifier is shut, no gradient passes.
+
+    What to do: take the rectifier away.
+
+    Reference: sigmoid(max(0, x)) ≥ 1/2.
+
+    Triggers::
+
+        model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Sigmoid())
+        size = (2, 4)
+        path = "2"
+
+    Near miss::
+
+        model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1), nn.Sigmoid())
+        size = (2, 4)
+    """
+    passed = OPS.ruled("reshape", "permute") | OPS.having("identity")
+    for node in subject.live:
+        if node.op != "sigmoid":
+            continue
+        before = subject.back_through(node, passed)
+        if before.op in ("relu", "relu6"):
+            yield Hit(
+                node.path,
+                f"sigmoid of {before.op} is never below 0.5",
+                "take the rectifier away",
+                {"operator": before.op, "rectifier_path": before.path},
+                node.source,
+            )
