@@ -16,11 +16,13 @@ import pytest
 
 from sed_torch.errors import DataError
 from sed_torch.evidence import benchmarks as b
+from sed_torch.scoring import sed
 
 DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(
     not (DATA / "nb201.csv.gz").exists(), reason="no benchmark data in SED_TORCH_DATA or ../shared/data"
 )
+DARTS_KEY = str((((0, 3), (1, 3)) * 4, ((0, 0), (1, 0)) * 4))
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
 
 
@@ -346,6 +348,123 @@ def test_json_that_is_wrong(tmp_path: Path, text: str, match: str) -> None:
 # --- the published files ---
 
 
+# (image size, classes) with which each benchmark's networks were trained, as their papers say
+INPUTS = {
+    **{
+        ("nasbench201", d): v
+        for d, v in {"cifar10": (32, 10), "cifar100": (32, 100), "imagenet16": (16, 120)}.items()
+    },
+    **{
+        ("nats_size", d): v
+        for d, v in {"cifar10": (32, 10), "cifar100": (32, 100), "imagenet16": (16, 120)}.items()
+    },
+    **{("nasbench101", d): (32, 10) for d in ("val_108ep_one_run", "test_108ep", "naslib_val_accuracy")},
+    ("nasbench301", "cifar10"): (32, 10),
+    **{
+        (f"transnas_{kind}", task): (256, 47)
+        for kind in ("micro", "macro")
+        for task in (
+            *("class_scene", "class_object", "jigsaw", "room_layout", "autoencoder", "normal"),
+            "segmentsemantic",
+        )
+    },
+    ("accel_nasbench", "imagenet"): (224, 1000),
+    ("nasbench_macro", "cifar10"): (32, 10),
+    **{
+        (name, dataset): value
+        for name in ("nasbench201", "nasbench301", "transnas_micro")
+        for dataset, value in {"svhn": (32, 10), "scifar100": (60, 100), "ninapro": (28, 18)}.items()
+    },
+}
+
+
+def test_every_benchmark_scores_at_its_own_input() -> None:
+    rows = {
+        (row.name, dataset)
+        for row in b.ROWS.values()
+        if row.space
+        for dataset in (*row.datasets, *row.json_datasets)
+    }
+    assert rows == set(INPUTS)
+    for (name, dataset), (size, classes) in INPUTS.items():
+        space = b.space_of(name)
+        arch = space.format(space.sample(np.random.default_rng(1)))
+        expected = sed(space.topology(arch, image_size=size, num_classes=classes))
+        assert b.scorer(name, dataset)([arch])[0] == pytest.approx(expected, abs=1e-9), (name, dataset)
+        others = [(size * 2, classes), (size, classes + 1)]
+        assert all(
+            sed(space.topology(arch, image_size=s, num_classes=c)) > expected + 1e-7 for s, c in others
+        )
+
+
+def test_every_benchmark_is_one_row() -> None:
+    aliases = [a for row in b.ROWS.values() for a in row.aliases]
+    assert len({*aliases, *b.ROWS}) == len(aliases) + len(b.ROWS)
+    for name, row in b.ROWS.items():
+        assert b.datasets(name) == row.datasets == b.BENCHMARKS[name]
+        assert row.files
+        assert {*row.inputs, *row.units, *row.notes} <= {*row.datasets, *row.json_datasets}
+        if row.space is None:
+            with pytest.raises(DataError, match="is no search space"):
+                b.space_of(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "arch"),
+    [
+        (
+            "nasbench201",
+            "(1, 0, 2, 1, 1, 4)",
+            "|none~0|+|skip_connect~0|none~1|+|nor_conv_3x3~0|none~1|avg_pool_3x3~2|",
+        ),
+        ("darts", DARTS_KEY, DARTS_KEY),
+        ("transnas_micro", "(1, 0, 2, 3, 1, 2)", "64-41414-1_02_312"),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["svhn", "ninapro", "scifar100"])
+def test_naslib_s_further_datasets(tmp_path: Path, name: str, key: str, arch: str, dataset: str) -> None:
+    row = b.ROWS["nasbench301" if name == "darts" else name]
+    file = next(f for f in row.files if f.endswith(".json"))
+    entry = {"val_accuracy": 91.5, "snip": {"score": 2.0}}
+    write(tmp_path / file, json.dumps({dataset: {key: entry}}))
+    write(tmp_path / row.files[0], b"no table of this dataset")
+    found = b.load(name, dataset, tmp_path)
+    assert (found.archs, found.dataset) == ((arch,), dataset)
+    assert found.accuracy.tolist() == [91.5]
+    assert any("no natural images" in n for n in found.notes) == (dataset != "svhn")
+    assert np.isfinite(b.scorer(name, dataset)(found.archs)).all()
+    (tmp_path / file).unlink()
+    with pytest.raises(DataError, match=f"no file of {row.name}; looked for {file}"):
+        b.load(name, dataset, tmp_path)
+
+
+def test_accel_nasbench_takes_the_mean_of_repeats(tmp_path: Path) -> None:
+    block = "1|1|1|1|1|1|1,3|3|3|3|3|3|3,1|1|1|1|1|1|1,0|0|0|0|0|0|0"
+    lines = ["exp,kernel,layers,se,val_top1,params,macs"]
+    lines += [f"{block},{top1},2.5,300" for top1 in (60, 61)]
+    lines += [f"{block.replace('3|3', '5|3', 1)},70,2.6,310"]
+    found = b.load("mnasnet", data=write(tmp_path / "accel_nasbench.csv", "\n".join(lines)))
+    assert found.archs == ("1111111-3333333-1111111-0000000", "1111111-5333333-1111111-0000000")
+    assert found.accuracy.tolist() == [60.5, 70]
+    assert "1 architectures were trained twice; the mean of both" in found.notes
+
+
+def test_mmpretrain_reduces_to_one_row_a_network(tmp_path: Path) -> None:
+    text = """timm,size,top1,own,name
+a,224,80,False,a_3rdparty_in1k
+a,384,82,True,a_in1k-384px
+a,224,81,True,a_8xb32_in1k
+b,224,85,True,b_in21k-pre_in1k
+c,224,70,False,c_3rdparty_in1k
+"""
+    file = write(tmp_path / "mmpretrain_imagenet.csv", text)
+    found = b.load("mmpretrain", data=file)
+    assert dict(zip(found.archs, found.accuracy.tolist(), strict=True)) == {"a": 81, "c": 70}
+    own = b.accuracies_of("mmpretrain", "imagenet_own", file)
+    assert own.names == ("a",)
+    assert (own.zoo, own.metric, own.unit) == ("timm", "mmpretrain imagenet_own", "%")
+
+
 @needs_data
 def test_nasbench201_published() -> None:
     found = b.load("nasbench201", data=DATA)
@@ -377,6 +496,12 @@ def test_nasbench201_published() -> None:
         ("transnas_macro", "class_scene", 3_256, 57.41441),
         ("timm", None, 729, 87.414),
         ("pycls", None, 35, 80.934),
+        ("accel_nasbench", None, 5_125, 67.052),
+        ("nasbench_macro", None, 3_969, 93.1267),
+        ("mmpretrain", None, 167, 86.25),
+        ("mmpretrain", "imagenet_own", 60, 83.66),
+        ("pytorchcv", None, 323, 97.24),
+        ("pytorchcv", "svhn", 63, 97.74),
     ],
 )
 def test_published_files(benchmark: str, dataset: str | None, rows: int, best: float) -> None:

@@ -181,6 +181,42 @@ def test_interval_is_the_bootstrap_s_and_seeded() -> None:
     assert found.intervals["spearman"].high == pytest.approx(reference.high, abs=0.02)
 
 
+def test_below_ten_rows_there_is_no_interval() -> None:
+    x = np.arange(9.0)
+    for columns in (x, x + 2.5 * (x == 4)):
+        assert c.correlate(columns, x, n_bootstrap=50).intervals == {}
+        assert c.paired_difference(columns, -x, x, n_bootstrap=50).interval is None
+    given = {"params": [3.0, 1, 4, 1, 5, 9, 2, 6, 5]}
+    assert c.partial_spearman(x, x + np.sin(x), given, n_bootstrap=50).interval is None
+    x = np.arange(10.0)
+    assert c.correlate(x, x, n_bootstrap=50).intervals["spearman"].resamples == 50
+    assert c.partial_spearman(x, x + np.sin(x), {"params": np.cos(x)}, n_bootstrap=50).interval is not None
+
+
+@pytest.mark.parametrize(
+    ("defined", "has"), [(5, True), (4, False), (2, False), (10, True)], ids=lambda v: str(v)
+)
+def test_an_interval_needs_half_of_its_resamples(defined: int, has: bool) -> None:
+    """What is undefined in most resamples has no interval; the others count."""
+    draws = np.full(10, NAN)
+    draws[:defined] = np.linspace(0, 1, defined)
+    found = resampling.percentiles(draws)
+    assert (found is not None) == has
+    if found is not None:
+        assert found.resamples == defined
+        assert 0 <= found.low < found.high <= 1
+
+
+def test_mostly_undefined_resamples_leave_no_interval() -> None:
+    # one row of thirty differs: it is drawn in 64 % of the resamples; of its copies' score in far fewer
+    y = np.arange(30.0)
+    rare = np.zeros(30)
+    rare[0] = 1.0
+    found = c.correlate(rare, y, n_bootstrap=200)
+    assert 0.5 * 200 < found.intervals["spearman"].resamples < 0.8 * 200
+    assert resampling.percentiles(np.array([0.5, NAN, NAN, 0.7, NAN])) is None
+
+
 def test_paired_difference_is_paired() -> None:
     rng = np.random.default_rng(2)
     y = rng.normal(size=200)

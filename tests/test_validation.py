@@ -16,6 +16,7 @@ from sed_torch import evidence as v
 from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.evidence import Accuracies, AccuracyRow
 from sed_torch.evidence.correlation import spearman
+from sed_torch.ranking import Ranking, RankRow
 
 DATA = Path(os.environ.get("SED_TORCH_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(
@@ -205,6 +206,28 @@ def test_join_by_hand(tmp_path: Path) -> None:
     assert list(found.to_dataframe()["name"]) == ["a", "b", "d"]
     assert str(found).startswith("3 networks with a score and top1 of ")
     assert ">70.000</td>" in found._repr_html_()
+
+
+def test_a_ranking_in_hand_joins_as_its_csv_does(tmp_path: Path) -> None:
+    rows = [
+        RankRow("timm:a", "f1", sed=1 / 3, params=30, macs=300.5),
+        RankRow("b", "f1", sed=-math.inf, params=20),
+        RankRow("c", None, "undefined", "no mixing operator", params=10),
+        RankRow("d", "f2", sed=2.0),
+    ]
+    ranking = Ranking.of(rows)
+    (tmp_path / "r.csv").write_text(ranking.to_csv())
+    trained = Accuracies(
+        tuple(AccuracyRow(n, a) for n, a in (("a", 80), ("b", 70), ("d", 10))), "top1", "%", "here", "one"
+    )
+    found, same = v.join(ranking, trained), v.join(tmp_path / "r.csv", trained)
+    assert found.rows() == same.rows()
+    assert found.left_out == same.left_out == (("c", "no score: no mixing operator"),)
+    assert found.scores.tolist() == [2.0, 1 / 3, -math.inf]
+    with pytest.raises(DataError, match="ranking, line 1: expected the column zen; found name, family"):
+        v.join(ranking, trained, score_column="zen")
+    with pytest.raises(DataError, match="ranking: none of its 4 networks has both a score and one of the 1"):
+        v.join(ranking, Accuracies((AccuracyRow("z", 1.0),), "top1", "%", "here", "one"))
 
 
 def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> None:

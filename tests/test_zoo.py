@@ -248,3 +248,21 @@ class TestGlobs:
         pytest.importorskip("timm")
         with pytest.raises(ModelReferenceError, match=message):
             expand(pattern)
+
+
+@pytest.mark.parametrize(
+    ("exclusion", "left"),
+    [
+        ("!timm:resnet34", ["timm:resnet18"]),  # a reference in full
+        ("!resnet34", ["timm:resnet18"]),  # its name
+        ("!*34", ["timm:resnet18"]),
+        ("!timm:*34", ["timm:resnet18"]),
+        ("!torchvision:resnet34", ["timm:resnet18", "timm:resnet34"]),  # another zoo's
+        ("!torchvision:*", ["timm:resnet18", "timm:resnet34"]),
+        ("!34", ["timm:resnet18", "timm:resnet34"]),  # no part of a name
+    ],
+)
+def test_what_is_excluded_of_a_glob(exclusion: str, left: list[str]) -> None:
+    pytest.importorskip("timm")
+    assert expand(["timm:resnet18", "timm:resnet34", exclusion]) == left
+    assert expand(f"timm:resnet18,timm:resnet34,{exclusion}") == left

@@ -8,7 +8,7 @@ Conventions, the same for every function here:
 - Ties share their average rank (Spearman), are corrected for (Kendall's τ-b), share the mean relevance of their
   group (nDCG), and count at their worst (regret).
 - Fewer than 3 rows, or a constant column, leave a statistic undefined: None, with a reason.
-- Intervals are percentile bootstrap intervals over rows, seeded. Each resample is held as row counts, so that
+- Intervals are percentile bootstrap intervals over rows, seeded; of fewer than 10 rows there is none. Each resample is held as row counts, so that
   Spearman's ρ is exact (ranks are taken anew in each resample) and vectorised, and so is τ-b up to 2,000 rows.
   The other statistics cost more: they use ``max(100, 1,000,000 // n)`` resamples at most, weighted τ
   ``max(100, 200,000 // n)``. Each interval says how many it had.
@@ -27,6 +27,7 @@ import numpy.typing as npt
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError, InputError
 from sed_torch.evidence.resampling import (
+    MIN_INTERVAL_ROWS,
     Interval,
     intervals_of,
     percentiles,
@@ -84,7 +85,8 @@ class Correlation:
             accuracy; 0 is best.
         k: the k of the two above, at most ``n``.
         reason: why the statistics are None, or None.
-        intervals: 95 % bootstrap intervals by statistic name; empty where none were asked for.
+        intervals: 95 % bootstrap intervals by statistic name; empty where none were asked for, or for
+            fewer than 10 rows.
         top: the same among the rows with the best accuracy (the top 10 % unless told otherwise), or None.
     """
 
@@ -321,7 +323,7 @@ def paired_difference(
         return Difference(statistic, y.size, dropped, None, None, None, reason=reason)
     k = min(k, y.size)
     a, b = (float(STATISTICS[statistic](x, y, k)) for x in xs)
-    if not n_bootstrap:
+    if not n_bootstrap or y.size < MIN_INTERVAL_ROWS:
         return Difference(statistic, y.size, dropped, a, b, a - b)
     drawn = resampled(statistic, xs, y, k, n_bootstrap, seed)
     return Difference(
@@ -369,7 +371,7 @@ def partial_spearman(
         why = f"{' and '.join(names)} determine the ranks of the score or of the accuracy"
         return Partial(names, y.size, dropped, None, reason=why)
     interval = None
-    if n_bootstrap:
+    if n_bootstrap and y.size >= MIN_INTERVAL_ROWS:
         draws = [
             partial_of([c[rows] for c in columns], y[rows])
             for rows in row_draws(y.size, slow_resamples(y.size, n_bootstrap), seed)

@@ -13,12 +13,24 @@ import numpy.typing as npt
 
 from sed_torch.evidence.statistics import STATISTICS, Statistic, dense, reason_against
 
-__all__ = ["LEVEL", "Interval", "intervals_of", "percentiles", "resampled", "row_draws", "slow_resamples"]
+__all__ = [
+    "LEVEL",
+    "MIN_INTERVAL_ROWS",
+    "Interval",
+    "intervals_of",
+    "percentiles",
+    "resampled",
+    "row_draws",
+    "slow_resamples",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 LEVEL = 0.95
+MIN_INTERVAL_ROWS = 10
+"""Rows that an interval needs: of fewer, resamples repeat so few rows that they agree by chance ([1.000, 1.000])."""
+
 # τ by a sign matrix is n² floats: 16 MB at this size.
 _MATRIX_ROWS = 2000
 # Counts are drawn in pieces of about this many cells (32 MB of int64).
@@ -54,7 +66,7 @@ class Interval:
 
 def intervals_of(x: FloatArray, y: FloatArray, k: int, n_bootstrap: int, seed: int) -> dict[str, Interval]:
     """Of every statistic that has one; none where no resamples are asked for."""
-    if not n_bootstrap:
+    if not n_bootstrap or y.size < MIN_INTERVAL_ROWS:
         return {}
     found: dict[str, Interval] = {}
     for name in get_args(Statistic):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch.evidence.correlation import Correlation, Difference, Interval, Partial
+from sed_torch.evidence.correlation import Correlation, Difference, Partial
+from sed_torch.evidence.resampling import MIN_INTERVAL_ROWS, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,6 +294,8 @@ def _remarks(report: ValidationReport) -> list[str]:
     lines.append(f"{len(report.left_out):,} left out{why}" + ("; ..." if len(reasons) > 5 else ""))
     if report.within is not None and report.within.small:
         lines.append(f"{report.within.small:,} groups have fewer than {MIN_GROUP} members")
+    if report.n_bootstrap and report.n < MIN_INTERVAL_ROWS:
+        lines.append(f"no intervals: they need {MIN_INTERVAL_ROWS} rows")
     drawn = report.n_bootstrap
     lines.append(
         f"percentile bootstrap of {drawn:,} resamples, fewer for slow statistics, seed {report.seed}"
