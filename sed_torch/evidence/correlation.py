@@ -8,7 +8,8 @@ Conventions, the same for every function here:
 - Ties share their average rank (Spearman), are corrected for (Kendall's τ-b), share the mean relevance of their
   group (nDCG), and count at their worst (regret).
 - Fewer than 3 rows, or a constant column, leave a statistic undefined: None, with a reason.
-- Intervals are percentile bootstrap intervals over rows, seeded; of fewer than 10 rows there is none. Each resample is held as row counts, so that
+- Intervals are percentile bootstrap intervals over rows, seeded; of fewer than 10 rows there is none.
+  Each resample is held as row counts, so that
   Spearman's ρ is exact (ranks are taken anew in each resample) and vectorised, and so is τ-b up to 2,000 rows.
   The other statistics cost more: they use ``max(100, 1,000,000 // n)`` resamples at most, weighted τ
   ``max(100, 200,000 // n)``. Each interval says how many it had.
