@@ -119,3 +119,14 @@ def test_a_real_signal() -> None:
     assert data["stop"] == "interrupted"
     assert data["looks"] > 0
     assert "Traceback" not in err
+
+
+def test_export_writes_the_best_as_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.py"
+    status, _, err = run(capsys, "search", "--space", "nats_size", "--max-params", "100k", "--export", file)
+    assert status == 0
+    command = f"score {file}:network --input-size 1,3,32,32"
+    assert f"wrote {file}; to score it: sed-torch {command}" in err
+    status, out, _ = run(capsys, *command.split(), "--format", "json")
+    assert status == 0
+    assert json.loads(out)["params"] < 100_000

@@ -6,19 +6,29 @@ import itertools
 import json
 import math
 import re
+import runpy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import sed_torch
 from sed_torch import Topology, TopologyBuilder
 from sed_torch.errors import MissingDependencyError, SearchError, SpaceError
 from sed_torch.scoring import sed
-from sed_torch.searching import CallableSpace, SearchProgress, optuna_objective, parse_quantity, search
+from sed_torch.searching import (
+    CallableSpace,
+    SearchProgress,
+    SearchResult,
+    optuna_objective,
+    parse_quantity,
+    search,
+)
 from sed_torch.searching.limits import front
 from sed_torch.searching.sources import source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random
@@ -111,6 +121,58 @@ def test_all_limits_hold() -> None:
 
 
 # --- what cannot be ---
+
+
+def test_limits_are_spelled_as_on_the_command_line() -> None:
+    by_name = search("nasbench201", max_params="500k", max_macs=6e7, max_depth=40, budget_s=None)
+    mapped = search("nasbench201", constraints={"params": 5e5, "macs": "60M", "depth": 40}, budget_s=None)
+    assert by_name.constraints == mapped.constraints
+    assert by_name.front == mapped.front
+    with pytest.raises(SearchError, match="params is limited twice, by max_params and by constraints"):
+        search("nasbench201", max_params=1e6, constraints={"params": 1e6})
+
+
+def test_why_it_stopped_below_the_limit() -> None:
+    space = get_space("nats_size")
+    found = search("nats_size", max_params="300k", max_macs="20M", budget_s=None)
+    assert found.best.params < 0.9 * 3e5
+    used = f"{found.best.params / 3e5:.0%} of the limit: no larger one within the limits scores higher"
+    assert used in str(found)
+    # which is so
+    archs = list(space)
+    counts = space.count_many(archs, ["params", "macs"])
+    larger = (counts["params"] > found.best.params) & (counts["params"] <= 3e5) & (counts["macs"] <= 20e6)
+    assert larger.any()
+    assert space.score_many(archs)[larger].max() <= found.best.sed
+    some = search("nasbench201", max_params="3M", max_looks=30, strategy="random")
+    assert "a longer search may find one" in str(some)
+    least = search("nasbench201", max_params="1M", objectives=("params",), budget_s=None)
+    assert "of the limit: params comes first" in str(least)
+    assert "of the limit" not in str(search("nasbench201", max_depth=51, budget_s=None))
+
+
+def test_what_is_found_can_be_built_and_written_as_code(tmp_path: Path) -> None:
+    found = search("nats_size", max_params="100k", budget_s=None)
+    file = tmp_path / "net.py"
+    for candidate in (None, found.front[-1]):
+        chosen = candidate or found.best
+        file.write_text(found.to_code(candidate))
+        built = runpy.run_path(str(file))["network"](num_classes=7)
+        for module in (built, found.build(candidate, num_classes=7)):
+            assert module.classifier.out_features == 7
+        whole = found.build(candidate)
+        assert sum(p.numel() for p in whole.parameters()) == chosen.params
+        size = get_space("nats_size").input_size
+        assert sed_torch.score(whole, input_size=size).total == pytest.approx(chosen.sed, abs=1e-9)
+        assert chosen.arch in file.read_text()
+    again = SearchResult.from_json(found.to_json())
+    assert again.to_code() == found.to_code()
+    own = search(CallableSpace(get_space("nats_size").sample, get_space("nats_size").topology), max_looks=2)
+    for use in (own.build, own.to_code):
+        with pytest.raises(
+            SearchError, match=r"custom is a space of your own: build its network from best\.value"
+        ):
+            use()
 
 
 def test_nothing_within_the_limits_says_what_is_smallest() -> None:

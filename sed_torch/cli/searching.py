@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from sed_torch._files import write_text
 from sed_torch.cli.options import output_options, quantity
-from sed_torch.cli.output import INTERRUPTED, emit
+from sed_torch.cli.output import INTERRUPTED, emit, say
 
 
 @click.command()
@@ -44,6 +45,12 @@ from sed_torch.cli.output import INTERRUPTED, emit
     help="The best is best by the first, the Pareto front is of all; may be repeated.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE.py",
+    help="Write the best network as a Python file with a function network().",
+)
 @output_options
 def search(
     space: str,
@@ -55,6 +62,7 @@ def search(
     strategy: Any,
     objectives: tuple[str, ...],
     seed: int,
+    export: str | None,
     form: str | None,
     output: str | None,
 ) -> int:
@@ -65,18 +73,25 @@ def search(
     \b
     sed-torch search --space nasbench201 --max-params 1.0M
     sed-torch search --space darts --max-macs 150M --budget 10 -o found.json
+    sed-torch search --space nasbench201 --max-params 1.0M --export net.py
     """
     from sed_torch.searching import search as find
+    from sed_torch.spaces import SPACES
 
-    limits = {"params": max_params, "macs": max_macs, "depth": max_depth}
     result = find(
         space,
-        constraints={k: v for k, v in limits.items() if v is not None},
+        max_params=max_params,
+        max_macs=max_macs,
+        max_depth=max_depth,
         budget_s=budget,
         strategy=strategy,
         seed=seed,
         objectives=objectives,
         max_looks=max_looks,
     )
+    if export is not None:
+        write_text(export, result.to_code())
+        size = ",".join(map(str, SPACES[result.space].input_size))
+        say(f"wrote {export}; to score it: sed-torch score {export}:network --input-size {size}")
     emit(result, form, output)
     return INTERRUPTED if result.stop == "interrupted" else 0

@@ -15,6 +15,7 @@ from sed_torch.errors import SearchError
 __all__ = [
     "LIMITED",
     "OBJECTIVES",
+    "Limit",
     "check_objectives",
     "costs",
     "front",
@@ -47,14 +48,31 @@ def parse_quantity(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def limits_of(constraints: Mapping[str, float | str] | None) -> Mapping[str, float]:
+Limit = float | str | None
+"""A maximum: a number, text such as ``"1.0M"``, or None for none."""
+
+
+def limits_of(constraints: Mapping[str, float | str] | None, **maxima: Limit) -> Mapping[str, float]:
     """Maxima by name.
 
+    Args:
+        constraints: name → maximum.
+        maxima: the same, spelled ``max_params``, ``max_macs``, ``max_depth``; None sets none.
+
     Raises:
-        SearchError: an unknown name, or a limit that is no positive number.
+        SearchError: an unknown name, a limit that is no positive number, or one given twice.
     """
+    known = dict(constraints or {})
+    for spelled, value in maxima.items():
+        if value is not None:
+            name = spelled.removeprefix("max_")
+            if name in known:
+                raise SearchError(
+                    f"{name} is limited twice, by {spelled} and by constraints: give one of them"
+                )
+            known[name] = value
     limits = {}
-    for name, given in (constraints or {}).items():
+    for name, given in known.items():
         if name not in LIMITED:
             raise SearchError(f"cannot limit {name!r}: expected some of {', '.join(LIMITED)}, each a maximum")
         limit = parse_quantity(given) if isinstance(given, str) else float(given)

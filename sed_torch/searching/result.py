@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sed_torch import tables
 from sed_torch._plain import checked_schema, from_text, revived
+from sed_torch.errors import SearchError
+from sed_torch.spaces import SPACES, Space
 
 if TYPE_CHECKING:
-    pass
+    from torch import nn
 
 __all__ = ["SCHEMA", "Candidate", "Improvement", "SearchResult", "Stop"]
 
@@ -151,6 +153,47 @@ class SearchResult(tables.Tabular):
         """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
         return cls.from_dict(from_text(text, "a search"))
 
+    def build(self, candidate: Candidate | None = None, *, num_classes: int | None = None) -> nn.Module:
+        """A network that was found, as published, with fresh weights.
+
+        Args:
+            candidate: one of :attr:`front` or of :attr:`history`; the best when None.
+            num_classes: outputs of the classifier; the space's own when None.
+
+        Raises:
+            SearchError: the search was of a space of your own, which alone knows how to build its networks.
+        """
+        return self._space().build((candidate or self.best).arch, num_classes=num_classes)
+
+    def to_code(self, candidate: Candidate | None = None) -> str:
+        """A Python file with a function ``network()`` that builds a network that was found.
+
+        Args:
+            candidate: as for :meth:`build`.
+
+        Raises:
+            SearchError: as for :meth:`build`.
+        """
+        chosen, space = candidate or self.best, self._space()
+        return _CODE.format(
+            title=space.title,
+            space=space.name,
+            arch=chosen.arch,
+            sed=chosen.sed,
+            definition=self.definition,
+            params=chosen.params,
+            macs=chosen.macs,
+            classes=space.num_classes,
+            size=space.input_size,
+        )
+
+    def _space(self) -> Space[Any]:
+        if self.space not in SPACES:
+            raise SearchError(
+                f"{self.space} is a space of your own: build its network from best.value (a candidate's architecture)"
+            )
+        return SPACES[self.space]
+
     def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The Pareto front, one row a candidate."""
         return [c.to_dict() for c in self.front], _FIELDS
@@ -188,6 +231,7 @@ class SearchResult(tables.Tabular):
             f"{self.looks:,}{of} architectures looked at in {self.seconds:.2f} s, {self.feasible:,} within the "
             f"limits and alive; {self.strategy}, seed {self.seed}",
             f"stopped: {_STOP_NOTE[self.stop]}",
+            *self._below_limits(),
         ]
         if len(self.front) > _SHOWN_FRONT:
             step = -(-len(self.front) // _SHOWN_FRONT)
@@ -197,5 +241,41 @@ class SearchResult(tables.Tabular):
         lines.append(f"SED in nats ({self.definition}), higher is better")
         return lines
 
+    def _below_limits(self) -> list[str]:
+        """Why the best leaves much of a limit unused."""
+        lines = []
+        for name, limit in self.constraints.items():
+            share = getattr(self.best, name) / limit
+            if share >= _NEARLY:
+                continue
+            if self.objectives[0] != "sed":
+                why = f"{self.objectives[0]} comes first"
+            elif self.stop == "exhausted":
+                why = "no larger one within the limits scores higher"
+            else:
+                why = "no larger one that was looked at scores higher; a longer search may find one"
+            used = tables.quantity(getattr(self.best, name))
+            lines.append(f"the best has {used} {_SPELLED[name]}, {share:.0%} of the limit: {why}")
+        return lines
+
+
+_NEARLY = 0.9
+_SPELLED = {"params": "parameters", "macs": "multiply-accumulates", "depth": "layers in its longest chain"}
+
+_CODE = '''"""{title}: {arch}
+
+SED {sed:.4f} nats ({definition}, higher is better), {params:,} parameters, {macs:,.0f} multiply-accumulates a sample.
+Found by ``sed-torch search``; the weights are fresh. Input: {size}.
+"""
+
+from torch import nn
+
+from sed_torch.spaces import get_space
+
+
+def network(num_classes: int = {classes}) -> nn.Module:
+    """The network as published, to be trained."""
+    return get_space({space!r}).build({arch!r}, num_classes=num_classes)
+'''
 
 _COLUMNS = ("", "SED", "params", "MACs", "depth", "architecture")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sed_torch.errors import SearchError
 from sed_torch.scoring import DEFAULT_DEFINITION
-from sed_torch.searching.limits import check_objectives, costs, front, limits_of, violation
+from sed_torch.searching.limits import Limit, check_objectives, costs, front, limits_of, violation
 from sed_torch.searching.result import Candidate, Improvement, SearchResult, Stop
 from sed_torch.searching.sources import Source, source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random, Strategy
@@ -53,6 +53,9 @@ Report = Callable[[SearchProgress], None]
 def search(
     space: Any,
     *,
+    max_params: Limit = None,
+    max_macs: Limit = None,
+    max_depth: Limit = None,
     constraints: Mapping[str, float | str] | None = None,
     budget_s: float | None = 1.0,
     strategy: Literal["auto", "exhaustive", "evolution", "random"] | Any = "auto",
@@ -67,7 +70,10 @@ def search(
         space: a name of :data:`sed_torch.spaces.SPACES`, a :class:`~sed_torch.spaces.Space`, or an object with
             ``sample(rng)``, ``topology(arch)`` and perhaps ``mutate(arch, rng)``, such as a
             :class:`~sed_torch.searching.CallableSpace`.
-        constraints: maxima of ``"params"``, ``"macs"`` (a sample) and ``"depth"``; numbers, or text as ``"1.0M"``.
+        max_params: parameters that a network may have, at most; a number, or text as ``"1.0M"``.
+        max_macs: multiply-accumulates a sample, likewise.
+        max_depth: convolutions and linear layers one after the other, likewise.
+        constraints: the same maxima as a mapping from ``"params"``, ``"macs"`` and ``"depth"``.
         budget_s: wall-clock seconds; None leaves the end to ``max_looks``, or to the whole space.
         strategy: ``"exhaustive"``; ``"evolution"`` (regularised, Real et al. 2019); ``"random"``; ``"auto"``, the
             first where the whole space fits the budget, else the second; or an Optuna study, which then proposes
@@ -88,7 +94,8 @@ def search(
         SpaceError: no space of that name.
     """
     start = time.perf_counter()
-    source, limits, wanted = source_of(space), limits_of(constraints), check_objectives(objectives)
+    limits = limits_of(constraints, max_params=max_params, max_macs=max_macs, max_depth=max_depth)
+    source, wanted = source_of(space), check_objectives(objectives)
     _check_end(budget_s, max_looks, source, strategy)
     end = None if budget_s is None else start + budget_s
     ledger = _Ledger(source, limits, wanted, start)
