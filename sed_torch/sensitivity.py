@@ -189,14 +189,15 @@ def _without_skips(topology: Topology, block: frozenset[int]) -> Varied:
 def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
     steps, touched = list(topology.steps), 0
     scale: list[float] = []
+    given = _channels_returned(topology)
     for i, step in enumerate(topology.steps):
         inputs = [scale[j] for j in step.inputs]
         if step.kind != "mix":
             scale.append(_carried_scale(step, inputs))
             continue
         read = inputs[0] if inputs else 1.0
-        depthwise = step.groups > 1 and step.c_in == 1
-        made = read if depthwise else factor if i in block and i not in topology.outputs else 1.0
+        depthwise = _is_depthwise(step)
+        made = read if depthwise else factor if i in block and i not in given else 1.0
         scale.append(made)
         touched += made != 1.0 and i in block
         steps[i] = replace(
@@ -206,6 +207,24 @@ def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
             groups=max(1, round(step.groups * read)) if depthwise else step.groups,
         )
     return steps, touched
+
+
+def _is_depthwise(step: Step) -> bool:
+    return step.groups > 1 and step.c_in == 1
+
+
+def _channels_returned(topology: Topology) -> set[int]:
+    """Steps whose channels are those of an output, such as a classifier's classes: the task gives them, nobody else."""
+    found: set[int] = set()
+    todo = list(topology.outputs)
+    while todo:
+        i = todo.pop()
+        if i not in found:
+            found.add(i)
+            step = topology.steps[i]
+            if step.kind != "mix" or _is_depthwise(step):
+                todo += step.inputs
+    return found
 
 
 def _carried_scale(step: Step, inputs: Sequence[float]) -> float:

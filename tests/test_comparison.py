@@ -266,3 +266,19 @@ def test_sums_of_effects_are_of_one_network_on_any_device() -> None:
     with torch.device("meta"):
         model = Residual()
     assert sensitivity(model, input_size=SIZE).rows == sensitivity(Residual(), input_size=SIZE).rows
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        *([], [nn.ReLU()], [nn.AdaptiveAvgPool2d(1), nn.Flatten()], [nn.Flatten(), nn.Softmax(1)]),
+        [nn.Conv2d(10, 10, 3, groups=10)],
+    ],
+    ids=lambda tail: "+".join(type(m).__name__ for m in tail) or "nothing",
+)
+def test_the_output_layer_is_never_widened(tail: list[nn.Module]) -> None:
+    """Its channels are the task's, whatever comes between it and the output."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 10, 3), *tail)
+    found = sensitivity(net, input_size=(1, 3, 12, 12), depth=1)
+    widened = {r.path for r in found.rows if r.change.startswith("width")}
+    assert widened == {"0"}

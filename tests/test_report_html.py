@@ -18,6 +18,7 @@ import pytest
 import torchvision
 from torch import Tensor, nn
 
+import sed_torch
 from sed_torch import check, score
 from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.evidence import ValidationReport, validate
@@ -346,3 +347,28 @@ def test_a_malformed_reference_is_told() -> None:
             {"schema": "sed_torch.reference/1", "rows": [[1]], "definition": "", "versions": {}}
         )
     assert math.isfinite(read_reference().rows[0].sed)
+
+
+@pytest.mark.parametrize(
+    ("net", "extrapolated"),
+    [(nn.Conv2d(3, 4, 3), False), (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.LSTM(36, 4)), True)],
+)
+def test_what_is_beyond_the_theory_is_said(net: nn.Module, extrapolated: bool) -> None:
+    result = score(net, input_size=(1, 3, 8, 8))
+    assert (result.scope == "extrapolated") is extrapolated
+    told = "beyond what the theory was made for"
+    assert (told in Page(to_html(result)).text) is extrapolated
+    assert (told in str(result)) is extrapolated
+
+
+def test_whatever_has_tables_has_a_page() -> None:
+    a, b = (
+        score(nn.Sequential(nn.Conv2d(3, c, 3), nn.Conv2d(c, 4, 3)), input_size=(1, 3, 9, 9)) for c in (4, 6)
+    )
+    compared, varied = sed_torch.compare(a, b), sed_torch.sensitivity(a)
+    page = Page(to_html(compared, varied))
+    assert compared.headline() in page.text
+    assert "conv 3×3 3→4 → conv 3×3 3→6" in page.text
+    assert {len(row) for row in page.tables["r1-0"]} == {7}
+    with pytest.raises(TypeError, match="cannot report on int"):
+        to_html(3)  # type: ignore[arg-type]

@@ -15,19 +15,20 @@ from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError, MissingDependencyError
 from sed_torch.evidence import ValidationReport
 from sed_torch.ranking import Ranking
-from sed_torch.report import views
+from sed_torch.report.models import compared, scored
 from sed_torch.report.parts import Section
+from sed_torch.report.sections import about, section
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.scoring.model import versions as score_versions
 from sed_torch.scoring.result import Score
-from sed_torch.searching.result import SearchResult
+from sed_torch.tables import Tabular
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 __all__ = ["Reportable", "save_html", "to_html"]
 
-Reportable = Score | CheckReport | Ranking | ValidationReport | SearchResult
+Reportable = CheckReport | ValidationReport | Tabular
 
 _MOST = 200  # rows of a table that are shown until all are asked for; a browser takes long over thousands
 _DRAWN = 6  # models of a comparison that get their own figures; more would make the file too large
@@ -46,7 +47,8 @@ def to_html(*results: Reportable, title: str | None = None, depth: int | None = 
     A :class:`~sed_torch.CheckReport` shows its score with its findings; several scores are compared.
 
     Args:
-        results: scores, check reports, rankings, validations, searches, in any mixture.
+        results: scores, check reports, rankings, validations, searches, comparisons, sensitivities and whatever
+            else has tables, in any mixture.
         title: of the page; made from the results when None.
         depth: names of the module path that make a block; each score's own when None.
 
@@ -58,8 +60,8 @@ def to_html(*results: Reportable, title: str | None = None, depth: int | None = 
     if not results:
         raise InputError("nothing to report on: expected at least one result")
     models, others = _sorted_out(results)
-    sections = [*_model_sections(models, depth), *(_section(r, f"r{k}") for k, r in enumerate(others))]
-    sections.append(views.about(*_provenance(results)))
+    sections = [*_model_sections(models, depth), *(section(r, f"r{k}") for k, r in enumerate(others))]
+    sections.append(about(*_provenance(results)))
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _template().render(
@@ -83,32 +85,17 @@ def _sorted_out(results: Iterable[Any]) -> tuple[list[tuple[Score, CheckReport |
             models.append((result.score, result))
         elif isinstance(result, Score):
             models.append((result, None))
-        elif isinstance(result, (CheckReport, Ranking, ValidationReport, SearchResult)):
-            others.append(result)
         else:
-            raise TypeError(
-                f"cannot report on {type(result).__name__}: expected a Score, CheckReport, Ranking, "
-                "ValidationReport or SearchResult"
-            )
+            others.append(result)
     return models, others
 
 
 def _model_sections(models: list[tuple[Score, CheckReport | None]], depth: int | None) -> Iterable[Section]:
     if len(models) > 1:
-        yield views.compared(models)
+        yield compared(models)
     if len(models) <= _DRAWN:
         for k, (score, check) in enumerate(models):
-            yield views.scored(score, check, f"m{k}", depth=depth, folded=len(models) > 1)
-
-
-def _section(result: Any, key: str) -> Section:
-    if isinstance(result, Ranking):
-        return views.ranked(result, key)
-    if isinstance(result, ValidationReport):
-        return views.validated(result, key)
-    if isinstance(result, SearchResult):
-        return views.searched(result, key)
-    return views.unscored(result, key)
+            yield scored(score, check, f"m{k}", depth=depth, folded=len(models) > 1)
 
 
 def _provenance(results: Iterable[Any]) -> tuple[set[str], dict[str, str]]:

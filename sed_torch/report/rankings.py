@@ -1,0 +1,192 @@
+"""Rankings and searches → sections of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sed_torch import tables
+from sed_torch.ranking import Ranking, RankRow
+from sed_torch.ranking.result import RESIDUAL_NOTE
+from sed_torch.report import plots
+from sed_torch.report.parts import (
+    Card,
+    Column,
+    Facts,
+    Figure,
+    Part,
+    Section,
+    Table,
+    table_of,
+)
+from sed_torch.report.series import Against
+from sed_torch.report.style import inline_svg
+from sed_torch.report.words import NATS, number, quantity
+from sed_torch.searching.result import Candidate, SearchResult
+
+__all__ = ["ranked", "searched"]
+
+_RANKED = (
+    Column("name", "model", number=False),
+    Column("rank", "#", "place by SED"),
+    Column("family", "family", number=False),
+    Column("sed", "SED", f"{NATS}; ~ marks networks beyond what the theory was made for"),
+    Column("in_family", "in family", "place by SED within the family"),
+    Column("given", "given size", "place by the residual of SED's ranks on those of the baselines"),
+    Column("params", "params"),
+    Column("macs", "MACs"),
+    Column("suppression", "suppression", "effective taps over taps; higher is better"),
+    Column("coverage", "coverage", "share of parameters under a known rule"),
+    Column("status", "status", number=False),
+)
+
+
+def ranked(ranking: Ranking, key: str) -> Section:
+    """A ranking: figures over size, all rows, families, and what failed."""
+    best = max(ranking.scored, key=lambda r: -math.inf if r.sed is None else r.sed, default=None)
+    parts: list[Part] = []
+    if best is not None:
+        parts.append(Card("highest SED", best.name, f"{number(best.sed)} {NATS}"))
+    parts.append(_ranking_facts(ranking))
+    parts += _ranking_figures(ranking, key)
+    parts.append(
+        table_of(f"{key}-rows", "Models", _RANKED, map(_ranked_row, ranking.rows), pale="pale", filter=True)
+    )
+    if ranking.failures:
+        parts.append(_failure_table(ranking, key))
+    if len(ranking.families) > 1:
+        parts.append(_family_table(ranking, key))
+    return Section(f"{key}-ranking", f"Ranking of {len(ranking):,} models", tuple(parts))
+
+
+def _ranking_facts(ranking: Ranking) -> Facts:
+    spelled = " and ".join({"params": "params", "macs": "MACs"}[b] for b in ranking.baselines)
+    extrapolated = sum(r.scope == "extrapolated" for r in ranking)
+    rows = [
+        ("models", f"{len(ranking):,}", ""),
+        ("scored", f"{len(ranking.scored):,}", ""),
+        ("not ok", f"{len(ranking.failures):,}", "each with its reason below"),
+        ("extrapolated", f"{extrapolated:,}", "networks beyond what the theory was made for, marked ~"),
+        ("sorted by", ranking.sort.replace("_", " "), ""),
+    ]
+    if spelled:
+        rows.append(("given size", spelled, RESIDUAL_NOTE.format(spelled)))
+    return Facts(tuple(rows))
+
+
+def _ranking_figures(ranking: Ranking, key: str) -> list[Part]:
+    words: Mapping[Against, str] = {"macs": "MACs", "params": "parameters"}
+    caption = (
+        "A step of the line is a model that scores higher than all models at most its size. Names mark those farthest "
+        "from what their size lets expect; # is the place by SED."
+    )
+    found: list[Part] = []
+    for against in words:
+        if sum(bool(r.sed is not None and getattr(r, against)) for r in ranking) > 1:
+            figure = plots.scatter(ranking, against=against, theme="css")
+            svg = inline_svg(
+                figure, f"{key}-{against}", f"SED over {words[against]}; the table has the numbers"
+            )
+            found.append(Figure(svg, f"SED over {words[against]}", caption))
+    return found
+
+
+def _ranked_row(r: RankRow) -> dict[str, Any]:
+    finite = r.sed is not None and math.isfinite(r.sed)
+    return {
+        "name": r.name,
+        "rank": r.rank,
+        "family": r.family,
+        "sed": (None, None)
+        if r.sed is None
+        else (f"{number(r.sed, 3)}{'~' if r.scope == 'extrapolated' else ''}", r.sed if finite else -1e308),
+        "in_family": r.family_rank,
+        "given": r.residual_rank,
+        "params": quantity(r.params),
+        "macs": quantity(r.macs),
+        "suppression": r.suppression,
+        "coverage": (None, None) if r.coverage is None else (f"{r.coverage:.1%}", r.coverage),
+        "status": r.status,
+        "pale": r.status != "ok",
+    }
+
+
+def _failure_table(ranking: Ranking, key: str) -> Table:
+    columns = (
+        Column("name", "model", number=False),
+        Column("status", "status", number=False),
+        Column("reason", "reason", number=False),
+    )
+    rows = [{"name": r.name, "status": r.status, "reason": r.reason} for r in ranking.failures]
+    return table_of(f"{key}-failures", "Not ok", columns, rows)
+
+
+def _family_table(ranking: Ranking, key: str) -> Table:
+    columns = (
+        Column("family", "family", number=False),
+        Column("models", "models", "with a score"),
+        Column("failed", "failed"),
+        Column("best", "best", number=False),
+        Column("best_sed", "its SED", NATS),
+        Column("median_sed", "median SED", NATS),
+        Column("median_residual", "median given size", "in ranks; above 0 is better than size predicts"),
+    )
+    rows = [{c.key: getattr(f, c.key) for c in columns} for f in ranking.families]
+    return table_of(f"{key}-families", "Families", columns, rows)
+
+
+# -- a search --------------------------------------------------------------------------------------------
+
+
+def searched(result: SearchResult, key: str) -> Section:
+    """A search: the best, how it was found, and the Pareto front."""
+    limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in result.constraints.items())
+    best = result.best
+    seen = f"{result.looks:,} architectures looked at in {result.seconds:.2f} s, {result.feasible:,} within the limits."
+    figure = inline_svg(
+        plots.search_trace(result, theme="css"), f"{key}-trace", "The best so far, and the Pareto front"
+    )
+    parts: list[Part] = [
+        Card("best SED", number(best.sed), NATS, (f"Architecture: {best.arch}", seen)),
+        Facts(
+            (
+                ("parameters", tables.quantity(best.params), ""),
+                ("MACs", tables.quantity(best.macs), "multiply-accumulates a sample"),
+                ("depth", str(best.depth), "convolutions and linear layers one after the other"),
+                ("limits", limits or "none", ""),
+                ("strategy", result.strategy, f"seed {result.seed}"),
+                ("stopped", result.stop.replace("_", " "), ""),
+            )
+        ),
+        Figure(
+            figure,
+            "How it went",
+            "Left: the best so far. Right: what no other network beats in all objectives.",
+        ),
+        _front_table(result, key),
+    ]
+    return Section(f"{key}-search", f"Search of {result.space}", tuple(parts))
+
+
+def _front_table(result: SearchResult, key: str) -> Table:
+    columns = (
+        Column("arch", "architecture", number=False),
+        Column("sed", "SED", NATS),
+        Column("params", "params"),
+        Column("macs", "MACs"),
+        Column("depth", "depth"),
+    )
+
+    def row(c: Candidate) -> dict[str, Any]:
+        return {
+            "arch": c.arch,
+            "sed": c.sed,
+            "params": quantity(c.params),
+            "macs": quantity(c.macs),
+            "depth": c.depth,
+        }
+
+    return table_of(
+        f"{key}-front", f"Pareto front of {', '.join(result.objectives)}", columns, map(row, result.front)
+    )

@@ -1,0 +1,89 @@
+"""Which section of a page shows a result: a function a kind; what has none of its own is shown as its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+from sed_torch import tables
+from sed_torch.diagnostics import CheckReport
+from sed_torch.evidence import ValidationReport
+from sed_torch.ranking import Ranking
+from sed_torch.report.models import unscored
+from sed_torch.report.parts import (
+    Column,
+    Notes,
+    Part,
+    Section,
+    table_of,
+)
+from sed_torch.report.rankings import ranked, searched
+from sed_torch.report.validations import validated
+from sed_torch.report.words import sentence
+from sed_torch.scoring import DEFINITIONS
+from sed_torch.searching.result import SearchResult
+
+__all__ = ["LIMITS", "about", "section"]
+
+LIMITS = (
+    "It compares architectures for the same task at the same input size, and says nothing of data, recipe, weights "
+    "or numerical trouble.",
+    "It was made for convolutional networks. Attention, MLP and recurrent networks are scored by the same rules, and "
+    "marked as extrapolated.",
+    "Size is the count to beat: look at parameters and MACs beside it. Near the top of a benchmark it separates "
+    "little.",
+    "Coverage below 100 % means that part of the model has no rule and was left out of the score.",
+)
+
+
+@singledispatch
+def section(result: Any, key: str) -> Section:
+    """The section of a result; ``key`` is unique in the page.
+
+    Raises:
+        TypeError: it is no result.
+    """
+    if not isinstance(result, tables.Tabular):
+        raise TypeError(
+            f"cannot report on {type(result).__name__}: expected a Score, CheckReport, Ranking, ValidationReport, "
+            "SearchResult or another result with tables"
+        )
+    view = result.view()
+    parts: list[Part] = [Notes(view.lines)] if view.lines else []
+    for i, grid in enumerate(view.grids):
+        columns = [Column(c, c, number=_is_number(grid.rows, c)) for c in grid.columns]
+        rows = [{**row, "pale": k in grid.pale} for k, row in enumerate(grid.rows)]
+        parts.append(
+            table_of(f"{key}-{i}", grid.caption or type(result).__name__, columns, rows, pale="pale")
+        )
+    if view.notes:
+        parts.append(Notes(view.notes))
+    return Section(f"{key}-tables", type(result).__name__, tuple(parts), subtitle=view.headline)
+
+
+def _is_number(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    return all(tables.cell(r.get(column)).lstrip("+-")[:1].isdigit() or r.get(column) is None for r in rows)
+
+
+section.register(Ranking)(ranked)
+section.register(ValidationReport)(validated)
+section.register(SearchResult)(searched)
+section.register(CheckReport)(unscored)
+
+
+def about(definitions: Iterable[str], versions: Mapping[str, str]) -> Section:
+    """The definition of the score, its limits, and the versions of what computed it."""
+    named = sorted({d for d in definitions if d})
+    lines = [
+        f"{d}: {DEFINITIONS[d].formula}. {sentence(DEFINITIONS[d].source)}" if d in DEFINITIONS else d
+        for d in named
+    ]
+    lines.append(
+        "A_v are output positions of operator v, C its channels, g its groups, and n_eff the effective taps "
+        "n·det(R)^(1/n) of the patch it reads, whose correlation matrix is R."
+    )
+    parts: list[Part] = [Notes(tuple(lines), "Definition"), Notes(LIMITS, "Limits")]
+    if versions:
+        parts.append(Notes((", ".join(f"{k} {v}" for k, v in versions.items()),), "Versions"))
+    return Section("about", "What SED is", tuple(parts))
