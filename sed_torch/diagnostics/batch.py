@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.diagnostics.traces import Aligned
-from sed_torch.errors import ShapeError
+from sed_torch.errors import TraceError
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
@@ -275,7 +275,7 @@ def batch_size_fixed(subject: Subject) -> Iterator[Hit]:
     other = traces.other if traces is not None else None
     if traces is None or other is None:
         return
-    if isinstance(other, ShapeError):
+    if isinstance(other, TraceError):
         first = str(other).split("\n", 1)[0]
         yield Hit(
             other.module_path or "",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from sed_torch.errors import SedTorchError, ShapeError
+from sed_torch.errors import DataDependentError, SedTorchError, TraceError
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 from sed_torch.tracing import trace
@@ -82,7 +84,7 @@ class Traces:
         return found if isinstance(found, Graph) else None
 
     @cached_property
-    def other(self) -> Aligned | ShapeError | None:
+    def other(self) -> Aligned | TraceError | None:
         """At the other batch size, operator for operator as the graph that was scored.
 
         None where that cannot be had or nothing could touch the batch axis, and the error where shapes do not fit
@@ -99,8 +101,9 @@ class Traces:
         found = self._trace(batch=self.batch)
         if isinstance(found, Graph):
             return self._aligned(found)
-        doubled = self._trace(batch=2 * self.samples) if isinstance(found, ShapeError) else None
-        if isinstance(doubled, Graph) or not isinstance(found, ShapeError):
+        if not isinstance(found, TraceError) or isinstance(found, DataDependentError):
+            return None
+        if isinstance(self._trace(batch=2 * self.samples), Graph):
             return None  # pairs and other multiples are fine
         return found
 
@@ -117,13 +120,31 @@ def _asks_for_mode(model: nn.Module) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _reads_mode(kind: type) -> bool:
     own = [k for k in kind.__mro__ if not k.__module__.startswith("torch.") and k is not object]
-    codes = [c for k in own for v in vars(k).values() if (c := getattr(v, "__code__", None)) is not None]
-    return any("train" in vars(k) for k in own) or any(_mentions(c) for c in codes)
+    functions = [f for k in own for v in vars(k).values() if (f := inspect.unwrap(v) if callable(v) else v)]
+    return any("train" in vars(k) for k in own) or any(_mentions(f, _DEEPEST) for f in functions)
 
 
-def _mentions(code: Any) -> bool:
-    inner = (c for c in code.co_consts if hasattr(c, "co_names"))
-    return "training" in code.co_names or "training" in code.co_consts or any(map(_mentions, inner))
+_DEEPEST = 2
+"""How many calls deep a helper is looked into for the mode of the module it is given."""
+
+
+def _mentions(function: Any, depth: int) -> bool:
+    """Whether a function, or one that it names or encloses, reads an attribute called ``training``."""
+    if not isinstance(function, types.FunctionType):
+        return False
+    code = function.__code__
+    if _in_code(code):
+        return True
+    named = (function.__globals__.get(n) for n in code.co_names)
+    enclosed = (c.cell_contents for c in function.__closure__ or () if c != types.CellType())
+    helpers = [f for f in (*named, *enclosed) if isinstance(f, types.FunctionType)]
+    own = (f for f in helpers if not str(f.__module__).startswith("torch.") and f is not function)
+    return depth > 0 and any(_mentions(f, depth - 1) for f in own)
+
+
+def _in_code(code: types.CodeType) -> bool:
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return "training" in code.co_names or "training" in code.co_consts or any(map(_in_code, inner))
 
 
 def _may_touch_batch(graph: Graph, node: Node, batch: int) -> bool:
