@@ -514,3 +514,55 @@ def test_kinds(name: str) -> None:
         assert not loud, report
     else:
         assert code in loud, report
+
+
+class TestBatches:
+    """``check(model, batch, loss)`` takes what a loader gives."""
+
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    @pytest.mark.parametrize(
+        "batch",
+        [
+            torch.randn(4, 8),
+            (torch.randn(4, 8), torch.zeros(4, dtype=torch.long)),
+            [torch.randn(4, 8), torch.zeros(4)],
+            {"image": torch.randn(4, 8), "label": torch.zeros(4)},
+            ({"x": torch.randn(4, 8)}, torch.zeros(4)),
+        ],
+    )
+    def test_the_inputs_are_found(self, batch: Any) -> None:
+        report = check(self.model, batch, nn.CrossEntropyLoss())
+        assert report
+        assert report.score is not None
+        assert report.score.inputs == ((4, 8),)
+        assert report.assumed[-1].startswith("input: ")
+
+    def test_a_forward_with_names_takes_what_it_names(self) -> None:
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a = nn.Linear(8, 3)
+
+            def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+                return self.a(features if mask is None else features * mask)  # type: ignore[no-any-return]
+
+        batch = {"features": torch.randn(4, 8), "mask": torch.ones(4, 8), "target": torch.zeros(4)}
+        report = check(Net(), batch)
+        assert report.score is not None
+        assert len(report.score.inputs) == 2
+
+    def test_two_inputs_are_one_too_many(self) -> None:
+        with pytest.raises(ValueError, match="one of them"):
+            check(self.model, torch.randn(4, 8), input_size=(4, 8))
+        with pytest.raises(ValueError, match="give input_data"):
+            check(self.model, {"label": 3})
+
+
+def test_many_infos_of_a_kind_are_one_line() -> None:
+    block = (nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+    model = nn.Sequential(*[m for _ in range(9) for m in (nn.Conv2d(4, 4, 3, padding=1), *block[1:])])
+    text = check(model, input_size=(2, 4, 16, 16), select=["SED201"]).to_text()
+    assert "SED201 info 0 … 24 ×9: " in text
+    assert text.count("SED201") == 1
+    assert "read 100 % of the parameters" in text.splitlines()[0]

@@ -67,6 +67,7 @@ def test_codes_are_stable() -> None:
         "SED006": "layer-never-called",
         "SED007": "unregistered-weights",
         "SED008": "unused-buffers",
+        "SED009": "mostly-unread",
         "SED101": "degraded-map",
         "SED102": "pool-covers-map",
         "SED103": "pool-after-pool",

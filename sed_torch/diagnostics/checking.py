@@ -24,11 +24,13 @@ from sed_torch.diagnostics import (
     reach,
     redundancy,
     shapes,
+    sharing,
     signal,
     traps,
 )
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
+from sed_torch.diagnostics.loading import model_inputs
 from sed_torch.diagnostics.registry import RULES, Rule, selected
 from sed_torch.diagnostics.report import CheckReport
 from sed_torch.diagnostics.subject import Subject
@@ -42,12 +44,14 @@ __all__ = ["check"]
 
 _THEMES = (
     *(batch, buffers, constants, dead, gradient, inplace, local, losses),
-    *(modes, reach, redundancy, shapes, signal, traps),
+    *(modes, reach, redundancy, shapes, sharing, signal, traps),
 )  # importing them fills RULES
 
 
 def check(
     model: nn.Module,
+    batch: Any = None,
+    loss: Any = None,
     *,
     input_size: Any = None,
     input_data: Any = None,
@@ -57,7 +61,6 @@ def check(
     raise_on: FailOn | None = None,
     baseline: str | os.PathLike[str] | Mapping[str, Any] | CheckReport | None = None,
     max_drop: float = DROP,
-    loss: Any = None,
     name: str | None = None,
 ) -> CheckReport:
     """Look for what is wrong with an architecture before it is trained.
@@ -68,6 +71,9 @@ def check(
 
     Args:
         model: the module.
+        batch: a batch as a data loader gives it, targets and all; what the forward takes is chosen from it.
+        loss: the loss that will be applied to the output, for SED303: an instance, a class, a function, a partial, or
+            a name of ``torch.nn`` or ``torch.nn.functional``; for several outputs a sequence or a mapping of them.
         input_size: with batch dimension, as for :func:`sed_torch.score`; inferred when not given.
         input_data: a tensor, tuple or dict instead.
         select: codes, names or beginnings of codes to look for, such as ``["SED1"]``; all when empty.
@@ -77,8 +83,6 @@ def check(
         baseline: a file that ``sed-torch check --update-baseline`` wrote, its content, or an earlier report.
             What it lists is forgiven; a lower score is a finding (SED401).
         max_drop: by how much the score may fall below the baseline's, in nats.
-        loss: the loss that will be applied to the output, for SED303: an instance, a function, or a name of
-            ``torch.nn`` or ``torch.nn.functional``.
         name: for display and in baselines; the class name when None.
 
     Returns:
@@ -104,7 +108,14 @@ def check(
     rules = selected(select, ignore)
     _known_loss(loss)
     known = Baseline.read(baseline) if baseline is not None else None
+    chosen = ""
+    if batch is not None:
+        if input_size is not None or input_data is not None:
+            raise InputError("give a batch, input_size or input_data, one of them")
+        input_data, chosen = model_inputs(unwrap(model), batch)
     report = _report(model, input_size, input_data, rules, loss, name)
+    if chosen:
+        report = dataclasses.replace(report, assumed=(*report.assumed, f"input: {chosen}"))
     if known is not None:
         wanted = any(r.code == "SED401" for r in rules)
         report = apply_baseline(report, known, max_drop if wanted else float("inf"))

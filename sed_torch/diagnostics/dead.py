@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import Subject
+from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS, lookup
 
@@ -348,4 +348,56 @@ def layer_never_called(subject: Subject) -> Iterator[Hit]:
             "call it or remove it",
             {"type": type(subject.modules[path]).__name__},
             subject.assigned(path),
+        )
+
+
+READ = 0.8
+"""Share of the parameters below which a check that finds nothing says too little."""
+
+
+@rule("SED009", "mostly-unread", "warning")
+def mostly_unread(subject: Subject) -> Iterator[Hit]:
+    """The check could not look into a good part of the network.
+
+    Less than four fifths of the parameters stand under an operator that is known: a submodule asks for the values
+    of its data, comes as an opaque part, or calls operators without a rule.
+
+    Why it matters: nothing found in what was not read means nothing.
+
+    What to do: see ``unknown`` and the coverage in ``sed_torch.score``; give real ``input_data``, or register a rule
+    with ``sed_torch.register_rule``; check the parts by themselves.
+
+    Reference: none; it is about this check.
+
+    Triggers::
+
+        class Part(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Linear(8, 8)
+            def forward(self, x):
+                return self.a(x) * (int(x.abs().sum().item()) % 3)
+        model = nn.Sequential(Part(), nn.Linear(8, 2))
+        size = (4, 8)
+
+    Near miss::
+
+        class Part(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Linear(8, 8)
+            def forward(self, x):
+                return self.a(x) * (x.shape[0] % 3)
+        model = nn.Sequential(Part(), nn.Linear(8, 2))
+        size = (4, 8)
+    """
+    read = subject.score.coverage
+    if read < READ:
+        opaque = [n.path for n in subject.graph.nodes if n.op in ("opaque", "unknown")]
+        yield Hit(
+            common_path(opaque),
+            f"{read:.1%} of the parameters could be read: nothing can be said of the rest",
+            "give input_data, register a rule, or check the parts by themselves",
+            {"coverage": read, "least": READ, "unread": tuple(dict.fromkeys(opaque))},
+            next((n.source for n in subject.graph.nodes if n.op in ("opaque", "unknown")), None),
         )

@@ -108,6 +108,7 @@ class CheckReport:
             "changes": dict(self.changes),
             "definition": self.score.definition if self.score is not None else None,
             "assumed": list(self.assumed),
+            "coverage": self.coverage,
             "elapsed": self.elapsed,
         }
 
@@ -137,13 +138,20 @@ class CheckReport:
         parts = [f"{n} {s if s == 'info' else _plural(s, n)}" for s, n in counts.items() if n]
         found = ", ".join(parts) or "nothing found"
         sed = f"; SED {self.score.total:.4f}" if self.score is not None and self.score.total else ""
-        return f"{self.name}: {'FAILED' if self.failed else 'ok'}: {found}{sed}"
+        read = f"; read {share_read(self.coverage)}" if self.coverage is not None else ""
+        return f"{self.name}: {'FAILED' if self.failed else 'ok'}: {found}{sed}{read}"
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the parameters that the check could read, in [0, 1]; None where there was no trace."""
+        return self.score.coverage if self.score is not None else None
 
     def to_text(self) -> str:
         """The report as plain text; findings that differ in a block's number only are folded."""
         lines = [self.headline()]
         for run in _folded(self.findings):
             lines += _lines(run)
+        lines += _counted(self.findings)
         if self.sed_before is not None and self.score is not None and self.score.total is not None:
             change = self.score.total - self.sed_before
             lines.append(f"SED {self.sed_before:.4f} → {self.score.total:.4f} ({change:+.4f} nats)")
@@ -184,10 +192,41 @@ def _finite(value: float | None) -> float | str | None:
     return "-inf" if value == float("-inf") else value
 
 
+_MANY = 4
+"""So many infos of one code are one line with their count."""
+
+
+def _crowds(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Infos by code, where there are many."""
+    by_code: dict[str, list[Finding]] = {}
+    for f in findings:
+        if f.severity == "info":
+            by_code.setdefault(f.code, []).append(f)
+    return {code: found for code, found in by_code.items() if len(found) >= _MANY}
+
+
+def _counted(findings: Sequence[Finding]) -> list[str]:
+    """One line for each code with many infos."""
+    return [
+        f"  {code} info {found[0].path or '(root)'} … {found[-1].path or '(root)'} ×{len(found)}: {found[0].message}"
+        for code, found in _crowds(findings).items()
+    ]
+
+
+def share_read(coverage: float) -> str:
+    """How much of the parameters was read, in words: only all of them are 100 %."""
+    percent = coverage * 100
+    shown = f"{percent:.0f}" if percent in (0.0, 100.0) or 1.0 <= percent <= 99.0 else f"{percent:.1f}"
+    return f"{'99.9' if shown == '100.0' and percent < 100.0 else shown} % of the parameters"
+
+
 def _folded(findings: Sequence[Finding]) -> list[list[Finding]]:
     """Findings of one code whose paths are alike but for numbers stand together."""
     runs: dict[tuple[str, str, str], list[Finding]] = {}
+    crowds = _crowds(findings)
     for f in findings:
+        if f.severity == "info" and f.code in crowds:
+            continue
         outline = ".".join("#" if name.isdigit() else name for name in f.path.split("."))
         runs.setdefault((f.code, f.severity, outline), []).append(f)
     return list(runs.values())
