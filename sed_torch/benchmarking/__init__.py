@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sed_torch.benchmarking.picks import Pick, SearchRow, picks
-from sed_torch.benchmarking.report import BenchmarkReport, DatasetResult
+from sed_torch.benchmarking.report import BenchmarkReport
+from sed_torch.benchmarking.result import DatasetResult
 from sed_torch.benchmarking.running import SPACES, run_benchmarks
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 

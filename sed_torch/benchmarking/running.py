@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from sed_torch.benchmarking.picks import PUBLIC_FLOPS, SearchRow, half_limit, picks, search_rows
-from sed_torch.benchmarking.report import BenchmarkReport, DatasetResult
+from sed_torch.benchmarking.report import BenchmarkReport
+from sed_torch.benchmarking.result import DatasetResult
 from sed_torch.benchmarking.timing import SearchTime, time_networks, time_search, time_space
 from sed_torch.errors import DataError
 from sed_torch.evidence import validate

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sed_torch.evidence.benchmarks.building import build_table, mean_of_repeats
 from sed_torch.evidence.benchmarks.row import Benchmark
-from sed_torch.evidence.benchmarks.table import BenchmarkTable, build_table, mean_of_repeats
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import read_table
 
 __all__ = ["ACCEL_NASBENCH"]

@@ -9,9 +9,10 @@ import numpy as np
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
+from sed_torch.evidence.benchmarks.building import PROXIES, build_table
 from sed_torch.evidence.benchmarks.naslib import key_integers
 from sed_torch.evidence.benchmarks.row import Benchmark
-from sed_torch.evidence.benchmarks.table import PROXIES, BenchmarkTable, build_table
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import Table, read_table
 from sed_torch.spaces.cells import live_vertices
 

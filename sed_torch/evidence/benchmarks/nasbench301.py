@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sed_torch._frozen import FrozenMapping
+from sed_torch.evidence.benchmarks.building import PROXIES, archs_of, build_table
 from sed_torch.evidence.benchmarks.row import NASLIB_INPUTS, NASLIB_NOTES, Benchmark
-from sed_torch.evidence.benchmarks.table import PROXIES, BenchmarkTable, archs_of, build_table
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import read_table
 
 __all__ = ["NASBENCH301"]

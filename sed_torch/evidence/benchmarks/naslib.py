@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from sed_torch.errors import DataError
+from sed_torch.evidence.benchmarks.building import without_failures
 from sed_torch.evidence.benchmarks.row import Benchmark
-from sed_torch.evidence.benchmarks.table import BenchmarkTable, without_failures
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import brief, json_number, read_json
 
 __all__ = ["DATASET_ALIASES", "key_integers", "read_benchmark"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sed_torch.evidence.benchmarks.building import build_table
 from sed_torch.evidence.benchmarks.row import Benchmark
-from sed_torch.evidence.benchmarks.table import BenchmarkTable, build_table
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import read_table
 
 __all__ = ["PYTORCHCV"]

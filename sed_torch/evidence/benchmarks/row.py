@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sed_torch._frozen import FrozenMapping
-
-if TYPE_CHECKING:
-    from sed_torch.evidence.benchmarks.table import BenchmarkTable
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 
 __all__ = ["NASLIB_INPUTS", "NASLIB_NOTES", "Benchmark", "Reader"]
 
-Reader = Callable[[Path, "Benchmark", str, int], "BenchmarkTable"]
+Reader = Callable[[Path, "Benchmark", str, int], BenchmarkTable]
 """(file, benchmark, dataset, limit of its size) → its table."""
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
+from sed_torch.evidence.benchmarks.building import PROXIES, archs_of, build_table
 from sed_torch.evidence.benchmarks.naslib import key_integers
 from sed_torch.evidence.benchmarks.row import NASLIB_INPUTS, NASLIB_NOTES, Benchmark
-from sed_torch.evidence.benchmarks.table import PROXIES, BenchmarkTable, archs_of, build_table
+from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import read_table
 
 __all__ = ["TRANSNAS_MACRO", "TRANSNAS_MICRO"]
