@@ -40,6 +40,7 @@ from sed_torch.tracing.recorder import Recorder
 from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
+from sed_torch.tracing.surroundings import surroundings_kept
 from sed_torch.tracing.turns import others_run, together
 
 __all__ = ["Frontend", "trace"]
@@ -166,10 +167,13 @@ def _followed(
         lambda t, name: recorder.placeholder(t, name, inputs.values.get(id(t))),
     )
     try:
-        _run(recorder, args, kwargs, training=training)
+        with surroundings_kept(model, shadow.passed_on):
+            _run(recorder, args, kwargs, training=training)
     except TraceError as error:
         if not (cut and recorder.cut_short(error)):
             raise _with_table(error, recorder, model) from error.__cause__
+    finally:
+        shadow.disarm()
     recorder.known.drop_questions(recorder.graph)
     return recorder
 

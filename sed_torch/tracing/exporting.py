@@ -20,6 +20,7 @@ from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import canonical
 from sed_torch.tracing.inputs import Inputs
 from sed_torch.tracing.shadow import Shadow
+from sed_torch.tracing.surroundings import surroundings_kept
 from sed_torch.tracing.turns import alone
 
 __all__ = ["export_graph"]
@@ -37,7 +38,13 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
     root = shadow.root
     _to_meta(root)
     try:
-        with alone(), _quietly(), _registration_hooks(), torch.no_grad():
+        with (
+            surroundings_kept(model, shadow.passed_on),
+            alone(),
+            _quietly(),
+            _registration_hooks(),
+            torch.no_grad(),
+        ):
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
@@ -45,6 +52,8 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
         raise kind(
             f"torch.export gave up on {type(model).__name__}: {type(error).__name__}: {text}"
         ) from error
+    finally:
+        shadow.disarm()
     _annotate(program, shadow, type(model).__name__)
     graph: torch.fx.Graph = program.graph
     return graph

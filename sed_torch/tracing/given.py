@@ -88,11 +88,10 @@ class _Copies:
         if kind.__module__ in ("builtins", "_thread", "_io", "random", "threading", "logging"):
             return value
         try:
-            new = (
-                object.__new__(kind)
-                if hasattr(kind, "__del__") or not _copies_as_usual(kind)
-                else copy.copy(value)
-            )
+            if hasattr(kind, "__del__"):  # not to be run by a copy
+                kind = type(kind.__name__, (kind,), {"__del__": _nothing, "__slots__": ()})
+            own = hasattr(kind, "__del__") or not _copies_as_usual(kind)
+            new = object.__new__(kind) if own else copy.copy(value)
         except Exception:
             return value
         if new is value:
@@ -114,6 +113,10 @@ class _Copies:
                     attribute,
                     self.of(object.__getattribute__(value, attribute), _named(name, attribute)),
                 )
+
+
+def _nothing(_: Any) -> None:
+    """The end of a copy ends nothing else."""
 
 
 def _copies_as_usual(kind: type) -> bool:

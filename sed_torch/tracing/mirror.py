@@ -16,7 +16,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["Mirror"]
 
@@ -35,6 +35,7 @@ class Mirror:
         self._modules = modules
         self._known: dict[int, tuple[Any, Any]] = {}  # the originals as well: their ids must stay theirs
         self._within_object = False
+        self.passed_on: list[Any] = []  # objects that the shadow shares with the model
 
     def __call__(self, value: Any) -> Any:
         """The counterpart of ``value``: itself, where nothing in it can change or lead back to the model."""
@@ -57,6 +58,8 @@ class Mirror:
             return self._container(value)
         if _is_plain(value) and not self._within_object:
             return self._object(value)
+        if not isinstance(value, (str, bytes, int, float, type(None), type, Tensor)):
+            self.passed_on.append(value)
         return value
 
     def _remember(self, value: Any, new: Any) -> Any:

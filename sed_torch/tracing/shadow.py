@@ -82,6 +82,7 @@ class Shadow:
         tensors: id of a parameter or buffer → dotted name.
         original: the model, never called.
         constants: ids of tensors held as plain attributes.
+        passed_on: objects other than modules and tensors that are the model's own, not copies.
     """
 
     def __init__(self, model: nn.Module, *, training: bool = False) -> None:
@@ -110,12 +111,21 @@ class Shadow:
                 clone.__dict__.update(forward=forward, _modules={}, _parameters={}, _buffers={})
                 clone.__dict__.pop("_packed_params", None)
             self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
+        self.passed_on = mirror.passed_on
+        # user code that ends a module's life may take the model's own hooks and files with it
+        self._mortal = [m for m in self._clones.values() if hasattr(type(m), "__del__")]
         self._clones.clear()
 
     @property
     def training(self) -> bool:
         """Whether the forward is followed as in training."""
         return self._training
+
+    def disarm(self) -> None:
+        """After the last call: no ``__del__`` of the user's runs when a shadow module is thrown away."""
+        for clone in self._mortal:
+            with contextlib.suppress(TypeError):  # laid out in memory in a way of its own
+                object.__setattr__(clone, "__class__", nn.Module)
 
     def path_of(self, module: nn.Module) -> str | None:
         """Dotted path of a shadow module, or of an original that the forward came by; None for another's."""
