@@ -95,6 +95,38 @@ def test_a_ranking_against_timm(files: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(out)["notes"][0].endswith("; of tags two_* only")
 
 
+def test_a_ranking_against_a_table_of_published_models(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        "timm,size,top1,own,name",
+        "a,224,90,True,a_in1k",
+        "b,224,70,False,b_in1k",
+        "c,224,80,True,c_in1k",
+    ]
+    (files / "mmpretrain_imagenet.csv").write_text("\n".join(rows) + "\n")
+    options = ("--data", files, "--bootstrap", 0, "--format", "json")
+    status, out, _ = run(capsys, "validate", files / "rank.csv", "--against", "mmpretrain", *options)
+    data = json.loads(out)
+    assert (status, data["n"], data["overall"]["spearman"]) == (0, 3, 0.5)
+    assert "best of several trainings" in data["notes"][0]
+    status, out, err = run(
+        capsys,
+        "validate",
+        files / "rank.csv",
+        "--against",
+        "mmpretrain",
+        "--dataset",
+        "imagenet_own",
+        *options,
+    )
+    assert (status, json.loads(out)["n"]) == (1, 2)
+    refused = ("--against", files / "truth.csv", "--dataset", "imagenet_own")
+    status, _, err = run(capsys, "validate", files / "rank.csv", *refused)
+    assert status == 2
+    assert "--dataset" in err
+
+
 def test_a_file_with_columns_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = files / "own.csv"
     path.write_text("model,top1,timm_arch,loss\nNet A,1,a,3\nNet B,2,b,1\nNet C,3,c,2\n")

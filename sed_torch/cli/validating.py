@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ranking", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--against", metavar="SOURCE", help="torchvision, timm, or a CSV with a name and an accuracy.")
+@click.option(
+    "--against",
+    metavar="SOURCE",
+    help="torchvision, timm, mmpretrain, pycls, pytorchcv, or a CSV with a name and an accuracy.",
+)
 @click.option("--recipe", help="torchvision: best, V1, V2. timm: best, median, or a tag.  [default: best]")
 @click.option("--tags", multiple=True, metavar="PATTERN", help="timm: take tags that match; may be repeated.")
 @click.option(
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     "--metric-column", metavar="NAME", help="FILE: column of accuracies.  [default: top1, acc@1, ...]"
 )
 @click.option("--benchmark", metavar="NAME", help="Score the networks of a benchmark, such as nasbench201.")
-@click.option("--dataset", help="Of the benchmark.  [default: its first]")
+@click.option("--dataset", help="Of the benchmark, or of mmpretrain and pytorchcv.  [default: its first]")
 @click.option("--data", type=click.Path(exists=True), help="Folder or file.  [default: SED_TORCH_DATA]")
 @click.option("--sample", type=click.IntRange(min=3), metavar="N", help="A random sample of the benchmark.")
 @click.option(
@@ -75,9 +79,11 @@ def validate(
     """
     from sed_torch.training import is_runs_file, read_runs
 
-    truth = Truth(against, recipe, tags, timm_results, name_column, metric_column, data)
+    truth = Truth(against, recipe, tags, timm_results, name_column, metric_column, data, dataset)
     if ranking is not None:
-        refuse("--benchmark", {"--dataset": dataset, "--sample": sample, "--benchmark": benchmark})
+        refuse("--benchmark", {"--sample": sample, "--benchmark": benchmark})
+        if against not in _TABLES:
+            refuse("--benchmark", {"--dataset": dataset})
     if ranking is not None and is_runs_file(ranking):
         refuse("a RANKING", {**truth.options(), "--data": data})
         report = read_runs(ranking).validate(n_bootstrap=bootstrap, seed=seed)
@@ -110,6 +116,10 @@ def validate(
     return FINDINGS if report.overall.spearman is None else 0
 
 
+_TABLES = ("mmpretrain", "pycls", "pytorchcv")
+"""Benchmarks of published models, whose tables are accuracies by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """The accuracies that were asked for: the source, and the options that some sources have."""
@@ -121,6 +131,7 @@ class Truth:
     name_column: str | None = None
     metric_column: str | None = None
     data: str | None = None
+    dataset: str | None = None
 
     def options(self) -> dict[str, Any]:
         """What goes with a RANKING only, by its spelling."""
@@ -142,18 +153,19 @@ def joined_with(ranking: str, truth: Truth) -> Joined:
     if source is None:
         raise click.UsageError("a RANKING needs --against torchvision, timm or FILE")
     if source != "timm":
-        refuse(
-            "--against timm", {n: options[n] for n in ("--tags", "--timm-results")} | {"--data": truth.data}
-        )
-    if source in ("timm", "torchvision"):
+        refuse("--against timm", {n: options[n] for n in ("--tags", "--timm-results")})
+    if source not in ("timm", *_TABLES):
+        refuse("--against timm", {"--data": truth.data})
+    if source in ("timm", "torchvision", *_TABLES):
         refuse("--against FILE", {n: options[n] for n in ("--name-column", "--metric-column")})
-    else:
+    if source not in ("timm", "torchvision"):
         refuse("--against torchvision or timm", {"--recipe": truth.recipe})
     return join(ranking, _accuracies(source, truth))
 
 
 def _accuracies(source: str, truth: Truth) -> Accuracies:
     from sed_torch import evidence
+    from sed_torch.evidence.benchmarks import accuracies_of
 
     if source == "torchvision":
         kinds = ("best", "V1", "V2")
@@ -163,6 +175,8 @@ def _accuracies(source: str, truth: Truth) -> Accuracies:
     if source == "timm":
         file = truth.timm_results or _timm_file(truth.data)
         return evidence.timm_results(file, include=truth.tags or None, reduce=truth.recipe or "best")
+    if source in _TABLES:
+        return accuracies_of(source, truth.dataset, truth.data)
     return evidence.read_accuracies(source, truth.name_column, truth.metric_column)
 
 
