@@ -3,7 +3,7 @@
 ::
 
     SedTorchError
-    ├── ModelError            the model cannot be read as it is (lazy, scripted, sharded, ...)
+    ├── ModelError            the model cannot be read as it is (lazy, sharded, ...)
     ├── InputError            an argument is not what was expected
     │   └── SearchError       a search has nothing to search (contradictory constraints, ...)
     ├── TraceError            the forward could not be followed
@@ -47,7 +47,7 @@ class SedTorchError(Exception):
 
 
 class ModelError(SedTorchError):
-    """The module cannot be read as it is: lazy, scripted, sharded, or not an ``nn.Module``."""
+    """The module cannot be read as it is: lazy, sharded, or not an ``nn.Module``."""
 
 
 class InputError(SedTorchError, ValueError):
@@ -87,7 +87,13 @@ class ShapeError(TraceError):
 
 
 class DataDependentError(TraceError):
-    """Control flow or a shape depends on tensor *values*, which do not exist without data."""
+    """Control flow or a shape depends on tensor *values*, which do not exist without data.
+
+    Attributes:
+        chooses: whether the data would choose how many entries of a map go on, as a detector chooses boxes.
+    """
+
+    chooses: bool = False
 
 
 class UnsupportedOpError(SedTorchError):

@@ -217,18 +217,6 @@ def test_fully_sharded() -> None:
     refused(ModelError, "module '1' is wrapped in " + message, nested)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.*:FutureWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit.*:DeprecationWarning")
-def test_scripted_and_traced_modules() -> None:
-    traced = torch.jit.trace(plain().eval(), torch.zeros(SIZE))
-    scripted = torch.jit.script(plain())
-    for module in (traced, scripted):
-        with pytest.raises(ModelError, match=r"the model is a ScriptModule .*from before torch.jit.script"):
-            sed_torch.score(module, input_size=SIZE)
-    with pytest.raises(ModelError, match="module '1' is a ScriptModule"):
-        sed_torch.score(nn.Sequential(nn.Conv2d(3, 3, 1), scripted), input_size=SIZE)
-
-
 def test_lazy_modules() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3))
     message = r"module '2' \(LazyLinear\) is lazy: 'weight' has no shape yet.*Run one forward"

@@ -38,6 +38,7 @@ from sed_torch.tracing.places import is_user_code
 from sed_torch.tracing.randomness import random_state_kept
 from sed_torch.tracing.recorder import Recorder
 from sed_torch.tracing.resizing import resized
+from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
 from sed_torch.tracing.surroundings import surroundings_kept
@@ -182,7 +183,7 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
     """Call the shadow; whatever stops it is a :class:`SedTorchError` of ours, also where the forward caught it."""
     model = recorder.shadow.original
     try:
-        with together(), torch.enable_grad(), recorder:
+        with together(), scripts_followed(Recorder), torch.enable_grad(), recorder:
             if training:
                 recorder.shadow.train()
             result = recorder.shadow.root(*args, **kwargs)
@@ -213,9 +214,12 @@ def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> Trac
     text = str(error)
     if lines:
         text += "\nThe last operators that were followed:\n" + "\n".join(lines[-5:])
-    return type(error)(
+    told = type(error)(
         text, module_path=error.module_path, source=error.source, frontends=error.frontends, table=table
     )
+    if isinstance(error, DataDependentError) and isinstance(told, DataDependentError):
+        told.chooses = error.chooses
+    return told
 
 
 def _from_user_code(error: Exception, model: nn.Module) -> TraceError:
@@ -239,7 +243,10 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     reasons = [("fx", _first_line(error))]
     if isinstance(error, ShapeError):
         raise error  # a shape that does not fit does not fit elsewhere either
-    if not ignored and not others_run():
+    chooses = isinstance(error, DataDependentError) and error.chooses
+    if chooses:
+        reasons.append(("export", "not tried: it cannot tell how many entries the data would choose"))
+    elif not ignored and not others_run():
         try:
             return _export(model, inputs)
         except TraceError as second:

@@ -20,6 +20,7 @@ from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import canonical
 from sed_torch.tracing.inputs import Inputs
 from sed_torch.tracing.shadow import Shadow
+from sed_torch.tracing.signals import Signal
 from sed_torch.tracing.surroundings import surroundings_kept
 from sed_torch.tracing.turns import alone
 
@@ -46,7 +47,7 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
             torch.no_grad(),
         ):
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
-    except Exception as error:
+    except (Exception, Signal) as error:
         text = str(error).strip().split("\n")[0]
         kind = DataDependentError if "data-dependent" in str(error).lower() else TraceError
         raise kind(

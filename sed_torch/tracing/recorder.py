@@ -119,6 +119,8 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if "." in name:  # an ATen operator: its overload says no more than its arguments
+            name = name.partition(".")[0]
         if name == "__get__":
             return self._attribute(func, args)
         if name in SILENT:
@@ -243,7 +245,8 @@ class Recorder(TorchFunctionMode):
             name = "im2col"
         path, source = self._places.here()
         try:
-            result = fast_shape(name, meta_args, meta_kwargs)
+            aten = isinstance(func, torch._ops.OpOverload)  # its arguments are in another order
+            result = NotImplemented if aten else fast_shape(name, meta_args, meta_kwargs)
             if result is NotImplemented:
                 result = func(*meta_args, **meta_kwargs)
         except (TraceError, RecursionError, MemoryError):
@@ -358,6 +361,8 @@ class Recorder(TorchFunctionMode):
     def _signal(self, error: TraceError) -> Signal:
         """An error of ours as the forward may not catch it; if it does so nevertheless, it is remembered."""
         self.signalled = error
+        if isinstance(error, DataDependentError):
+            error.chooses = self._selecting is not None
         return Signal(error)
 
     def _asked(self, name: str) -> TraceError:

@@ -18,6 +18,7 @@ from sed_torch.errors import ModelError
 from sed_torch.tracing.facts import held_names, rows_of
 from sed_torch.tracing.mirror import Mirror
 from sed_torch.tracing.quantised import float_forward
+from sed_torch.tracing.scripted import Scripted
 
 __all__ = ["Shadow", "unwrap"]
 
@@ -52,11 +53,6 @@ def unwrap(model: object) -> nn.Module:
 def _refuse_unreadable(model: nn.Module) -> None:
     for path, module in model.named_modules():
         where = f"module {path!r}" if path else "the model"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(
-                f"{where} is a ScriptModule ({type(module).__name__}): its Python forward is gone. "
-                "Pass the nn.Module from before torch.jit.script / torch.jit.trace."
-            )
         if type(module).__name__ == "FullyShardedDataParallel":
             raise ModelError(
                 f"{where} is wrapped in FullyShardedDataParallel, which flattens and shards parameters. "
@@ -159,6 +155,10 @@ class Shadow:
         known = self._clones.get(id(module))
         if known is not None:
             return known
+        if isinstance(module, torch.jit.ScriptModule):
+            scripted = Scripted(module, self._training)
+            self._clones[id(module)] = scripted
+            return scripted
         compiled = module._modules.get("_orig_mod")
         if isinstance(compiled, nn.Module):  # a compiled submodule: enter what it compiled
             clone = self._clone(compiled)
