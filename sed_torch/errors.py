@@ -91,9 +91,11 @@ class DataDependentError(TraceError):
 
     Attributes:
         chooses: whether the data would choose how many entries of a map go on, as a detector chooses boxes.
+        guarded: whether the forward would have caught an exception raised there.
     """
 
     chooses: bool = False
+    guarded: bool = False
 
 
 class UnsupportedOpError(SedTorchError):

@@ -218,7 +218,7 @@ def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> Trac
         text, module_path=error.module_path, source=error.source, frontends=error.frontends, table=table
     )
     if isinstance(error, DataDependentError) and isinstance(told, DataDependentError):
-        told.chooses = error.chooses
+        told.chooses, told.guarded = error.chooses, error.guarded
     return told
 
 
@@ -246,6 +246,8 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     chooses = isinstance(error, DataDependentError) and error.chooses
     if chooses:
         reasons.append(("export", "not tried: it cannot tell how many entries the data would choose"))
+    elif isinstance(error, DataDependentError) and error.guarded:
+        reasons.append(("export", "not tried: the forward would catch its error and go on without a layer"))
     elif not ignored and not others_run():
         try:
             return _export(model, inputs)

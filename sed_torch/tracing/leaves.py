@@ -5,7 +5,9 @@ Only the shadow's own ``forward`` is replaced, on the instance: nothing global, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import inspect
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,13 +64,44 @@ class _Leaf:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Tensors in tuples, lists, dicts and dataclasses (such as transformers' outputs), in order."""
+    """Tensors in what a forward takes or returns, in order: in tuples, dicts, generators, and in the attributes of
+    objects (dataclasses, named tuples, transformers' outputs, packed sequences, distributions).
+    """
+    found: dict[int, Tensor] = {}
+    _collect(value, found, set(), _DEEPEST)
+    return list(found.values())
+
+
+_DEEPEST = 8
+"""How deep objects in objects are looked into."""
+
+
+def _collect(value: Any, found: dict[int, Tensor], seen: set[int], depth: int) -> None:
     if isinstance(value, Tensor):
-        return [value]
+        found.setdefault(id(value), value)
+        return
+    if (
+        isinstance(value, (str, bytes, int, float, type(None), type, nn.Module))
+        or depth < 0
+        or id(value) in seen
+    ):
+        return
+    seen.add(id(value))
+    for part in _parts(value):
+        _collect(part, found, seen, depth - 1)
+
+
+def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return [t for v in value.values() for t in tensors_in(v)]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in tensors_in(v)]
+        return value.values()
+    if isinstance(value, (tuple, list, set, frozenset, collections.deque)) or inspect.isgenerator(value):
+        return value
     if hasattr(value, "__dataclass_fields__"):
-        return [t for name in value.__dataclass_fields__ for t in tensors_in(getattr(value, name))]
-    return []
+        return [getattr(value, name, None) for name in value.__dataclass_fields__]
+    slots = [n for kind in type(value).__mro__ for n in _names(getattr(kind, "__slots__", ()))]
+    held = [getattr(value, name, None) for name in slots if not name.startswith("__")]
+    return [*getattr(value, "__dict__", {}).values(), *held] if not callable(value) else ()
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)

@@ -23,6 +23,7 @@ from sed_torch.ops import OPS, Op
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
+from sed_torch.tracing.healthy import healthy_answer, is_guarded
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
 from sed_torch.tracing.names import (
     INPUT_IS_NOT_FIRST,
@@ -124,7 +125,7 @@ class Recorder(TorchFunctionMode):
         if name == "__get__":
             return self._attribute(func, args)
         if name in SILENT:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs) if name != "__format__" else _formatted(func, *args)
         if name in OF_AUTOGRAD:  # there is no gradient here, and the tensor may be the model's own
             return RemovableHandle({}) if name == "register_hook" else args[0]
         if name == "__set__":
@@ -146,6 +147,8 @@ class Recorder(TorchFunctionMode):
             self._stand_ins.fill(written)
         if name in NEEDS_VALUES:
             found = self._value(func, args, kwargs)
+            if found is UNKNOWN:
+                found = self._healthy(name, args)
             if found is UNKNOWN:
                 raise self._signal(self._asked(name))
             if not has_tensor(found):
@@ -279,6 +282,16 @@ class Recorder(TorchFunctionMode):
         meta = self._stand_ins.to_meta(args), self._stand_ins.to_meta(kwargs)
         return self.known.result(func, *map(self._tape.nodes, meta))
 
+    def _healthy(self, name: str, args: tuple[Any, ...]) -> Any:
+        """What a healthy run answers to a question that only checks or reports."""
+        nodes = [self._tape.node(self._stand_ins.of(a)) for a in args if isinstance(a, Tensor)]
+        answer, words = healthy_answer(
+            name, nodes[0] if nodes else None, nodes[1] if len(nodes) > 1 else None
+        )
+        if words and words not in self.assumed:
+            self.assumed.append(words)
+        return answer
+
     def _with_values(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
@@ -363,6 +376,7 @@ class Recorder(TorchFunctionMode):
         self.signalled = error
         if isinstance(error, DataDependentError):
             error.chooses = self._selecting is not None
+            error.guarded = is_guarded()
         return Signal(error)
 
     def _asked(self, name: str) -> TraceError:
@@ -378,6 +392,14 @@ class Recorder(TorchFunctionMode):
             return with_explanation(error, explanation)
         self._selecting = name if name in SELECTS else None
         return self._signal(explanation)
+
+
+def _formatted(func: Callable[..., Any], tensor: Tensor, spec: str = "") -> str:
+    """A tensor in an f-string; a number without a value has no digits to show."""
+    try:
+        return str(func(tensor, spec))
+    except TypeError:
+        return "…"
 
 
 def _written_by(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

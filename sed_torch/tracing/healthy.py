@@ -1,0 +1,425 @@
+"""Questions about values that a forward asks only to check or to report: the answer of a healthy run.
+
+An assertion holds, a branch that raises or warns is not taken, nothing is NaN, a number that is only logged has no
+part in the network. Which of these a question is, the statement tells in which it is asked. All other questions stay
+without an answer: what decides which layers run is not guessed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import linecache
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.fx
+
+from sed_torch.tracing.known import UNKNOWN
+
+__all__ = ["ASSERTIONS", "healthy_answer", "is_guarded"]
+
+ASSERTIONS = frozenset(["_assert", "_assert_async", "_functional_assert_async", "_assert_scalar"])
+"""Functions that do nothing but check."""
+
+_OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_BETWEEN = tuple(
+    os.path.join(torch.__path__[0], name)
+    for name in ("_tensor.py", "overrides.py", "functional.py", "_jit_internal.py")
+)
+_BOOLS = frozenset(["__bool__", "is_nonzero", "allclose", "equal", "__contains__"])
+_FLOATS = frozenset(["__float__", "item", "__complex__"])
+_INTS = frozenset(["__int__", "__index__", "item"])
+_NEVER, _ALWAYS = frozenset(["isnan", "isinf", "isneginf", "isposinf"]), frozenset(["isfinite", "isreal"])
+_KEEPS = frozenset(
+    ["any", "all", "sum", "max", "min", "amax", "amin", "__getitem__", "view", "reshape", "to", "bool"]
+)
+_REPORTS = frozenset(
+    [
+        "print",
+        "warn",
+        "warning",
+        "info",
+        "debug",
+        "error",
+        "critical",
+        "exception",
+        "log",
+        "write",
+        "append",
+        "update",
+    ]
+)
+_ARITHMETIC = frozenset(
+    [
+        *(
+            "abs",
+            "add",
+            "add_",
+            "amax",
+            "amin",
+            "clamp",
+            "clamp_",
+            "clone",
+        ),
+        *(
+            "detach",
+            "div",
+            "div_",
+            "exp",
+            "finfo",
+            "float",
+            "floor",
+            "full_like",
+        ),
+        *(
+            "isinf",
+            "isnan",
+            "item",
+            "log",
+            "masked_fill",
+            "max",
+            "mean",
+            "min",
+        ),
+        *(
+            "mul",
+            "mul_",
+            "nan_to_num",
+            "nan_to_num_",
+            "new_tensor",
+            "norm",
+            "ones_like",
+            "round",
+        ),
+        *(
+            "size",
+            "sqrt",
+            "std",
+            "sub",
+            "sub_",
+            "sum",
+            "tensor",
+            "to",
+        ),
+        *(
+            "type_as",
+            "where",
+            "zeros_like",
+        ),
+    ]
+)
+_PLAIN_CALLS = frozenset(
+    ["float", "int", "bool", "max", "min", "abs", "len", "print", "str", "repr", "isinstance"]
+)
+
+
+def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node | None) -> tuple[Any, str]:
+    """The answer and what it takes for granted, in words; :data:`UNKNOWN` where the question decides more.
+
+    Args:
+        name: the torch function that asks (``"__bool__"``, ``"item"``, …).
+        node: what it asks about.
+        other: the second operand of a comparison.
+    """
+    frame = _asking()
+    where = (
+        f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        if frame is not None
+        else "the forward"
+    )
+    if name in ("allclose", "equal") and node is not None and node is other:
+        return True, ""
+    if name in _BOOLS and node is not None:
+        value = _constant(node)
+        if value is not None:
+            return value, f"no value is NaN or infinite ({where})"
+    found = _statement(frame) if frame is not None else None
+    if found is None:
+        return UNKNOWN, ""
+    assert frame is not None
+    return _from_statement(name, node, found, _position(frame), where)
+
+
+def _asking() -> FrameType | None:
+    """The frame whose code asks, past torch's own methods."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_OWN_DIR, *_BETWEEN)):
+        frame = frame.f_back
+    return frame
+
+
+# -- what the operators say ------------------------------------------------------------------------------------
+
+
+def _constant(node: torch.fx.Node) -> bool | None:
+    """The truth value of a tensor that asks whether something is NaN, infinite or equal to itself."""
+    spelling = str(node.meta.get("spelling", "")).strip("_")
+    operands = [a for a in node.args if isinstance(a, torch.fx.Node)]
+    if spelling in _NEVER:
+        return False
+    if spelling in _ALWAYS:
+        return True
+    if spelling in ("eq", "ne") and len(operands) == 2 and operands[0] is operands[1]:
+        return spelling == "eq"
+    if not operands:
+        return None
+    if spelling in ("logical_not", "bitwise_not", "invert"):
+        inner = _constant(operands[0])
+        return None if inner is None else not inner
+    if spelling in ("or", "and", "logical_or", "logical_and", "bitwise_or", "bitwise_and"):
+        values = [_constant(o) for o in operands]
+        if None in values or len(values) < 2:
+            return None
+        return any(values) if "or" in spelling else all(values)
+    if (
+        spelling in _KEEPS
+        or node.meta.get("spelling") in _KEEPS
+        or spelling in ("is_all_true", "is_any_true")
+    ):
+        return _constant(operands[0])
+    if spelling in ("gt", "ge", "lt", "le") and len(operands) == 1:  # isnan(x).sum() > 0
+        inner, bound = _constant(operands[0]), node.args[1] if len(node.args) > 1 else None
+        if inner is False and isinstance(bound, (int, float)):
+            return {"gt": bound < 0, "ge": bound <= 0, "lt": bound > 0, "le": bound >= 0}[spelling]
+    return None
+
+
+# -- what the statement says -----------------------------------------------------------------------------------
+
+
+_Span = tuple[tuple[int, int], tuple[int, int]]
+"""Line and column, from and to."""
+
+
+@dataclass(frozen=True)
+class _Statement:
+    statement: ast.stmt
+    function: ast.AST
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(filename: str) -> tuple[_Statement, ...]:
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return ()
+    found: list[_Statement] = []
+    todo: list[tuple[ast.AST, ast.AST]] = [(tree, tree)]
+    while todo:
+        node, function = todo.pop()
+        if isinstance(node, ast.stmt):
+            found.append(_Statement(node, function))
+        inner = node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        todo.extend((child, inner) for child in ast.iter_child_nodes(node))
+    return tuple(found)
+
+
+def _statement(frame: FrameType) -> _Statement | None:
+    """The statement that the frame is in; of a compound one only its test counts."""
+    asked = _position(frame)
+    best, least = None, None
+    for found in _parsed(frame.f_code.co_filename):
+        part: Any = found.statement
+        if isinstance(part, (ast.If, ast.While)):
+            if _span_of(part) == asked:  # the jump after its test
+                return found
+            part = part.test
+        elif isinstance(part, _COMPOUND):
+            continue
+        start, end = _span_of(part)
+        if start <= asked[0] and asked[1] <= end:
+            span = end[0] - start[0], end[1] - start[1]
+            if least is None or span < least:
+                best, least = found, span
+    return best
+
+
+_COMPOUND = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.For,
+    ast.AsyncFor,
+    ast.With,
+    ast.AsyncWith,
+    ast.Try,
+)
+
+
+def _position(frame: FrameType) -> _Span:
+    """Where in its file a frame is: line and column, from and to. Before Python 3.11 the line alone is known."""
+    line = frame.f_lineno
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is not None:
+        first, last, start, end = next(itertools.islice(positions(), frame.f_lasti // 2, None))
+        if None not in (first, last, start, end):
+            return (first, start), (last, end)
+    text = linecache.getline(frame.f_code.co_filename, line)
+    return (line, len(text) - len(text.lstrip())), (line, len(text.split("#")[0].rstrip()))
+
+
+def _from_statement(
+    name: str, node: torch.fx.Node | None, found: _Statement, asked: _Span, where: str
+) -> tuple[Any, str]:
+    statement = found.statement
+    is_float = node is not None and getattr(node.meta.get("dtype"), "is_floating_point", False)
+    if isinstance(statement, (ast.Assert, ast.If)):
+        holds = True if isinstance(statement, ast.Assert) else _healthy_side(statement)
+        if holds is None:
+            return UNKNOWN, ""
+        words = f"the branch in {where} is {'taken' if holds else 'not taken'}"
+        if isinstance(statement, ast.Assert):
+            words = f"the check in {where} passes"
+        if name in _BOOLS:
+            side = _polarity(statement.test, asked)
+            return (holds == side, words) if side is not None else (UNKNOWN, "")
+        if isinstance(statement, ast.If):
+            return UNKNOWN, ""
+        return (
+            (0.5, words) if is_float and name in _FLOATS else (0, words) if name in _INTS else (UNKNOWN, "")
+        )
+    reports = f"a value is only reported in {where}"
+    if is_float and name in _FLOATS and _decides_nothing(statement, found.function):
+        return float("nan"), reports
+    if not is_float and name in _INTS and isinstance(statement, ast.Expr) and not _sizes(statement):
+        return 0, reports
+    if name in _BOOLS and isinstance(statement, ast.Expr) and not _sizes(statement):
+        return True, reports
+    return UNKNOWN, ""
+
+
+def _healthy_side(branch: ast.If) -> bool | None:
+    """The side of a branch that a healthy run takes; None where both run layers."""
+    if _stops(branch.body) and not (branch.orelse and _stops(branch.orelse)):
+        return False
+    if branch.orelse and _stops(branch.orelse):
+        return True
+    if _harmless(branch.body) and _harmless(branch.orelse):
+        return False
+    return None
+
+
+def _stops(body: Sequence[ast.stmt]) -> bool:
+    """Raises, or does nothing but report."""
+    if body and isinstance(body[-1], ast.Raise):
+        return True
+    return bool(body) and all(
+        isinstance(s, ast.Pass)
+        or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and _called(s.value) in _REPORTS)
+        for s in body
+    )
+
+
+def _called(call: ast.Call) -> str:
+    return (
+        call.func.attr
+        if isinstance(call.func, ast.Attribute)
+        else call.func.id
+        if isinstance(call.func, ast.Name)
+        else ""
+    )
+
+
+def _harmless(body: Sequence[ast.stmt]) -> bool:
+    """Arithmetic on what is there: no layer, no way out."""
+    for statement in body:
+        for part in ast.walk(statement):
+            if isinstance(
+                part, (ast.Return, ast.Break, ast.Continue, ast.Raise, ast.Yield, ast.While, ast.For)
+            ):
+                return False
+            if isinstance(part, ast.Call) and not _plain(part):
+                return False
+    return True
+
+
+def _plain(call: ast.Call) -> bool:
+    """A number's or a tensor's own arithmetic; anything else may be a layer."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id in _PLAIN_CALLS
+    return isinstance(call.func, ast.Attribute) and call.func.attr in _ARITHMETIC
+
+
+def _polarity(test: ast.expr, asked: _Span, side: bool = True) -> bool | None:
+    """Whether the truth of what is asked speaks for a test, through ``not``, ``and``, ``or``; None if unclear."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _polarity(test.operand, asked, not side)
+    if not isinstance(test, ast.BoolOp):
+        return side
+    within = [v for v in test.values if _span_of(v)[0] <= asked[0] and asked[1] <= _span_of(v)[1]]
+    sides = {_polarity(v, asked, side) for v in within or test.values}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _span_of(part: ast.stmt | ast.expr) -> _Span:
+    return (part.lineno, part.col_offset), (part.end_lineno or part.lineno, part.end_col_offset or 0)
+
+
+def _sizes(statement: ast.AST) -> bool:
+    """Whether numbers in a statement may be sizes, places or decisions."""
+    return any(
+        isinstance(p, (ast.Slice, ast.Subscript, ast.IfExp))
+        or (
+            isinstance(p, ast.Call)
+            and _called(p) in ("range", "view", "reshape", "zeros", "expand", "repeat")
+        )
+        for p in ast.walk(statement)
+    )
+
+
+def _decides_nothing(statement: ast.stmt, function: ast.AST) -> bool:
+    """Whether a number is stored, printed or computed with, but never compared."""
+    if isinstance(statement, ast.Expr):
+        return not any(isinstance(p, (ast.Compare, ast.IfExp)) for p in ast.walk(statement))
+    if not isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return)):
+        return False
+    if any(isinstance(p, (ast.Compare, ast.IfExp, ast.BoolOp)) for p in ast.walk(statement)):
+        return False
+    if isinstance(statement, ast.Return):
+        return False
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    names = {
+        p.id for t in targets for p in ast.walk(t) if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)
+    }
+    attributes = {t.attr for t in targets if isinstance(t, ast.Attribute)}
+    for part in ast.walk(function):
+        deciding: Any = None
+        if isinstance(part, (ast.If, ast.While, ast.IfExp, ast.Assert)):
+            deciding = part.test
+        elif isinstance(part, (ast.Compare, ast.Slice)) or (
+            isinstance(part, ast.Call) and _called(part) in ("range", "int", "round")
+        ):
+            deciding = part
+        if deciding is None:
+            continue
+        for inner in ast.walk(deciding):
+            if isinstance(inner, ast.Name) and inner.id in names:
+                return False
+            if isinstance(inner, ast.Attribute) and inner.attr in attributes:
+                return False
+    return True
+
+
+def is_guarded() -> bool:
+    """Whether some frame of the forward would catch an exception raised where it is now."""
+    frame = _asking()
+    while frame is not None and not frame.f_code.co_filename.startswith(_OWN_DIR):
+        line = frame.f_lineno
+        if not frame.f_code.co_filename.startswith(torch.__path__[0] + os.sep):
+            for found in _parsed(frame.f_code.co_filename):
+                tried = found.statement
+                if (
+                    isinstance(tried, ast.Try)
+                    and tried.handlers
+                    and tried.body[0].lineno <= line <= (tried.body[-1].end_lineno or 0)
+                ):
+                    return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,258 @@
+"""Values that a forward only checks or reports do not stop it; its own ``except`` does not swallow what stops us."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.errors import DataDependentError
+
+
+class Net(nn.Module):
+    """A layer, something done to its result, another layer."""
+
+    def __init__(self, between: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 4), nn.Linear(8, 8)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.a(x)
+        return self.b(self.between(self, y))
+
+
+def asserted(_: Any, y: Tensor) -> Tensor:
+    assert not torch.isnan(y).any(), "NaN"
+    return y
+
+
+def asserted_range(_: Any, y: Tensor) -> Tensor:
+    assert y.min() >= -10
+    assert not (y > 10).any()
+    return y
+
+
+def raised(_: Any, y: Tensor) -> Tensor:
+    if not torch.isfinite(y).all():
+        raise FloatingPointError("inf")
+    return y
+
+
+def raised_otherwise(_: Any, y: Tensor) -> Tensor:
+    if y.abs().max() < 1e4:
+        z = y
+    else:
+        raise ValueError("too large")
+    return z
+
+
+def warned(_: Any, y: Tensor) -> Tensor:
+    if y.std() < 1e-6:
+        warnings.warn("collapsed", stacklevel=1)
+    return y
+
+
+def repaired(_: Any, y: Tensor) -> Tensor:
+    if torch.isinf(y).any() or torch.isnan(y).any():
+        y = torch.clamp(y, -1e4, 1e4)
+    return y
+
+
+def counted(_: Any, y: Tensor) -> Tensor:
+    if torch.isnan(y).sum() > 0:
+        y = torch.nan_to_num(y)
+    return y
+
+
+def rescaled(_: Any, y: Tensor) -> Tensor:
+    if y.max() > 1:
+        y = y / 255
+    return y
+
+
+def logged(m: Any, y: Tensor) -> Tensor:
+    m.last = float(y.abs().mean())
+    mean = y.mean().item()
+    logging.getLogger("test").debug("mean %s", mean)
+    return y
+
+
+def formatted(_: Any, y: Tensor) -> Tensor:
+    text = f"{y.mean():.3f} {y.max().item():.2f}"
+    logging.getLogger("test").debug(text)
+    return y
+
+
+def torch_asserted(_: Any, y: Tensor) -> Tensor:
+    torch._assert((y == y).all(), "nan")
+    return y
+
+
+def validated(_: Any, y: Tensor) -> Tensor:
+    return torch.distributions.Normal(y, torch.ones_like(y)).mean
+
+
+CHECKS = [
+    *(asserted, asserted_range, raised, raised_otherwise, warned, repaired, counted, rescaled),
+    *(logged, formatted, torch_asserted, validated),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda f: f.__name__)
+def test_a_check_of_values_is_no_part_of_the_network(check: Callable[[Any, Tensor], Tensor]) -> None:
+    plain = sed_torch.score(Net(lambda _, y: y), input_size=(2, 8))
+    score = sed_torch.score(Net(check), input_size=(2, 8), frontend="fx")
+    assert (score.macs, score.params) == (plain.macs, plain.params)
+    assert float(score) == pytest.approx(float(plain))
+    if check is not formatted:
+        assert score.assumed, "what was taken for granted is said"
+
+
+def early(m: Any, y: Tensor) -> Tensor:
+    return y if y.max() > 1 else m.c(y)
+
+
+def another_layer(m: Any, y: Tensor) -> Tensor:
+    if y.mean() > 0:
+        y = m.c(y)
+    return y
+
+
+def halting(m: Any, y: Tensor) -> Tensor:
+    while y.sum() > 0:
+        y = m.c(y)
+    return y
+
+
+def threshold(m: Any, y: Tensor) -> Tensor:
+    level = float(y.mean())
+    if level > 0:
+        y = m.c(y)
+    return y
+
+
+def steps(m: Any, y: Tensor) -> Tensor:
+    for _ in range(int(y.abs().sum())):
+        y = m.c(y)
+    return y
+
+
+@pytest.mark.parametrize(
+    "choice", [early, another_layer, halting, threshold, steps], ids=lambda f: f.__name__
+)
+def test_what_decides_which_layers_run_is_not_guessed(choice: Callable[[Any, Tensor], Tensor]) -> None:
+    with pytest.raises(DataDependentError, match="asks for the values of a tensor"):
+        sed_torch.score(Net(choice), input_size=(2, 8), frontend="fx")
+
+
+# -- a forward that catches --------------------------------------------------------------------------------------
+
+
+def by_exception(m: Any, y: Tensor) -> Tensor:
+    try:
+        return another_layer(m, y)
+    except Exception:
+        return y
+
+
+def by_nothing(m: Any, y: Tensor) -> Tensor:
+    try:
+        y = another_layer(m, y)
+    except:  # noqa: E722
+        y = y + 0
+    return y
+
+
+def by_suppress(m: Any, y: Tensor) -> Tensor:
+    with contextlib.suppress(BaseException):
+        y = another_layer(m, y)
+    return y
+
+
+def by_finally(m: Any, y: Tensor) -> Tensor:
+    try:
+        y = another_layer(m, y)
+    finally:
+        return y  # noqa: B012
+
+
+@pytest.mark.parametrize("frontend", ["fx", "auto"])
+@pytest.mark.parametrize(
+    "catch", [by_exception, by_nothing, by_suppress, by_finally], ids=lambda f: f.__name__
+)
+@pytest.mark.filterwarnings("ignore:'return' in a 'finally':SyntaxWarning")
+def test_a_swallowed_signal_is_noticed(catch: Callable[[Any, Tensor], Tensor], frontend: Any) -> None:
+    if frontend == "auto" and catch in (by_suppress, by_finally):
+        pytest.skip("torch.export has its own errors, which nobody can tell from the forward's there")
+    with pytest.raises(DataDependentError, match="asks for the values of a tensor"):
+        sed_torch.score(Net(catch), input_size=(2, 8), frontend=frontend)
+
+
+def test_what_a_run_would_catch_is_caught() -> None:
+    def view_or_reshape(_: Any, y: Tensor) -> Tensor:
+        try:
+            return y.transpose(1, 2).view(2, -1)
+        except RuntimeError:
+            return y.transpose(1, 2).reshape(2, 8, 3).transpose(1, 2)
+
+    score = sed_torch.score(Net(view_or_reshape), input_size=(2, 3, 8), frontend="fx")
+    assert score.macs == 3 * (8 * 8 + 8 * 4)
+
+
+# -- objects -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Result:
+    y: Any
+    more: Any = None
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+class Slotted:
+    __slots__ = ("y",)
+
+    def __init__(self, y: Any) -> None:
+        self.y = y
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Result,
+        lambda y: Result(None, [Result(y)]),
+        lambda y: Pair(y, y),
+        Slotted,
+        lambda y: types.SimpleNamespace(out={"y": y}),
+        lambda y: (t for t in [y]),
+        lambda y: torch.distributions.Categorical(logits=y),
+        lambda y: torch.distributions.Independent(torch.distributions.Normal(y, y.exp()), 1),
+        lambda y: nn.utils.rnn.PackedSequence(y, torch.tensor([2])),
+    ],
+)
+def test_tensors_in_objects_that_are_returned_are_found(wrap: Callable[[Tensor], Any]) -> None:
+    class Wraps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            return wrap(self.a(x))
+
+    score = sed_torch.score(Wraps(), input_size=(2, 8), frontend="fx")
+    assert score.macs == 32
+    assert float(score) == pytest.approx(float(sed_torch.score(nn.Linear(8, 4), input_size=(2, 8))))
