@@ -157,7 +157,7 @@ class OwnConv(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(torch.digamma(x), self.weight, self.bias, self.stride)
+        return F.conv2d(torch.special.bessel_j0(x), self.weight, self.bias, self.stride)
 
 
 def numbers(module: OwnConv) -> dict[str, Any]:
@@ -215,10 +215,10 @@ def test_a_module_with_a_conv_rule_scores_as_a_convolution(forget: Callable[[Any
 def test_a_module_with_a_keep_rule_is_one_node(forget: Callable[[Any], None]) -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.digamma(x)
+            return torch.special.bessel_j0(x)
 
     model = nn.Sequential(nn.AvgPool2d(3, 1), Odd(), nn.Conv2d(3, 4, 3))
-    with pytest.raises(UnsupportedOpError, match=r"no rule for 1 operator.*digamma ×1 in 1"):
+    with pytest.raises(UnsupportedOpError, match=r"no rule for 1 operator.*special_bessel_j0 ×1 in 1"):
         sed_torch.score(model, input_size=(1, 3, 9, 9), strict=True)
     forget(Odd)
     sed_torch.register_rule(Odd, "keep")
@@ -227,7 +227,7 @@ def test_a_module_with_a_keep_rule_is_one_node(forget: Callable[[Any], None]) ->
     assert score.total == pytest.approx(sed_torch.score(plain, input_size=(1, 3, 9, 9)).total)
 
 
-@pytest.mark.parametrize("target", ["digamma", torch.digamma])
+@pytest.mark.parametrize("target", ["special_bessel_j0", torch.special.bessel_j0])
 def test_a_function_gets_a_rule_by_name(target: Any, forget: Callable[[Any], None]) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -235,7 +235,7 @@ def test_a_function_gets_a_rule_by_name(target: Any, forget: Callable[[Any], Non
             self.conv = nn.Conv2d(3, 4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return torch.digamma(self.conv(x))
+            return torch.special.bessel_j0(self.conv(x))
 
     forget(target)
     sed_torch.register_rule(target, "keep")
@@ -255,11 +255,13 @@ def test_rules_that_cannot_be_are_refused(forget: Callable[[Any], None]) -> None
         sed_torch.register_rule("relu", "norm")
     with pytest.raises(RuleError, match="spelling 'conv2d' belongs to op 'conv' already"):
         sed_torch.register_rule(F.conv2d, "keep")
-    with pytest.raises(RuleError, match=r"attrs goes with an nn\.Module class; 'digamma' is a function"):
-        sed_torch.register_rule("digamma", "conv", attrs=numbers)
+    with pytest.raises(
+        RuleError, match=r"attrs goes with an nn\.Module class; 'special_bessel_j0' is a function"
+    ):
+        sed_torch.register_rule("special_bessel_j0", "conv", attrs=numbers)
     with pytest.raises(
         RuleError, match=r"takes an nn\.Module class, a function or a name, found class 'dict'"
     ):
         sed_torch.register_rule(dict, "keep")
     with pytest.raises(RuleError, match="no rule named 'blur'"):
-        sed_torch.register_rule("digamma", "blur")  # type: ignore[arg-type]
+        sed_torch.register_rule("special_bessel_j0", "blur")  # type: ignore[arg-type]

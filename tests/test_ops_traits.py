@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,9 @@ def _function(op: Op) -> Callable[[Tensor], Tensor] | None:
         return None
     call: Callable[[Tensor], Tensor] = _ARGUMENTS.get(op.name, lambda g: g)(f)
     try:
-        result = call(_x())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.lu is deprecated
+            result = call(_x())
     except (TypeError, RuntimeError, ValueError):
         return None
     return call if isinstance(result, Tensor) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sed_torch.graph import Node
 from sed_torch.lowering.state import Lowering, Value, main_of, relayout
+from sed_torch.ops import OPS, canonical
 
 __all__ = ["lower_gate", "lower_item", "lower_keep", "lower_norm"]
 
@@ -12,7 +13,14 @@ def lower_keep(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     main = inputs[0] if len(inputs) == 1 else low.with_others(node, main_of(inputs), inputs)
     if node.shape is None:
         return main
-    return Value(main.step, main.ndim, relayout(node, main), main.gate and node.op not in ("unknown",))
+    gate = False if node.op == "unknown" else "inverse" if inverts(node) else main.gate
+    return Value(main.step, main.ndim, relayout(node, main), gate)
+
+
+def inverts(node: Node) -> bool:
+    """Whether an operator leaves what is large where its operand is small."""
+    op = OPS.get(node.op)
+    return op is not None and op.has("inverts")
 
 
 def lower_gate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
@@ -27,4 +35,9 @@ def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 
 def lower_item(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """One of several results. Of tensors broadcast to one another, each is the operand at its place."""
+    source = low.graph[node.inputs[0]]
+    index = node.attrs.get("index", -1)
+    if canonical(source.target) == "broadcast_tensors" and 0 <= index < len(source.inputs):
+        inputs = [low.values.get(source.inputs[index], inputs[0])]
     return lower_keep(low, node, inputs)

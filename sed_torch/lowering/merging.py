@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from sed_torch.entropy import EQUAL
@@ -126,9 +127,15 @@ def _entries(shape: tuple[int, ...], place: int) -> int:
 
 
 def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
-    """A factor without positions, or one squashed into (0, 1), gates: Γ of the other is kept."""
+    """A product: Γ·Γ of two maps; a factor without positions, or one squashed into (0, 1), leaves Γ as it is.
+
+    A map over a size that was read from the same map (a quotient, or a product with the reciprocal) is
+    normalised by hand: Γ/Γ(0), as after a layer that normalises.
+    """
     if len(inputs) == 1:
         return _with_learned(low, node, inputs[0], "mul") or lower_keep(low, node, inputs)
+    if node.op == "div" and len(node.inputs) == 2 and len(inputs) == 2:
+        inputs = [inputs[0], replace(inputs[1], gate="inverse")]
     maps = [v for v in inputs if any(axes_in(d) for d in v.layout) and not v.gate]
     if not maps:
         maps = [v for v in inputs if any(axes_in(d) for d in v.layout)][:1] or inputs[:1]
@@ -137,15 +144,40 @@ def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         gate = all(v.gate for v in inputs)
         # a step of its own keeps the gate's branch on a live path
         steps = (maps[0].step, *(v.step for v in inputs if v is not maps[0]))
-        return low.emit(node, "same", steps, maps[0].ndim, layout, gate=gate)
+        sizes = [
+            v for v in inputs if v.gate == "inverse" and v is not maps[0] and any(map(axes_in, v.layout))
+        ]
+        if sizes and _of_one_map(low, [maps[0], *sizes]):
+            kept = low.emit(node, "same", steps, maps[0].ndim, layout, suffix=":size")
+            return low.emit(node, "norm", (kept.step,), kept.ndim, kept.layout)
+        if not sizes:
+            return low.emit(node, "same", steps, maps[0].ndim, layout, gate=gate)
+        maps.extend(sizes)  # a quotient of two maps that have nothing in common
     main, aligned = _aligned(low, node, maps)
     if main not in maps:
         layout = broadcast([main.layout, *(v.layout for v in inputs)], shape_of(node))
-    gates = tuple(v.step for v in inputs if v.gate)
+    gates = tuple(v.step for v in inputs if v.gate and v not in maps)
     product = low.emit(node, "mul", tuple(v.step for v in aligned), main.ndim, layout)
     if not gates:
         return product
     return low.emit(node, "same", (product.step, *gates), main.ndim, layout, suffix=":gate")
+
+
+def _of_one_map(low: Lowering, values: list[Value]) -> bool:
+    """Whether all of them are computed, without mixing channels or positions, from one value."""
+    return bool(frozenset.intersection(*(_sources(low, v.step) for v in values)))
+
+
+def _sources(low: Lowering, step: int) -> frozenset[int]:
+    """Steps behind a value, back to the layers that mixed or pooled."""
+    found, todo = set(), [step]
+    while todo:
+        i = todo.pop()
+        if i not in found:
+            found.add(i)
+            if low.steps[i].kind not in ("mix", "pool", "input", "learned"):
+                todo.extend(low.steps[i].inputs)
+    return frozenset(found)
 
 
 def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:

@@ -67,7 +67,7 @@ def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
 
 def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     if node.shape is None:
-        return main_of(inputs)
+        return low.with_others(node, main_of(inputs), inputs)
     x = inputs[0]
     shape = shape_of(node)
     if "repeats" in node.attrs:

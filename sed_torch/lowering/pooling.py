@@ -12,7 +12,7 @@ from sed_torch.lowering.mixing import extent_of
 from sed_torch.lowering.state import Lowering, Value, shape_of
 from sed_torch.topology import clip_window
 
-__all__ = ["lower_adaptive_pool", "lower_pool", "lower_reduce", "positions_of"]
+__all__ = ["lower_adaptive_pool", "lower_loss", "lower_pool", "lower_reduce", "positions_of"]
 
 
 def lower_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
@@ -95,3 +95,13 @@ def lower_reduce(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         else reshaped(without_axes(kept, gone), node.shape)
     )
     return Value(value.step, value.ndim, layout)
+
+
+def lower_loss(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A loss: one number is the average over all positions; one number a position leaves the map where it was."""
+    x = low.with_others(node, inputs[0], inputs)
+    if node.shape is None or math.prod(node.shape) > 1:
+        return lower_keep(low, node, [x])
+    rank = len(x.layout)
+    sizes = [math.prod(a.size for a in d) for d in x.layout]
+    return _average(low, node, x, range(rank), sizes, low_rank=rank)

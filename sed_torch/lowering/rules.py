@@ -19,7 +19,7 @@ from sed_torch.lowering.moving import (
     lower_slice,
     lower_unfold,
 )
-from sed_torch.lowering.pooling import lower_adaptive_pool, lower_pool, lower_reduce
+from sed_torch.lowering.pooling import lower_adaptive_pool, lower_loss, lower_pool, lower_reduce
 from sed_torch.lowering.recurring import lower_recurrent
 from sed_torch.lowering.state import Lowering, Value
 
@@ -57,6 +57,7 @@ LOWERINGS: Mapping[str, Rule] = {
     "multi_head_attention": lower_multi_head_attention,
     "recurrent": lower_recurrent,
     "embedding": lower_embedding,
+    "loss": lower_loss,
     "write": lower_write,
     "item": lower_item,
     "opaque": lower_keep,

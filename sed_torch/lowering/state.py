@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sed_torch.batching import find_batch
 from sed_torch.graph import Graph, Node
@@ -41,12 +41,20 @@ ALL_AXES = frozenset(range(16))
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a live node stands for: a step, its field's axes, and where the positions are in the tensor."""
+    """What a live node stands for.
+
+    Attributes:
+        step: index of the step that leaves its field.
+        ndim: axes of that field.
+        layout: where the positions are in the tensor.
+        gate: it is a factor between 0 and 1, or (``"inverse"``) the reciprocal of a size: multiplying a map
+            with it leaves the map's Γ.
+    """
 
     step: int
     ndim: int
     layout: Layout
-    gate: bool = False
+    gate: bool | Literal["inverse"] = False
 
     def __post_init__(self) -> None:
         # dimensions taken from another operand have axes that this field lacks: independent entries here
@@ -74,7 +82,7 @@ class Lowering:
         layout: Layout,
         *,
         suffix: str = "",
-        gate: bool = False,
+        gate: bool | Literal["inverse"] = False,
         **numbers: Any,
     ) -> Value:
         """Append a step; the first one of a node owns its parameters."""

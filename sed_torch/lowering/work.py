@@ -60,6 +60,8 @@ def _matmul(graph: Graph, node: Node) -> float:
     shapes = [graph[i].shape or () for i in factors_of(node)]
     if node.op == "grouped_mm" and [len(s) for s in shapes] == [2, 2]:
         return float(shapes[0][0] * shapes[0][1] * shapes[1][1])  # each row of the sum belongs to one group
+    if node.op == "outer":
+        return float(node.numel)  # a column times a row: sums of one product
     contraction = contraction_of(node, shapes)
     return float(contraction.macs) if contraction is not None else 0.0
 
@@ -94,6 +96,14 @@ def _recurrent(graph: Graph, node: Node) -> float:
     return float(positions * sum(layers))
 
 
+def _loss(graph: Graph, node: Node) -> float:
+    """``linear_cross_entropy(input, weight, target)`` is a linear layer first."""
+    if node.op != "linear_cross_entropy":
+        return 0.0
+    x, weight = _shapes(graph, node)[:2]
+    return float(math.prod(x) * weight[0])
+
+
 _COUNTS: Mapping[RuleName, Callable[[Graph, Node], float]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
@@ -102,4 +112,5 @@ _COUNTS: Mapping[RuleName, Callable[[Graph, Node], float]] = {
     "attention": attention_macs,
     "multi_head_attention": _multi_head,
     "recurrent": _recurrent,
+    "loss": _loss,
 }

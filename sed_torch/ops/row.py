@@ -36,6 +36,7 @@ RuleName = Literal[
     "multi_head_attention",
     "recurrent",
     "embedding",
+    "loss",  # a prediction compared with a target: averaged, or one number a position
     "write",  # x[i] = y
     "zero",  # a constant that no longer depends on its input
     "item",  # one of several results
@@ -67,6 +68,7 @@ Trait = Literal[
     "view",  # the result may share the memory of its first operand
     "inplace",  # the layer or function has an argument inplace=
     "random",  # draws random numbers, in training at least
+    "inverts",  # large where its operand is small: a factor of it divides
     "no_gradient",  # its derivative is zero or none, whatever the operand
     # what autograd keeps for the backward pass (torch's derivatives.yaml); a row without any keeps nothing
     "saves_input",  # its first operand, whoever needs a gradient
@@ -97,6 +99,7 @@ _BY_RULE: Mapping[str, tuple[Trait, ...]] = {
     "attention": ("attends", "nonlinear"),
     "multi_head_attention": ("attends", "nonlinear"),
     "recurrent": ("recurrent", "nonlinear", "saves_state"),
+    "loss": ("loss", "nonlinear"),
 }
 _IMPLIED: Mapping[str, tuple[Trait, ...]] = {
     "activation": ("elementwise", "nonlinear"),
