@@ -304,6 +304,42 @@ def _did_you_mean(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
+def modules_matching(source: str, pattern: str) -> list[str]:
+    """Names of the module classes that a file or module defines and that can be made without arguments, in order.
+
+    Args:
+        source: a path of a Python file, or a dotted module name.
+        pattern: as in a shell, such as ``"*"`` or ``"Res*"``.
+
+    Raises:
+        ModelReferenceError: the source cannot be imported.
+    """
+    reference = parse_reference(f"{source}:any")
+    with _importing(reference), torch.random.fork_rng(devices=[]):
+        if reference.kind == "file":
+            module = _import_file(reference)
+        else:
+            module = _import(reference, lambda: importlib.import_module(reference.source))
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__ == module.__name__
+        and fnmatch.fnmatchcase(name, pattern)
+        and _needs_nothing(value)
+    ]
+
+
+def _needs_nothing(kind: type) -> bool:
+    try:
+        parameters = list(inspect.signature(kind).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not p.empty or p.kind in variable for p in parameters)
+
+
 # -- timm and torchvision --------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from sed_torch.diagnostics import (
     traps,
 )
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
+from sed_torch.diagnostics.comments import parted
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.loading import model_inputs
 from sed_torch.diagnostics.registry import RULES, Rule, selected
@@ -157,7 +158,8 @@ def _report(
         traces=Traces(plain, graph, input_size, input_data),
     )
     found = [f for r in rules for f in r.run(subject)]
-    return CheckReport(score.name, _ordered(found), score, assumed=graph.assumed)
+    stay, ignored = parted(_ordered(found), subject.assigned)
+    return CheckReport(score.name, stay, score, assumed=graph.assumed, ignored=ignored)
 
 
 def _lazy(model: nn.Module) -> tuple[Finding, ...]:

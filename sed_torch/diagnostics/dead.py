@@ -73,19 +73,24 @@ def by_module(
     yield from groups.items()
 
 
+def _listed(names: list[str], path: str) -> str:
+    """The first names, below a path."""
+    short = [n.removeprefix(f"{path}.") for n in names]
+    return ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
+
+
 def _unused_hit(subject: Subject, path: str, names: list[str], what: str, advice: str, sure: bool) -> Hit:
     parameters = [subject.parameters[n] for n in names]
     count = sum(p.numel for p in parameters)
     trainable = any(p.trainable for p in parameters)
-    source = next((n.source for n in subject.graph.nodes if n.path.startswith(path) and n.source), None)
     return Hit(
         path,
-        f"{len(names)} parameter{'s' if len(names) > 1 else ''} ({count:,} entries) {what}",
+        f"{len(names)} parameter{'s' if len(names) > 1 else ''} ({count:,} entries: {_listed(names, path)}) {what}",
         advice
         if sure
         else f"{advice} (the model could not be followed in training mode, where it may differ)",
         {"parameters": tuple(names), "entries": count, "share": count / max(subject.score.params, 1)},
-        (source if path else None) or subject.assigned(path),
+        subject.assigned(path if path and path in subject.modules else names[0]),
         None if trainable and sure else "info" if not trainable else "warning",
     )
 

@@ -41,6 +41,7 @@ class CheckReport:
             nats; they add up to it. Empty when the baseline holds no blocks.
         assumed: what was not given and had to be assumed, in words.
         elapsed: seconds, trace and score included.
+        ignored: findings left out by ``# sed: ignore[…]`` on their line, or by settings for a path.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CheckReport:
     changes: tuple[tuple[str, float], ...] = ()
     assumed: tuple[str, ...] = ()
     elapsed: float = 0.0
+    ignored: tuple[Finding, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -158,6 +160,8 @@ class CheckReport:
             lines += [
                 f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes if abs(share) >= 5e-5
             ]
+        if self.ignored:
+            lines.append(f"{len(self.ignored)} ignored by a comment or a setting")
         if self.known:
             lines.append(f"{len(self.known)} known from the baseline")
         lines += [f"gone since the baseline: {key}" for key in self.gone]
