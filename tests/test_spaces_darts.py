@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_both_spellings() -> None:
     assert str(genotype) == COMPACT
     assert SPACE.parse(COMPACT) == genotype
     assert SPACE.parse(genotype.to_darts()) == genotype
+    fields = {
+        "normal": [[op, i] for i, op in genotype.normal],
+        "reduce": [[op, i] for i, op in genotype.reduce],
+    }
+    concats = {"normal_concat": [2, 3, 4, 5], "reduce_concat": [2, 3, 4, 5]}
+    assert SPACE.parse(json.dumps(fields | concats)) == SPACE.parse(str(fields)) == genotype
+    assert SPACE.parse(repr((genotype.normal, genotype.reduce))) == genotype
+    for wrong in ({"reduce_concat": [3, 4, 5, 6]}, {"reduce": 3}, {"other": 1}):
+        with pytest.raises(SpaceError, match="not a genotype of darts"):
+            SPACE.parse(json.dumps(fields | wrong))
     assert genotype.to_darts() == DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
 
 

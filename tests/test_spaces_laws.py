@@ -14,7 +14,7 @@ from support.spaces import check_scores, check_traced, every_space, samples
 
 from sed_torch.errors import SedTorchError, SpaceError
 from sed_torch.scoring import DEFINITIONS, evaluate, sed
-from sed_torch.spaces import ALIASES, NASBench201, Space, SpaceBuilder, get_space, score_many
+from sed_torch.spaces import ALIASES, NASBench201, Space, SpaceBuilder, get_space, score_each, score_many
 from sed_torch.topology import Value
 
 
@@ -78,6 +78,7 @@ def test_scores_are_the_calculus(space: Space[Any]) -> None:
     texts = [space.format(a) for a in archs]
     np.testing.assert_array_equal(score_many(space.name, texts), space.score_many(archs))
     heir = type("Heir", (type(space),), {})()  # tables do not serve subclasses
+    np.testing.assert_allclose(score_each(space, texts[:3]), space.score_many(texts[:3]), atol=1e-9)
     one_by_one = heir.score_many(texts[:3] * 2)[3:]
     np.testing.assert_allclose(one_by_one, space.score_many(texts[:3]), atol=1e-9)
     assert space.score_many([]).shape == (0,)

@@ -72,7 +72,8 @@ class Genotype:
             SpaceError: if it is none.
         """
         text = text.strip()
-        return cls(*(_read_darts(text) if text.startswith("Genotype") else _read_compact(text)))
+        readers = {"G": _read_darts, "{": _read_mapping}
+        return cls(*readers.get(text[:1], _read_compact)(text))
 
     def __str__(self) -> str:
         return repr(
@@ -97,30 +98,47 @@ def edge_names(cell: tuple[Edge, ...]) -> tuple[str, ...]:
 def _read_compact(text: str) -> tuple[tuple[Edge, ...], ...]:
     try:
         normal, reduce = ast.literal_eval(text)
-        return tuple(tuple((int(i), OPERATIONS[_number(op)]) for i, op in cell) for cell in (normal, reduce))
+        return tuple(tuple((int(i), _operation(op)) for i, op in cell) for cell in (normal, reduce))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise _alien(text) from error
 
 
-def _number(op: Any) -> int:
+def _operation(op: Any) -> str:
+    """By its number or its name."""
+    if isinstance(op, str):
+        return op
     if not isinstance(op, int) or not 0 <= op < len(OPERATIONS):
         raise ValueError(f"no operation {op!r}")
-    return op
+    return OPERATIONS[op]
+
+
+def _read_mapping(text: str) -> tuple[tuple[Edge, ...], ...]:
+    """DARTS' four fields as a literal or as JSON; nothing is evaluated."""
+    try:
+        given = ast.literal_eval(text)
+        concats = [list(given.get(f"{name}_concat", _CONCAT)) for name in ("normal", "reduce")]
+        if set(given) - {*_FIELDS} or any(sorted(c) != _CONCAT for c in concats):
+            raise ValueError("other fields")
+        return tuple(tuple((int(i), str(op)) for op, i in given[name]) for name in ("normal", "reduce"))
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+        raise _alien(text) from error
+
+
+_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
 def _read_darts(text: str) -> tuple[tuple[Edge, ...], ...]:
     """Arguments of the call are read as literals; nothing is evaluated."""
-    names = ("normal", "normal_concat", "reduce", "reduce_concat")
     try:
         call = ast.parse(text, mode="eval").body
         if not (
             isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"
         ):
             raise ValueError("not a call of Genotype")
-        given = dict(zip(names, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
-        if set(given) != set(names) or any(_nodes(given[n]) != _CONCAT for n in names[1::2]):
+        given = dict(zip(_FIELDS, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
+        if set(given) != set(_FIELDS) or any(_nodes(given[n]) != _CONCAT for n in _FIELDS[1::2]):
             raise ValueError("other arguments")
-        cells = [ast.literal_eval(given[n]) for n in names[::2]]
+        cells = [ast.literal_eval(given[n]) for n in _FIELDS[::2]]
         return tuple(tuple((int(i), str(op)) for op, i in cell) for cell in cells)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise _alien(text) from error

@@ -36,7 +36,8 @@ class DARTS(Space[Genotype]):
     Genotypes of other samplers are read as well: with the operation ``none``, and with two edges from one node.
 
     Strings are ``((node, op), … ×8), ((node, op), … ×8)`` with operations by number in :data:`OPS`, or
-    DARTS' own ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…, reduce_concat=…)``.
+    DARTS' own ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…, reduce_concat=…)``, or these
+    four fields as a mapping (JSON).
     """
 
     name = "darts"
