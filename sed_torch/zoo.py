@@ -97,6 +97,8 @@ def parse_reference(text: str) -> Reference:
     if colon and zoo in ZOOS:
         name, args, kwargs, called = _parse_call(text, rest, dotted=False)
         return Reference(text, zoo, zoo, name, args, kwargs, called)  # type: ignore[arg-type]
+    if re.fullmatch(r".+\.py", text):
+        raise ModelReferenceError(_what_is_in(text))
     match = _FILE.fullmatch(text)
     kind: Literal["file", "module"] = "file"
     if match is None:
@@ -108,6 +110,27 @@ def parse_reference(text: str) -> Reference:
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {_FORMS}.{hint}")
     name, args, kwargs, called = _parse_call(text, match["call"], dotted=True)
     return Reference(text, kind, match["source"], name, args, kwargs, called)
+
+
+def _what_is_in(file: str) -> str:
+    """Asks for a name in a file, and lists those that it has; the file is read, not run."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"model reference {file!r}: {_one_line(error)}"
+    kinds = [n.name for n in tree.body if isinstance(n, ast.ClassDef) and n.bases]
+    makers = [
+        n.name
+        for n in tree.body
+        if isinstance(n, ast.FunctionDef) and any(_gives_back(r) for r in ast.walk(n))
+    ]
+    names = [n for n in (*kinds, *makers) if not n.startswith("_")]
+    listed = ", ".join(f"{file}:{n}" for n in names[:12]) + (", …" if len(names) > 12 else "")
+    return f"model reference {file!r} names no class or function: expected one of {listed or f'{file}:NAME'}"
+
+
+def _gives_back(node: ast.AST) -> bool:
+    return isinstance(node, ast.Return) and node.value is not None
 
 
 def _parse_call(text: str, call: str, *, dotted: bool) -> tuple[str, tuple[Any, ...], dict[str, Any], bool]:
@@ -189,8 +212,37 @@ def build(
         raise ModelReferenceError(
             f"{ref} is a {type(target).__name__}: expected an nn.Module, a class or a function that makes one"
         )
+    _check_arguments(target, ref, args, kwargs or {})
     model, built_on, reason = _construct(lambda: target(*args, **(kwargs or {})), ref)
     return LoadedModel(ref, model, built_on, type(model).__name__, reason)
+
+
+def _check_arguments(target: Any, ref: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Arguments that are missing or too many, before anything is run."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        plain = ref.partition("(")[0]
+        source, _, name = plain.rpartition(":")
+        needed = [
+            p.name
+            for p in signature.parameters.values()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY)
+        ]
+        example = ", ".join(f"{n}=…" for n in needed)
+        module = Path(source).stem if source.endswith(".py") else source
+        raise ModelReferenceError(
+            f"{ref} could not be built: {type(error).__name__}: {error}. "
+            f"Write {plain}({example}) with Python literals; where it takes an "
+            f"object, such as a config, refer to a function in a file of yours:\n"
+            f"    from {module} import {name.partition('.')[0]}\n"
+            f"    def make():\n"
+            f"        return {name}({example})"
+        ) from error
 
 
 class _WeightsOnMeta(TorchFunctionMode):
@@ -212,16 +264,50 @@ def _construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["m
         except ModelReferenceError:
             raise
         except (Exception, SystemExit) as error:
-            reason = f"the constructor does not run on meta ({_one_line(error)})"
-        with contextlib.suppress(Exception, SystemExit), torch.device("cpu"), _WeightsOnMeta():
-            return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
+            if not _may_be_of_meta(error):
+                raise _not_built(ref, error) from error
+            first = _one_line(error)
+            reason = f"the constructor does not run on meta ({first})"
+        try:
+            with torch.device("cpu"), _WeightsOnMeta():
+                return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
+        except (Exception, SystemExit) as error:
+            if _one_line(error) == first and "meta" not in first:  # it was not for want of values
+                raise _not_built(ref, error) from error
         try:
             with torch.device("cpu"):
                 return _module(make(), ref), "cpu", f"{reason}; built on the CPU"
         except ModelReferenceError:
             raise
         except (Exception, SystemExit) as error:
-            raise ModelReferenceError(f"{ref} could not be built: {_one_line(error)}") from error
+            raise _not_built(ref, error) from error
+
+
+def _may_be_of_meta(error: BaseException) -> bool:
+    """Whether a constructor may fail because tensors have no values: only then is it worth running again."""
+    text = str(error)
+    if "NVIDIA" in text or "CUDA" in text:
+        return False
+    return isinstance(error, RuntimeError) or "meta" in text
+
+
+def _not_built(ref: str, error: BaseException) -> ModelReferenceError:
+    hint = ""
+    if "NVIDIA" in str(error) or "CUDA" in str(error):
+        hint = ". It asks for a GPU that is not here: let it take the device as an argument"
+    return ModelReferenceError(f"{ref} could not be built: {_one_line(error)}{_where(error)}{hint}")
+
+
+def _where(error: BaseException) -> str:
+    """`` (net.py:27)``: the innermost line that is neither torch's nor ours."""
+    skipped = (torch.__path__[0], os.path.dirname(__file__), "<frozen")
+    place, frame = "", error.__traceback__
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith(skipped):
+            place = f" ({os.path.relpath(file) if file.startswith(os.getcwd()) else file}:{frame.tb_lineno})"
+        frame = frame.tb_next
+    return place
 
 
 def _module(made: Any, ref: str) -> nn.Module:
@@ -240,15 +326,32 @@ def _one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _importing(reference: Reference) -> Iterator[None]:
-    """Siblings of the file, and the working directory, can be imported while the model is made."""
-    first = Path(reference.source).resolve().parent if reference.kind == "file" else Path.cwd()
-    entry = os.fspath(first)
-    sys.path.insert(0, entry)
+    """Import and build as if the file were run by itself: with its folder and the working directory to import
+    from, no arguments on its command line, and its prints out of the way of our output.
+    """
+    folders = [os.fspath(Path.cwd())]
+    if reference.kind == "file":
+        path = Path(reference.source).resolve()
+        folders = [os.fspath(path.parent), *folders, os.fspath(_package_of(path)[0])]
+    before, argv = list(sys.path), sys.argv
+    sys.path[:0] = list(dict.fromkeys(folders))
+    sys.argv = [reference.source]
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(entry)
+        sys.argv = argv
+        added = [p for p in sys.path if p not in before and p not in folders]  # by the file itself
+        sys.path[:] = [*before, *added]
+
+
+def _package_of(path: Path) -> tuple[Path, str]:
+    """The folder from which a file is imported as a module of its package, and its name there."""
+    names, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(n for n in names if n != "__init__")
 
 
 def _resolve(reference: Reference) -> Any:
@@ -271,6 +374,8 @@ def _import_file(reference: Reference) -> ModuleType:
     path = Path(reference.source)
     if not path.is_file():
         raise ModelReferenceError(f"model reference {reference.text!r}: there is no file {reference.source}")
+    if _imports_its_package(path):
+        return _import_of_package(reference, path)
     # The absolute path in the name keeps two files of one name apart; dataclasses and pickle want the entry.
     name = "_sed_torch_ref_" + re.sub(r"\W", "_", os.fspath(path.resolve()))
     spec = importlib.util.spec_from_file_location(name, path)
@@ -287,15 +392,40 @@ def _import_file(reference: Reference) -> ModuleType:
     return module
 
 
+def _imports_its_package(path: Path) -> bool:
+    """Whether the file holds an import such as ``from .parts import Block``."""
+    with contextlib.suppress(SyntaxError, ValueError):  # told when it is imported
+        return any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(ast.parse(path.read_bytes())))
+    return False
+
+
+def _import_of_package(reference: Reference, path: Path) -> ModuleType:
+    folder, name = _package_of(path.resolve())
+    if "." not in name and path.name != "__init__.py":  # a package without __init__.py
+        folder, name = path.resolve().parent.parent, f"{path.resolve().parent.name}.{path.stem}"
+        sys.path.insert(0, os.fspath(folder))
+    module: ModuleType = _import(reference, lambda: importlib.import_module(name))
+    if Path(module.__file__ or "").resolve() != path.resolve():
+        raise ModelReferenceError(
+            f"{reference.source} is {name} of its package, but a package of that name was imported already, "
+            f"from {module.__file__}"
+        )
+    return module
+
+
 def _import(reference: Reference, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == reference.source:
+            close = difflib.get_close_matches(reference.source, ZOOS, n=1)
+            hint = f"; did you mean {close[0]}:{reference.text.partition(':')[2]}?" if close else ""
             raise ModelReferenceError(
-                f"model reference {reference.text!r}: there is no module {reference.source!r} here"
+                f"model reference {reference.text!r}: there is no module {reference.source!r} here{hint}"
             ) from error
-        raise ModelReferenceError(f"importing {reference.source} failed: {_one_line(error)}") from error
+        raise ModelReferenceError(
+            f"importing {reference.source} failed: {_one_line(error)}{_where(error)}"
+        ) from error
 
 
 def _did_you_mean(name: str, names: Sequence[str]) -> str:

@@ -133,7 +133,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("call", "message"),
         [
-            ("Broken", "could not be built: RuntimeError: no such backbone$"),
+            ("Broken", "could not be built: RuntimeError: no such backbone \\(.*nets.py:31\\)$"),
             ("Nett", "has no 'Nett'; did you mean Net"),
             ("text", "made a str, expected an nn.Module"),
             ("number", "is a int: expected an nn.Module"),
@@ -266,3 +266,88 @@ def test_what_is_excluded_of_a_glob(exclusion: str, left: list[str]) -> None:
     pytest.importorskip("timm")
     assert expand(["timm:resnet18", "timm:resnet34", exclusion]) == left
     assert expand(f"timm:resnet18,timm:resnet34,{exclusion}") == left
+
+
+class TestFilesAsPeopleHaveThem:
+    """Files of real repositories: they read their command line, print, and import their neighbours."""
+
+    @staticmethod
+    def _write(folder: Path, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("import torch\nfrom torch import nn\n" + text)
+
+    @pytest.mark.parametrize("ref", ["arg.py:Net", "arg.py:make", "arg:Net"])
+    def test_see_no_arguments_and_print_to_stderr(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ref: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["sed-torch", "check", "--strict"])
+        text = (
+            "import argparse, sys\nprint('imported')\na = argparse.ArgumentParser().parse_args()\n"
+            "class Net(nn.Linear):\n  def __init__(self):\n    super().__init__(2, 2)\n"
+            "def make():\n  print('built', len(sys.argv))\n  argparse.ArgumentParser().parse_args()\n  return Net()\n"
+        )
+        self._write(tmp_path, {"arg.py": text})
+        sys.modules.pop("arg", None)
+        path = list(sys.path)
+        assert isinstance(load(ref).model, nn.Linear)
+        assert capsys.readouterr().out == ""
+        assert (sys.argv, sys.path) == (["sed-torch", "check", "--strict"], path)
+
+    def test_relative_imports_climb_and_the_working_directory_is_on_the_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        net = (
+            "from .parts import part\nfrom rootwide_of_test import width\n"
+            "class Net(nn.Linear):\n  def __init__(self):\n    super().__init__(part, width)\n"
+        )
+        parts = {"parts.py": "part = 3\n", "net.py": net}
+        self._write(tmp_path, {f"pkg_a/sub/{n}": t for n, t in parts.items()})
+        self._write(tmp_path, {"pkg_a/__init__.py": "", "pkg_a/sub/__init__.py": ""})
+        self._write(tmp_path, {f"pkg_b/{n}": t for n, t in parts.items()})  # without __init__.py
+        self._write(tmp_path, {"rootwide_of_test.py": "width = 5\n"})
+        for ref in ("pkg_a/sub/net.py:Net", "pkg_b/net.py:Net"):
+            model = load(ref).model
+            assert (model.in_features, model.out_features) == (3, 5)
+
+    def test_a_constructor_that_fails_is_run_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        text = "runs = []\ndef make():\n  with open('runs', 'a') as f: f.write('x')\n  raise {}\n"
+        for i, (error, runs) in enumerate(
+            [
+                ("TypeError('out')", 1),
+                ("SystemExit(2)", 1),
+                ("OSError('no net')", 1),
+                ("RuntimeError('no')", 2),
+            ]
+        ):
+            self._write(tmp_path, {f"f{i}.py": text.format(error)})
+            with pytest.raises(ModelReferenceError, match=rf"could not be built: .* \(f{i}.py:6\)"):
+                load(f"f{i}.py:make")
+            assert len((tmp_path / "runs").read_text()) == runs
+            (tmp_path / "runs").unlink()
+
+    def test_a_config_object_is_met_with_the_way_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        self._write(
+            tmp_path,
+            {
+                "gpt.py": "class GPT(nn.Module):\n  def __init__(self, config, up): pass\ndef make(): return GPT\n"
+            },
+        )
+        with pytest.raises(ModelReferenceError) as caught:
+            load("gpt.py:GPT")
+        text = str(caught.value)
+        assert "gpt.py:GPT(config=…, up=…)" in text
+        assert "from gpt import GPT\n    def make():\n        return GPT(config=…, up=…)" in text
+        with pytest.raises(ModelReferenceError, match=r"expected one of gpt\.py:GPT, gpt\.py:make"):
+            load("gpt.py")
+        with pytest.raises(ModelReferenceError, match=r"did you mean timm:resnet18\?"):
+            load("timn:resnet18")
