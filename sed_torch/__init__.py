@@ -21,6 +21,7 @@ from sed_torch._version import __version__
 
 if TYPE_CHECKING:
     from sed_torch import (
+        calibration as calibration,
         costing as costing,
         diagnostics as diagnostics,
         evidence as evidence,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         training as training,
         zoo as zoo,
     )
+    from sed_torch.calibration import Calibration, calibrate
     from sed_torch.comparing import Comparison, compare
     from sed_torch.costing import Cost, cost
     from sed_torch.diagnostics import CheckReport, Finding, check, explain
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from sed_torch.training import counterparts
 
 __all__ = [
+    "Calibration",
     "CheckReport",
     "Comparison",
     "Cost",
@@ -61,6 +64,7 @@ __all__ = [
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "cost",
@@ -85,6 +89,7 @@ _HOMES = {
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
     **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),
     **dict.fromkeys(["Cost", "cost"], "sed_torch.costing"),
+    **dict.fromkeys(["Calibration", "calibrate"], "sed_torch.calibration"),
     "Graph": "sed_torch.graph",
     "Score": "sed_torch.scoring.result",
     "SedTorchError": "sed_torch.errors",
@@ -98,6 +103,7 @@ _HOMES = {
 _ROOMS = frozenset(
     {
         *(
+            "calibration",
             "costing",
             "diagnostics",
             "evidence",

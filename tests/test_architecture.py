@@ -26,7 +26,7 @@ ROAD = [
     *("graph", "entropy", "ops", "batching", "tracing"),
     *("topology", "lowering", "scoring", "costing"),
     *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
-    *("evidence", "training", "report", "integrations"),
+    *("evidence", "training", "calibration", "report", "integrations"),
     *("benchmarking",),
     *("cli", "__main__", "__init__"),
 ]
@@ -56,6 +56,7 @@ SOLE_IMPORTERS = {
 }
 
 PUBLIC = [
+    "Calibration",
     "CheckReport",
     "Comparison",
     "Cost",
@@ -68,6 +69,7 @@ PUBLIC = [
     "Topology",
     "TopologyBuilder",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "cost",

@@ -60,6 +60,12 @@ def test_by_hand() -> None:
         "norms": 1 / 3,
         "positions_by_params": params @ np.log([64, 16, 1]) / params.sum(),
         "channels_by_params": params @ np.log([4, 6, 10]) / params.sum(),
+        "tail": math.log(16),
+        "head_channels": math.log(6),
+        "joins": 0.0,
+        "inputs": 1.0,
+        "axes": 2.0,
+        "head": 0.0,
     }
     assert list(f) == list(expected) == list(FEATURES)
     for name, value in expected.items():

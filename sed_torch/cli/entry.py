@@ -28,6 +28,7 @@ _COMMANDS = {
     "validate": "validating:validate",
     "search": "searching:search",
     "train-counterparts": "training:train_counterparts",
+    "calibrate": "calibrating:calibrate",
     "benchmark": "benchmarking:benchmark",
     "check": "checking:check",
     "explain": "checking:explain",

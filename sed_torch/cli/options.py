@@ -11,6 +11,7 @@ import click
 
 __all__ = [
     "byte_count",
+    "expected_options",
     "one_or_many",
     "output_options",
     "quantity",
@@ -36,6 +37,21 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(dir_okay=False),
         callback=writable,
         help="Write to a file, whole or not at all; .html is a page.",
+    )(command)
+
+
+def expected_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--expected/--no-expected",
+        default=True,
+        show_default=True,
+        help="Say what accuracy comparable networks reach.",
+    )(command)
+    return click.option(
+        "--calibration",
+        type=click.Path(exists=True),
+        metavar="FILE|FOLDER",
+        help="By calibrations of your own ('sed-torch calibrate').  [default: SED_TORCH_CALIBRATIONS, else ImageNet's]",
     )(command)
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from sed_torch.cli.options import byte_count, one_or_many, output_options, quantity, sizes, worker_options
+from sed_torch.cli.options import (
+    byte_count,
+    expected_options,
+    one_or_many,
+    output_options,
+    quantity,
+    sizes,
+    worker_options,
+)
 from sed_torch.cli.output import FINDINGS, emit
 
 
@@ -15,8 +23,13 @@ from sed_torch.cli.output import FINDINGS, emit
 @click.option("--top", type=click.IntRange(min=1), help="Print the first N; a file gets all.")
 @click.option(
     "--sort",
+    "--by",
+    "sort",
     type=click.Choice(
-        ["sed", "given-size", "params", "macs", "suppression", "coverage", "seconds", "name", "family"]
+        [
+            *("sed", "expected", "given-size", "params", "macs", "suppression", "coverage", "seconds"),
+            *("name", "family"),
+        ]
     ),
     default="sed",
     show_default=True,
@@ -47,6 +60,11 @@ from sed_torch.cli.output import FINDINGS, emit
     help="The same by multiply-accumulates a sample, such as 2G.",
 )
 @click.option(
+    "--front",
+    type=click.Choice(["params", "macs"]),
+    help="Only the Pareto front of the score (with --by expected of that) against this cost.",
+)
+@click.option(
     "--input-size",
     callback=sizes,
     metavar="N,C,H,W",
@@ -64,6 +82,7 @@ from sed_torch.cli.output import FINDINGS, emit
     "--memory-limit", callback=byte_count, metavar="SIZE", help="Memory a worker may take, such as 4G."
 )
 @worker_options
+@expected_options
 @output_options
 def rank(
     patterns: tuple[str, ...],
@@ -75,11 +94,14 @@ def rank(
     baselines: tuple[str, ...],
     max_params: float | None,
     max_macs: float | None,
+    front: str | None,
     input_size: list[tuple[int, ...]],
     time_limit: float,
     memory_limit: int | None,
     backend: Any,
     scheduler: str | None,
+    expected: bool,
+    calibration: str | None,
     form: str | None,
     output: str | None,
 ) -> int:
@@ -93,9 +115,13 @@ def rank(
     \b
     sed-torch rank 'timm:resnet*' --top 20 --jobs 2 -o rank.csv
     sed-torch rank 'timm:regnety_*,!*_tv' torchvision:resnet50 --sort given-size
+    sed-torch rank 'timm:*' --by expected --max-params 10M --front macs
     sed-torch rank 'timm:*mobilenet*' --max-params 5M --input-size 1,3,224,224 -o small.parquet
     """
     from sed_torch.ranking import rank as compute
+
+    if not expected and (sort == "expected" or calibration):
+        raise click.UsageError("--no-expected goes with neither --by expected nor --calibration")
 
     result = compute(
         list(patterns),
@@ -112,10 +138,17 @@ def rank(
         memory_limit=memory_limit,
         resume=resume,
     )
+    failed = bool(result.failures)
+    if expected:
+        from sed_torch.calibration import calibrations, expect
+
+        result = expect(result, calibrations(calibration), sort=result.sort)
+    if front:
+        result = result.front_of(front, "expected" if sort == "expected" else "sed")
     if output:
         emit(result, form, output)
         if top:
             emit(result.top(top), "text", None)
     else:
         emit(result.top(top) if top else result, form, None)
-    return FINDINGS if result.failures else 0
+    return FINDINGS if failed else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sed_torch.cli.options import one_or_many, output_options, sizes
+from sed_torch.cli.options import expected_options, one_or_many, output_options, sizes
 from sed_torch.cli.output import FINDINGS, emit
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--frontend", type=click.Choice(["auto", "fx", "export"]), default="auto", show_default=True)
 @click.option("--strict", is_flag=True, help="An operator without a rule is an error.")
 @click.option("--legend", is_flag=True, help="Say what the columns mean, below the table.")
+@expected_options
 @output_options
 def score(
     ref: str,
@@ -36,6 +37,8 @@ def score(
     frontend: Any,
     strict: bool,
     legend: bool,
+    expected: bool,
+    calibration: str | None,
     form: str | None,
     output: str | None,
 ) -> int:
@@ -61,6 +64,10 @@ def score(
         )
     if loaded.reason:
         result = dataclasses.replace(result, assumed=(*result.assumed, loaded.reason))
+    if expected:
+        from sed_torch.calibration import calibrations, with_expected
+
+        result = with_expected(result, calibrations(calibration))
     if depth is not None:
         result = dataclasses.replace(result, depth=depth)
     emit(result, form, output)

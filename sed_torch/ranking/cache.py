@@ -19,7 +19,7 @@ __all__ = ["RowCache", "calculus", "default_cache_dir", "key_of_graph", "key_of_
 
 SCHEMA = "sed_torch.row/2"
 _NO_PART = (
-    *("benchmarking", "cli", "comparing", "diagnostics", "evidence", "integrations"),
+    *("benchmarking", "calibration", "cli", "comparing", "diagnostics", "evidence", "integrations"),
     *("jobs", "proxies", "ranking", "report", "searching", "sensitivity", "spaces", "training"),
     *("__main__", "_moved", "_version"),
 )

@@ -48,6 +48,7 @@ class Ranking(tables.Tabular):
         whole: rows of the ranking that these are the top of; None where they are all.
         limits: largest params and MACs that were asked for, by name.
         beyond: models that were left out because they are larger.
+        expects: what ``expected`` is, for display; None where no calibration was asked.
     """
 
     rows: tuple[RankRow, ...]
@@ -59,6 +60,7 @@ class Ranking(tables.Tabular):
     whole: int | None = None
     limits: Mapping[str, float] = field(default_factory=FrozenMapping)
     beyond: int = 0
+    expects: str | None = None
 
     @classmethod
     def of(
@@ -147,6 +149,40 @@ class Ranking(tables.Tabular):
         """The Pareto front: no other model has a score as high with as few params and MACs. Smallest first."""
         return tuple(sorted((r for r in self.rows if r.pareto), key=lambda r: (r.params or 0, r.name)))
 
+    def front_of(self, cost: str = "params", by: str = "expected") -> Ranking:
+        """The Pareto front of two columns: rows than which no other has as much of ``by`` at no more ``cost``.
+
+        Args:
+            cost: ``"params"`` or ``"macs"``.
+            by: ``"expected"`` or ``"sed"``.
+
+        Returns:
+            The rows, cheapest first.
+
+        Raises:
+            InputError: another column.
+        """
+        if cost not in BASELINES or by not in ("expected", "sed"):
+            raise InputError(
+                f"a front is of expected or sed against params or macs, found {by!r} and {cost!r}"
+            )
+        rows = [r for r in self.rows if getattr(r, by) is not None and getattr(r, cost) is not None]
+        best, kept = -math.inf, []
+        for row in sorted(rows, key=lambda r: (getattr(r, cost), -getattr(r, by), r.name)):
+            if getattr(row, by) > best:
+                best = getattr(row, by)
+                kept.append(row)
+        return replace(self, rows=tuple(kept), sort=cost, whole=self.whole or len(self.rows))
+
+    def in_order(self, sort: str) -> Ranking:
+        """The same rows in the order of another column.
+
+        Raises:
+            InputError: ``sort`` is unknown.
+        """
+        check_sort(sort)
+        return replace(self, rows=sorted_rows(self.rows, sort), sort=sort)
+
     def top(self, n: int) -> Ranking:
         """The first ``n`` rows, with the ranks they have here."""
         return self[: max(n, 0)]
@@ -215,6 +251,7 @@ class Ranking(tables.Tabular):
             "beyond": self.beyond,
             "whole": self.whole,
             "warnings": list(self.warnings),
+            "expects": self.expects,
             "rows": [r.to_dict() for r in self.rows],
         }
 
@@ -237,6 +274,7 @@ class Ranking(tables.Tabular):
                 data.get("whole"),
                 FrozenMapping(check_sizes(data.get("limits", {}))),
                 int(data.get("beyond", 0)),
+                data.get("expects"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"a ranking: {type(error).__name__}: {error}") from error
@@ -252,7 +290,10 @@ class Ranking(tables.Tabular):
 
     def headline(self) -> str:
         """The best within the limits that were asked for, else the Pareto front: the largest model is no answer."""
+        known = [r for r in self.scored if r.expected is not None] if self.sort == "expected" else []
         best = max(self.scored, key=lambda r: (r.sed or -math.inf, r.name), default=None)
+        if known:  # where people ask for the accuracy, the best is the best by it
+            best = max(known, key=lambda r: (r.expected or -math.inf, r.name))
         if best is None:
             return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
         if self.limits:
@@ -274,7 +315,8 @@ class Ranking(tables.Tabular):
         shown = tuple(_display(r) for r in self.rows)
         pale = frozenset(i for i, r in enumerate(self.rows) if r.status != "ok")
         warned = tuple(f"Careful: {w}." for w in self.warnings)
-        grid = tables.Grid(_SHOWN, shown, spared=_SPARED, pale=pale)
+        columns = _SHOWN if self.expects is None else (*_SHOWN[:4], "expected", *_SHOWN[4:])
+        grid = tables.Grid(columns, shown, spared=_SPARED, pale=pale)
         return tables.View(self.headline(), warned, (grid,), tuple(self._notes()))
 
     def _baseline_text(self) -> str:
@@ -288,6 +330,10 @@ class Ranking(tables.Tabular):
         lines = [
             f"{of}, {len(self.scored)} scored, {len(self.failures)} not ok; SED in nats, higher is better"
         ]
+        if self.expects is not None:
+            lines.append(
+                f"expected: {self.expects}; outside: no networks like it were seen, so nothing is said"
+            )
         if self.beyond:
             lines.append(f"{self.beyond} larger models are left out")
         if self.baselines:
@@ -333,6 +379,7 @@ def _display(r: RankRow) -> dict[str, Any]:
         "model": r.name,
         "family": r.family,
         "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
+        "expected": _interval(r),
         "in family": r.family_rank,
         "given size": r.residual_rank,
         "front": "yes" if r.pareto else "",
@@ -347,7 +394,14 @@ def _display(r: RankRow) -> dict[str, Any]:
 
 def _described(r: RankRow) -> str:
     sizes = f"{tables.quantity(r.params)} params, {tables.quantity(r.macs)} MACs"
-    return f"{r.name} (SED {tables.cell(r.sed)}, {sizes})"
+    expected = "" if r.expected is None else f"expected {_interval(r)}, "
+    return f"{r.name} ({expected}SED {tables.cell(r.sed)}, {sizes})"
+
+
+def _interval(r: RankRow) -> str | None:
+    if r.expected is None or r.expected_low is None or r.expected_high is None:
+        return None if r.unexpected is None else "outside"
+    return f"{r.expected:.1f} ({r.expected_low:.1f} to {r.expected_high:.1f})"
 
 
 def check_sizes(limits: Mapping[str, float]) -> dict[str, float]:

@@ -30,7 +30,7 @@ __all__ = [
 Status = Literal["ok", "undefined", "failed", "timeout", "memory", "crashed"]
 
 BASELINES = ("params", "macs")
-_DESCENDING = ("sed", "given_size", "params", "macs", "suppression", "coverage", "seconds")
+_DESCENDING = ("sed", "expected", "given_size", "params", "macs", "suppression", "coverage", "seconds")
 SORTS = (*_DESCENDING, "name", "family")
 
 
@@ -68,6 +68,12 @@ class RankRow:
         output: shape of what it returns, likewise; a classifier returns one row of classes.
         pareto: whether no other row of its kind has a score as good with as few params and MACs, and one of the three
             better.
+        expected: accuracy that a calibration foretells, in its unit; None where there is none, or where it does not
+            know such networks.
+        expected_low, expected_high: ends of its 90 % interval.
+        unexpected: why the calibration does not know it, or None.
+        features: numbers about the topology in the order of :data:`sed_torch.scoring.features.FEATURES`, as text
+            with spaces between; calibrations read them.
     """
 
     name: str
@@ -96,6 +102,11 @@ class RankRow:
     input: str | None = None
     output: str | None = None
     pareto: bool | None = None
+    expected: float | None = None
+    expected_low: float | None = None
+    expected_high: float | None = None
+    unexpected: str | None = None
+    features: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for strict JSON; a score of -inf is the string ``"-inf"``."""
@@ -135,6 +146,8 @@ _TEXTS = {
 } | {
     "input",
     "output",
+    "unexpected",
+    "features",
 }
 
 

@@ -13,6 +13,7 @@ from sed_torch.errors import ModelReferenceError, SedTorchError
 from sed_torch.jobs import Packed, Stop
 from sed_torch.ranking.cache import RowCache, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import RankRow
+from sed_torch.scoring.features import pack_features
 from sed_torch.zoo import LoadedModel, build, load
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
         built_on=loaded.built_on,
         fingerprint=s.fingerprint,
         input=_shapes(s.inputs),
+        features=pack_features(s.features),
         output=_shapes(graph[name].shape or () for name in graph.outputs),
     )
 

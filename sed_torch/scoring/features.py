@@ -11,6 +11,7 @@ total amplitude Σ A·C_out·√(C_in/g·n_eff), which is what ``sed/1`` takes t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
+from sed_torch.errors import DataError
 from sed_torch.scoring.formula import Evaluation, evaluate
 from sed_torch.topology import Topology
 
-__all__ = ["FEATURES", "feature_matrix", "features_of"]
+__all__ = ["FEATURES", "feature_matrix", "features_of", "pack_features", "unpack_features"]
 
 Array = NDArray[np.float64]
 
@@ -57,6 +59,12 @@ FEATURES: Mapping[str, str] = FrozenMapping(
         "norms": "normalisations an operator",
         "positions_by_params": "mean ln A, each operator weighed by its parameters",
         "channels_by_params": "mean ln C_out, each operator weighed by its parameters",
+        "tail": "ln of the largest A of an operator with one operator behind it",
+        "head_channels": "ln of the most channels that an operator with none behind it reads",
+        "joins": "concatenations an operator",
+        "inputs": "number of inputs",
+        "axes": "most axes along which an operator reads more than one tap: 2 for images, 1 for sound",
+        "head": "ln of the largest A of an operator with none behind it: 0 for most classifiers",
     }
 )
 """Name → what it is. A is an operator's output positions, C its channels, g its groups, n_eff its effective taps."""
@@ -68,7 +76,7 @@ class _Operators:
 
     owner: NDArray[np.int64]
     columns: Array  # (operators, 10): A, C_in/g, C_out, g, stride, n, n_eff, place on its chain, linear or not, params
-    networks: Array  # (networks, 5): MACs, params, chain, attention, normalisations
+    networks: Array  # (networks, 11), as _of_network gives them
 
 
 def features_of(evaluation: Evaluation) -> Mapping[str, float]:
@@ -93,6 +101,29 @@ def feature_matrix(networks: Iterable[Topology | Evaluation]) -> Array:
     return _matrix(_flat([n if isinstance(n, Evaluation) else evaluate(n) for n in networks]))
 
 
+def pack_features(features: Mapping[str, float]) -> str:
+    """Features as text for a cell of a table: numbers with spaces between, in the order of :data:`FEATURES`."""
+    return " ".join(f"{features[name]:.9g}" for name in FEATURES)
+
+
+def unpack_features(text: str) -> tuple[float, ...]:
+    """The numbers that :func:`pack_features` wrote.
+
+    Raises:
+        DataError: another number of them, or no numbers: the row is of another version.
+    """
+    try:
+        found = tuple(float(cell) for cell in text.split())
+    except ValueError as error:
+        raise DataError(f"features: expected numbers, found {text!r:.60}") from error
+    if len(found) != len(FEATURES):
+        raise DataError(
+            f"features: expected {len(FEATURES)} numbers, found {len(found)}; the row is of another version of "
+            "sed_torch, score the model anew"
+        )
+    return found
+
+
 def _flat(evaluations: Sequence[Evaluation]) -> _Operators:
     rows: list[tuple[float, ...]] = []
     counts: list[int] = []
@@ -108,14 +139,30 @@ def _flat(evaluations: Sequence[Evaluation]) -> _Operators:
             linear = step.op == "linear"
             rows.append((*numbers, term.taps, term.effective_taps, place, linear, step.params))
         counts.append(len(evaluation.terms))
-        live = [topology.steps[i] for i in topology.live]
-        chain = max((before[t.step] + after[t.step] - 1 for t in evaluation.terms), default=0)
-        attends = any(s.kind == "attend" for s in live)
-        norms = sum(s.kind == "norm" for s in live)
-        totals.append((math.fsum(s.macs for s in live), sum(s.params for s in live), chain, attends, norms))
+        totals.append(_of_network(evaluation, before, after))
     owner = np.repeat(np.arange(len(counts)), counts)
     columns = np.array(rows, dtype=np.float64).reshape(-1, 10)
-    return _Operators(owner, columns, np.array(totals, dtype=np.float64).reshape(-1, 5))
+    return _Operators(owner, columns, np.array(totals, dtype=np.float64).reshape(-1, 11))
+
+
+def _of_network(evaluation: Evaluation, before: list[int], after: list[int]) -> tuple[float, ...]:
+    topology = evaluation.topology
+    live = [topology.steps[i] for i in topology.live]
+    kinds = Counter(s.kind for s in live)
+    mixes = [(topology.steps[t.step], after[t.step]) for t in evaluation.terms]
+    return (
+        math.fsum(s.macs for s in live),
+        sum(s.params for s in live),
+        max((before[t.step] + after[t.step] - 1 for t in evaluation.terms), default=0),
+        kinds["attend"] > 0,
+        kinds["norm"],
+        kinds["input"],
+        max((sum(k > 1 for k in s.window) for s, _ in mixes), default=0),
+        max((s.positions for s, rest in mixes if rest == 1), default=1.0),
+        max((s.positions for s, rest in mixes if rest == 2), default=1.0),
+        max((s.c_in * s.groups for s, rest in mixes if rest == 1), default=1.0),
+        kinds["cat"],
+    )
 
 
 def _chains(topology: Topology) -> tuple[list[int], list[int]]:
@@ -136,7 +183,7 @@ def _chains(topology: Topology) -> tuple[list[int], list[int]]:
 def _matrix(ops: _Operators) -> Array:
     n = len(ops.networks)
     A, c_in, c_out, g, stride, taps, n_eff, place, linear, owned = ops.columns.T
-    macs, params, chain, attention, norms = ops.networks.T
+    macs, params, chain, attention, norms, inputs, axes, head, tail, head_channels, joins = ops.networks.T
 
     def total(values: Array) -> Array:
         return np.bincount(ops.owner, values, minlength=n).astype(np.float64)
@@ -193,6 +240,12 @@ def _matrix(ops: _Operators) -> Array:
             "norms": norms / count,
             "positions_by_params": by_params(np.log(A)),
             "channels_by_params": by_params(np.log(c_out)),
+            "tail": np.log(tail),
+            "head_channels": np.log(head_channels),
+            "joins": joins / count,
+            "inputs": inputs,
+            "axes": axes,
+            "head": np.log(head),
         }
     assert list(found) == list(FEATURES)
     matrix = np.stack(list(found.values()), axis=1)

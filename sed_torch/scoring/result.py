@@ -135,6 +135,8 @@ class Score(tables.Tabular):
         depth: default depth of blocks.
         evaluation: the calculus behind it.
         fingerprint: digest of the traced graph.
+        expected: what a calibration foretells (:meth:`sed_torch.calibration.Calibration.told`), or None where none was
+            asked.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Score(tables.Tabular):
     depth: int
     fingerprint: str
     evaluation: Evaluation = field(repr=False, compare=False)
+    expected: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def _checked(self, other: Score, doing: str) -> tuple[float, float]:
         """Both totals, which are of one definition and one input size.
@@ -349,6 +352,7 @@ class Score(tables.Tabular):
             "blocks": [asdict(b) for b in self.by_block(depth)],
             "ops": [asdict(o) for o in self.by_op()],
             "fingerprint": self.fingerprint,
+            **({} if self.expected is None else {"expected": dict(self.expected)}),
             "versions": dict(self.versions),
             "elapsed": self.elapsed,
             "depth": self.depth if depth is None else depth,
@@ -466,6 +470,8 @@ class Score(tables.Tabular):
             f"coverage {self.coverage:.1%} of parameters, {self.node_coverage:.1%} of operators; "
             f"front-end {self.frontend}; {self.definition}; {self.scope}: {_SCOPE_NOTE[self.scope]}",
         ]
+        if self.expected is not None:
+            lines.insert(0, str(self.expected["sentence"]))
         if any(not b.path for b in blocks):
             lines.append(LEGEND["(root)"])
         if any((h or 0.0) < 0.0 for b in blocks for h in (b.entropy_in, b.entropy_out)):

@@ -10,6 +10,7 @@ from torch import nn
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import SedTorchError
 from sed_torch.proxies import compute
+from sed_torch.scoring.features import pack_features
 from sed_torch.scoring.model import score
 
 __all__ = ["predict"]
@@ -27,10 +28,11 @@ def predict(
         seed: of the random inputs of proxies.
     """
     missing: dict[str, str] = {}
-    sed = None
+    sed, features = None, None
     try:
         scored = score(model, input_size=input_size)
         sed = scored.total
+        features = pack_features(scored.features)
         if sed is None:
             missing["sed"] = scored.reason or "undefined"
     except SedTorchError as error:  # it may train all the same
@@ -40,6 +42,7 @@ def predict(
     params = found.values["params"]
     return {
         "sed": sed,
+        "features": features,
         "params": None if params is None else int(params),
         "macs": found.values["macs"],
         "proxies": FrozenMapping({p: found.values[p] for p in proxies}),

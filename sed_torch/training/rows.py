@@ -17,7 +17,8 @@ __all__ = ["COUNTS", "KEY", "RunRow", "cells", "columns", "proxies_of", "row_of"
 KEY = ("network", "seed", "epoch")
 COUNTS = ("sed", "params", "macs")
 _BEFORE = (*KEY, "status", "reason", "lr", "train_loss", "test_loss", "test_accuracy", "seconds", *COUNTS)
-_AFTER = ("missing", "space", "dataset", "recipe", "device", "software")
+_AFTER = ("missing", "space", "dataset", "recipe", "device", "software", "features")
+_AFTER_0_1 = _AFTER[:-1]
 _TEXTS = {"network", "status", "reason", *_AFTER}
 _WHOLE = {"seed", "epoch", "params"}
 
@@ -48,6 +49,8 @@ class RunRow:
         recipe: what :class:`~sed_torch.training.Recipe` spells.
         device: it ran on.
         software: versions.
+        features: numbers about the topology, as :func:`sed_torch.scoring.features.pack_features` spells them;
+            calibrations read them. None in files of version 0.1.
     """
 
     network: str
@@ -70,6 +73,7 @@ class RunRow:
     recipe: str | None = None
     device: str | None = None
     software: str | None = None
+    features: str | None = None
 
     @property
     def final(self) -> bool:
@@ -101,9 +105,11 @@ def columns(proxies: Sequence[str]) -> tuple[str, ...]:
 
 def proxies_of(header: Sequence[str]) -> tuple[str, ...] | None:
     """The proxies that a header has columns for; None where it is no header of runs."""
-    found = tuple(header[len(_BEFORE) : -len(_AFTER)])
-    known = columns(found) == tuple(header) and set(found) <= set(PROXIES)
-    return found if known else None
+    for after in (_AFTER, _AFTER_0_1):
+        found = tuple(header[len(_BEFORE) : -len(after)])
+        if (*_BEFORE, *found, *after) == tuple(header) and set(found) <= set(PROXIES):
+            return found
+    return None
 
 
 def cells(row: RunRow, header: Sequence[str]) -> list[str]:

@@ -1,0 +1,215 @@
+"""Calibrations as files: strict JSON with numbers and names, nothing that runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch._frozen import FrozenMapping
+from sed_torch.calibration.process import Component, Mixture, Setting
+from sed_torch.calibration.result import Calibration, HeldOut
+from sed_torch.calibration.scales import Scale
+from sed_torch.calibration.seen import Domain
+from sed_torch.errors import DataError
+
+__all__ = ["MAX_BYTES", "SCHEMA", "from_dict", "read_calibration", "to_dict", "write_calibration"]
+
+Array = NDArray[np.float64]
+
+SCHEMA = "sed_torch.calibration/1"
+MAX_BYTES = 32 << 20
+
+_TEXTS = ("title", "unit", "note", "source", "date", "definition")
+_COUNTS = ("networks", "candidates")
+
+
+def to_dict(calibration: Calibration) -> dict[str, Any]:
+    """Plain data; features of the trained networks are kept to five digits, coefficients to seven."""
+    c = calibration
+    domain, mixture = c.domain, c.mixture
+    return {
+        "schema": SCHEMA,
+        **{name: getattr(c, name) for name in (*_TEXTS, *_COUNTS)},
+        "versions": dict(c.versions),
+        "features": list(c.features),
+        "domain": {
+            **{n: _short(getattr(domain, n), 7) for n in ("centre", "scale", "low", "high")},
+            "reach": domain.reach,
+        },
+        "score_scale": _scale_data(c.score_scale),
+        "target_scale": _scale_data(c.target_scale),
+        "widening": c.widening,
+        "held_out": [asdict(h) for h in c.held_out],
+        "inputs": [_short(row, 5) for row in mixture.inputs],
+        "noise": _short(mixture.noise, 5) if mixture.noise.any() else [],
+        "components": [
+            {
+                **part.setting._asdict(),
+                "probability": part.probability,
+                "coefficients": _short(part.coefficients, 7),
+            }
+            for part in mixture.components
+        ],
+    }
+
+
+def write_calibration(calibration: Calibration, path: str | os.PathLike[str]) -> None:
+    """Write a file that :func:`read_calibration` reads, atomically."""
+    from sed_torch._files import write_text
+
+    text = json.dumps(to_dict(calibration), allow_nan=False, separators=(",", ":"))
+    write_text(path, text + "\n")
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """A calibration from its file.
+
+    Raises:
+        DataError: the file is missing, cut off, of another kind, or holds what cannot be.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(f"{file} is no calibration: larger than {MAX_BYTES >> 20} MiB")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the calibration {file}: {error}") from error
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is no calibration, or it is cut off: {error}") from error
+    return from_dict(data, str(file))
+
+
+def from_dict(data: Any, where: str = "the calibration") -> Calibration:
+    """A calibration from what :func:`to_dict` wrote.
+
+    Raises:
+        DataError: something is missing, or not what it should be; ``where`` names the file.
+    """
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise DataError(f"{where} is no calibration: expected the schema {SCHEMA!r}, found {found!r}")
+    try:
+        return _checked(data)
+    except KeyError as error:
+        raise DataError(f"{where} is no whole calibration: {error.args[0]} is missing") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{where} is no whole calibration: {error}") from error
+
+
+def _checked(data: Mapping[str, Any]) -> Calibration:
+    features = tuple(_text(n, "features") for n in data["features"])
+    d = len(features)
+    inputs = _array([_numbers(row, "inputs", d) for row in data["inputs"]], "inputs").reshape(-1, d)
+    n = len(inputs)
+    if n < 1 or n != data["networks"]:
+        raise ValueError(f"expected features of {data['networks']} networks, found {n}")
+    noise = _numbers(data["noise"], "noise", n) if data["noise"] else np.zeros(n)
+    components = tuple(_component(part, n) for part in data["components"])
+    if not components or not math.isclose(sum(c.probability for c in components), 1.0, abs_tol=1e-6):
+        raise ValueError("the components' probabilities do not add up to 1")
+    if (noise < 0).any():
+        raise ValueError("a variance of the noise is negative")
+    texts = {name: _text(data[name], name) for name in _TEXTS}
+    counts = {name: int(_number(data[name], name, 0)) for name in _COUNTS}
+    whole: dict[str, Any] = {**texts, **counts}
+    return Calibration(
+        **whole,
+        features=features,
+        domain=_domain(data["domain"], d),
+        score_scale=_scale(data["score_scale"], "score_scale"),
+        target_scale=_scale(data["target_scale"], "target_scale"),
+        mixture=Mixture(inputs, noise, components),
+        widening=_number(data["widening"], "widening", 0.0),
+        held_out=tuple(_held_out(h) for h in data["held_out"]),
+        versions=FrozenMapping(
+            {_text(k, "versions"): _text(v, "versions") for k, v in data["versions"].items()}
+        ),
+    )
+
+
+def _component(part: Mapping[str, Any], n: int) -> Component:
+    weight, linear, radial, rest = (_number(part[k], k, 0.0) for k in ("weight", "linear", "radial", "rest"))
+    length = _number(part["length"], "length", 1e-9)
+    probability = _number(part["probability"], "probability", 0.0)
+    coefficients = _numbers(part["coefficients"], "coefficients", n)
+    return Component(Setting(weight, linear, radial, length, rest), probability, coefficients)
+
+
+def _domain(data: Mapping[str, Any], d: int) -> Domain:
+    columns = {n: _numbers(data[n], f"domain.{n}", d) for n in ("centre", "scale", "low", "high")}
+    return Domain(**columns, reach=_number(data["reach"], "domain.reach", 0.0))
+
+
+def _held_out(data: Mapping[str, Any]) -> HeldOut:
+    numbers: dict[str, Any] = {n: _number(data[n], n) for n in ("error", "median_error", "covered", "width")}
+    for n in ("spearman", "score_spearman"):
+        numbers[n] = None if data[n] is None else _number(data[n], n)
+    return HeldOut(_text(data["left_out"], "left_out"), int(_number(data["parts"], "parts", 0)), **numbers)
+
+
+def _scale_data(scale: Scale) -> dict[str, Any]:
+    return {
+        "knots": _short(np.array(scale.knots), 9),
+        "normal": _short(np.array(scale.normal), 9),
+        "ceiling": scale.ceiling,
+        "clip": scale.clip,
+    }
+
+
+def _scale(data: Mapping[str, Any], name: str) -> Scale:
+    knots, normal = (_numbers(data[k], f"{name}.{k}") for k in ("knots", "normal"))
+    if (
+        len(knots) < 2
+        or len(knots) != len(normal)
+        or (np.diff(knots) <= 0).any()
+        or (np.diff(normal) <= 0).any()
+    ):
+        raise ValueError(f"{name}: expected two or more ascending knots and as many ascending values")
+    ceiling, clip = (
+        None if data[k] is None else _number(data[k], f"{name}.{k}") for k in ("ceiling", "clip")
+    )
+    return Scale(tuple(knots.tolist()), tuple(normal.tolist()), ceiling, clip)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or len(value) > 4096:
+        raise ValueError(f"{name}: expected text, found {value!r:.60}")
+    return value
+
+
+def _number(value: Any, name: str, least: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a number, found {value!r:.60}")
+    if value < least:
+        raise ValueError(f"{name}: expected {least:g} or more, found {value:g}")
+    return float(value)
+
+
+def _numbers(values: Any, name: str, size: int | None = None) -> Array:
+    if not isinstance(values, list):
+        raise ValueError(f"{name}: expected a list of numbers, found {type(values).__name__}")
+    if size is not None and len(values) != size:
+        raise ValueError(f"{name}: expected {size} numbers, found {len(values)}")
+    return _array([_number(v, name) for v in values], name)
+
+
+def _array(values: Sequence[Any], name: str) -> Array:
+    return np.array(values, dtype=np.float64)
+
+
+def _short(values: Array, digits: int) -> list[float]:
+    return [float(f"{v:.{digits}g}") for v in np.asarray(values, dtype=np.float64).tolist()]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")

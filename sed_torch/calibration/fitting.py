@@ -1,0 +1,142 @@
+"""Fit the process to networks that were trained, and see how well it foretells those it was not shown.
+
+Every setting of a coarse grid is fitted by scikit-learn's ``GaussianProcessRegressor`` and weighed by its marginal
+likelihood; with many networks its optimiser refines the best one. Nothing is tuned on the networks to be foretold.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch.calibration.process import Component, Fold, Mixture, Setting, matrix, moments
+from sed_torch.errors import MissingDependencyError
+
+__all__ = ["GRID", "fit", "folds"]
+
+Array = NDArray[np.float64]
+
+WEIGHTS, SHARES, LENGTHS = (0.3, 0.6, 0.85, 0.95), (0.5, 0.8, 0.95), (1.0, 2.0, 4.0)
+
+
+def _setting(weight: float, share: float, length: float) -> Setting:
+    """Of what the score leaves, ``share`` is the features', half of it linear."""
+    rest = 1.0 - weight**2
+    return Setting(weight, rest * share / 2, rest * share / 2, length, rest * (1.0 - share))
+
+
+GRID: tuple[Setting, ...] = (
+    *(_setting(w, 0.0, 2.0) for w in WEIGHTS),
+    *(_setting(w, v, length) for w, v, length in itertools.product(WEIGHTS, SHARES, LENGTHS)),
+)
+"""Settings that are weighed. Those without features hold a quarter of the prior: features earn their part."""
+
+_PRIOR = np.log([len(LENGTHS) if g.radial == 0.0 else 1.0 for g in GRID])
+
+_REFINED_FROM = 150
+_LEAST = 1e-3
+
+
+def fit(x: Array, s: Array, z: Array, noise: Array) -> Mixture:
+    """The mixture for trained networks.
+
+    Args:
+        x: features on the normal scale, shape (n, d).
+        s: scores on the normal scale, shape (n,).
+        z: targets on the normal scale, shape (n,).
+        noise: known variances of z, shape (n,); zeros where it is to be learned.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    evidence = _PRIOR + [_fitted(x, s, z, noise, g).log_marginal_likelihood_value_ for g in GRID]
+    chosen = list(GRID)
+    if len(z) >= _REFINED_FROM:
+        refined = _refined(x, s, z, noise, GRID[int(np.argmax(evidence))])
+        chosen.append(refined)
+        found = _fitted(x, s, z, noise, refined).log_marginal_likelihood_value_
+        evidence = np.append(evidence, found)
+    weights = np.exp(evidence - evidence.max())
+    keep = [i for i in np.argsort(-weights) if weights[i] > _LEAST * weights.sum()]
+    weights = weights[keep] / weights[keep].sum()
+    components = []
+    for i, probability in zip(keep, weights.tolist(), strict=True):
+        setting = chosen[i]
+        solved = np.linalg.solve(matrix(x, noise, setting), z - setting.weight * s)
+        components.append(Component(setting, probability, np.asarray(solved)))
+    return Mixture(x, noise, tuple(components))
+
+
+def folds(mixture: Mixture, s: Array, z: Array, groups: Sequence[Hashable] | None = None) -> Fold:
+    """What the mixture says of each of its networks with that one left out, or with all of its group.
+
+    Exact for fixed settings (Rasmussen & Williams 2006, eq. 5.12, by blocks). The settings are weighed without the
+    part that is left out: its own likelihood is taken out of the evidence.
+
+    Args:
+        mixture: as fitted.
+        s: scores on the normal scale that it was fitted to.
+        z: targets on the normal scale that it was fitted to.
+        groups: of each network; None leaves out one at a time.
+    """
+    labels = list(range(len(z))) if groups is None else list(groups)
+    blocks = [np.array([i for i, g in enumerate(labels) if g == name]) for name in dict.fromkeys(labels)]
+    means, variances, weights = [], [], []
+    for component in mixture.components:
+        inverse = np.linalg.inv(matrix(mixture.inputs, mixture.noise, component.setting))
+        mean, variance, without = np.zeros(len(z)), np.zeros(len(z)), np.zeros(len(z))
+        for rows in blocks:
+            block = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            off = block @ component.coefficients[rows]  # z minus what is foretold
+            mean[rows] = z[rows] - off
+            variance[rows] = np.diag(block)
+            likelihood = -0.5 * (off @ component.coefficients[rows] + np.linalg.slogdet(block)[1])
+            without[rows] = math.log(component.probability) - likelihood
+        means.append(mean)
+        variances.append(variance)
+        weights.append(without)
+    odds = np.exp(np.array(weights) - np.max(weights, axis=0))
+    return Fold(*moments(list(odds / odds.sum(axis=0)), means, variances))
+
+
+def _gaussian_process(kernel: Any, noise: Array, **options: Any) -> Any:
+    try:
+        from sklearn.gaussian_process import GaussianProcessRegressor
+    except ModuleNotFoundError:
+        raise MissingDependencyError("scikit-learn", "calibrate", "calibrate()") from None
+    return GaussianProcessRegressor(kernel, alpha=noise + 1e-9, **options)
+
+
+def _kernel(setting: Setting, bounds: Any = "fixed") -> Any:
+    """The same as :func:`~sed_torch.calibration.process.covariance`, as scikit-learn spells it, and the rest."""
+    try:
+        from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
+    except ModuleNotFoundError:
+        raise MissingDependencyError("scikit-learn", "calibrate", "calibrate()") from None
+    white = WhiteKernel(setting.rest, bounds)
+    if not setting.radial:
+        return white
+    linear = ConstantKernel(setting.linear, bounds) * DotProduct(0.0, "fixed")
+    return linear + ConstantKernel(setting.radial, bounds) * Matern(setting.length, bounds, nu=1.5) + white
+
+
+def _fitted(x: Array, s: Array, z: Array, noise: Array, setting: Setting) -> Any:
+    process = _gaussian_process(_kernel(setting), noise, optimizer=None)
+    return process.fit(x, z - setting.weight * s)
+
+
+def _refined(x: Array, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
+    """The setting that scikit-learn's optimiser finds from a grid's best one, the score's weight as it is."""
+    begin = start if start.radial else _setting(start.weight, 0.5, 2.0)
+    process = _gaussian_process(_kernel(begin, (1e-5, 1e3)), noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a parameter at its bound is no news
+        process.fit(x, z - begin.weight * s)
+    linear, radial, length, rest = (float(v) for v in np.exp(process.kernel_.theta))
+    return Setting(begin.weight, linear, radial, length, rest)

@@ -1,0 +1,106 @@
+"""Which networks a calibration knows about: those that lie among the ones it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sed_torch.calibration.scales import CLIP
+
+__all__ = ["Domain", "domain_of"]
+
+Array = NDArray[np.float64]
+
+_MARGIN = 0.5
+_LEAST = 1e-5
+_QUANTILE = 0.98
+_ENDS = (0.005, 0.995)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What features looked like where the calibration was made.
+
+    A network is inside where each of its features lies in the range of the networks seen, with half a standard
+    deviation to spare, and one of the trained networks is as near as unseen ones usually are. A feature that never
+    varied, such as the input's resolution within a space, has to be the same.
+
+    Attributes:
+        centre, scale: mean and standard deviation of each feature, shape (d,); scale 0 where it never varied.
+        low, high: range of each feature but for half a per cent of the networks at either end, shape (d,).
+        reach: largest distance to the nearest trained network, in standard deviations of a feature.
+    """
+
+    centre: Array
+    scale: Array
+    low: Array
+    high: Array
+    reach: float
+
+    def inputs(self, features: Array) -> Array:
+        """Features as the process reads them, shape (n, d): clipped z-scores over √d; 0 where one never varied.
+
+        Rounded as files keep them, so that a calibration that was read says what the one that was made does.
+        """
+        scale = np.where(self.scale > 0, self.scale, np.inf)
+        clipped = np.clip((features - self.centre) / scale, -CLIP, CLIP)
+        return np.asarray(np.round(clipped / np.sqrt(features.shape[1]), 5))
+
+    def outside(self, features: Array, trained: Array, names: Sequence[str]) -> list[str | None]:
+        """Why each network is outside, or None.
+
+        Args:
+            features: shape (n, d).
+            trained: of the trained networks, as :meth:`inputs` gives them.
+            names: of the features, for the reason.
+        """
+        spare = _MARGIN * self.scale + _LEAST
+        beyond = np.maximum(self.low - spare - features, features - self.high - spare)
+        far = nearest(self.inputs(features), trained)
+        return [
+            self._reason(row, values, distance, names)
+            for row, values, distance in zip(beyond, features, far, strict=True)
+        ]
+
+    def _reason(self, beyond: Array, values: Array, distance: float, names: Sequence[str]) -> str | None:
+        if not np.isfinite(values).all():
+            return "it has no live operator"
+        if (beyond > 0).any():
+            worst = int(np.argmax(beyond / (self.scale + _LEAST)))
+            return f"{names[worst]} is {values[worst]:.4g}, seen were {self.low[worst]:.4g} to {self.high[worst]:.4g}"
+        if distance > self.reach + _LEAST:
+            return f"no network like it was seen: the nearest is {distance / max(self.reach, _LEAST):.1f} times too far"
+        return None
+
+
+def nearest(x: Array, trained: Array) -> Array:
+    """Distance of each row to the nearest row of ``trained``."""
+    squares = (
+        np.sum(x * x, axis=1)[:, None] + np.sum(trained * trained, axis=1)[None, :] - 2.0 * x @ trained.T
+    )
+    return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0)))
+
+
+def domain_of(seen: Array, trained: Array, groups: Sequence[object]) -> Domain:
+    """The domain of all networks seen, trained or not.
+
+    Args:
+        seen: features of all, shape (m, d).
+        trained: of the trained ones, shape (n, d).
+        groups: of each trained network; how far another group's nearest network is, is how far one may be.
+    """
+    scale = seen.std(axis=0)
+    scale = np.where(scale > _LEAST, scale, 0.0)
+    low, high = np.quantile(seen, _ENDS, axis=0, method="nearest")
+    bare = Domain(seen.mean(axis=0), scale, low, high, 0.0)
+    x, everything = bare.inputs(trained), bare.inputs(seen)
+    labels = np.array([hash(g) for g in groups])
+    apart = [nearest(x[[i]], x[labels != labels[i]])[0] for i in range(len(x)) if (labels != labels[i]).any()]
+    reach = max(
+        float(np.quantile(apart, _QUANTILE)) if apart else 0.0,
+        float(nearest(everything, x).max()) if len(seen) > len(trained) else 0.0,
+    )
+    return Domain(bare.centre, scale, bare.low, bare.high, reach)
