@@ -277,8 +277,8 @@ def imagenet_section(folder: Path, every: dict[str, dict[str, float]]) -> str:
         [
             "## ImageNet accuracy of an unseen architecture",
             f"timm's results, {len(data.names)} architectures; each of {len(set(data.families or ()))} model files "
-            "left out in turn; errors in points of top-1. The factor that widens intervals is taken from one half of the "
-            "files and tried on the other.",
+            "left out in turn; errors in points of top-1. The factor that widens intervals is taken from one half of "
+            "the files and tried on the other.",
             tables.to_markdown(rows, list(rows[0])),
         ]
     )
@@ -327,8 +327,8 @@ def outside_section(sets: Sequence[Set], known: Calibration) -> str:
     return "\n\n".join(
         [
             "## What the shipped calibration knows nothing of",
-            "Most networks of these spaces are small ones for small images. Accel-NASBench's are ImageNet networks, and "
-            "known; TransNAS-Bench's read images of 256 pixels.",
+            "Most networks of these spaces are small ones for small images. Accel-NASBench's are ImageNet networks, "
+            "and known; TransNAS-Bench's read images of 256 pixels.",
             tables.to_markdown(rows, list(rows[0])),
         ]
     )
@@ -385,8 +385,8 @@ def counterparts_section(file: Path, size: int, draws: int) -> str:
         [
             "## Trained counterparts of our own",
             f"{len(names)} cells of NAS-Bench-201, {runs.rows[0].space}, on 10,000 images of Fashion-MNIST at "
-            f"{size} × {size} pixels, {len(seeds)} seeds each ({len(both)} with all), {runs.rows[0].recipe}; trained on "
-            f"two busy cores of an x86 CPU ({runs.rows[0].device}; {runs.rows[0].software}). [The runs]({file.name}). "
+            f"{size} × {size} pixels, {len(seeds)} seeds each ({len(both)} with all), {runs.rows[0].recipe}; trained "
+            f"on two busy cores of an x86 CPU ({runs.rows[0].device}; {runs.rows[0].software}). [Runs]({file.name}). "
             f"One seed orders the networks like the other with ρ {ceiling:.3f}.",
             f"ρ on the networks left, mean of {draws} draws of 20 to calibrate on; the proxies ran the network, SED "
             "and the calibration did not.",
