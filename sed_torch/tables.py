@@ -139,11 +139,17 @@ def _middle_out(text: str, room: int) -> str:
 
 
 def to_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """A GitHub table; pipes in values are escaped."""
-    head = f"| {' | '.join(columns)} |"
+    """A GitHub table; what Markdown or HTML would read out of values is escaped."""
+    head = f"| {' | '.join(map(_escaped, columns))} |"
     rule = f"|{'|'.join('---:' if _numeric(rows, c) else '---' for c in columns)}|"
-    body = [f"| {' | '.join(v.replace('|', chr(92) + '|') for v in g)} |" for g in _grid(rows, columns)]
+    body = [f"| {' | '.join(map(_escaped, g))} |" for g in _grid(rows, columns)]
     return "\n".join([head, rule, *body])
+
+
+def _escaped(text: str) -> str:
+    for raw, safe in (("|", "\\|"), ("\n", " "), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(raw, safe)
+    return text
 
 
 def to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -234,11 +240,12 @@ class View:
 
     def markdown(self) -> str:
         """GitHub Markdown: the headline in bold, lines, tables, a list of notes."""
-        parts = [f"**{self.headline}**" if self.headline else "", "  \n".join(self.lines)]
+        lines = "  \n".join(map(_escaped, self.lines))
+        parts = [f"**{_escaped(self.headline)}**" if self.headline else "", lines]
         for grid in self.grids:
             table = to_markdown(grid.rows, grid.columns)
-            parts.append(f"{grid.caption}\n\n{table}" if grid.caption else table)
-        parts.append("\n".join(f"- {note}" for note in self.notes))
+            parts.append(f"{_escaped(grid.caption)}\n\n{table}" if grid.caption else table)
+        parts.append("\n".join(f"- {_escaped(note)}" for note in self.notes))
         return "\n\n".join(p for p in parts if p)
 
     def html(self) -> str:

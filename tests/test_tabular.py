@@ -67,6 +67,14 @@ def _runs() -> Tabular:
     return Counterparts(tuple(rows), ())
 
 
+def _validation() -> Tabular:
+    from sed_torch.evidence import validate
+
+    x = [float(i) for i in range(12)]
+    accuracy = [v + (-1) ** i for i, v in enumerate(x)]
+    return validate(x, accuracy, macs=x[::-1], params=x, groups=["a"] * 12, n_bootstrap=20)
+
+
 MADE: dict[str, Callable[[], Tabular]] = {
     "Score": _score,
     "Comparison": lambda: sed_torch.compare(_score(8), _score(16)),
@@ -75,6 +83,7 @@ MADE: dict[str, Callable[[], Tabular]] = {
     "SearchResult": lambda: sed_torch.search("nasbench201", max_looks=50, budget_s=20.0, seed=0),
     "ProxyResult": _proxies,
     "Counterparts": _runs,
+    "ValidationReport": _validation,
     "Cost": lambda: sed_torch.cost(_net(), input_size=SIZE),
 }
 """One of every kind; a new kind of result has to be added."""
@@ -103,7 +112,7 @@ def test_every_view_shows_it(kind: str) -> None:
     result = _made(kind)
     view = result.view()
     assert view.headline in result.to_text() == str(result)
-    assert result.to_markdown().startswith(f"**{view.headline}**")
+    assert result.to_markdown().startswith(f"**{view.headline.replace('>', '&gt;')}**")
     lines = list(csv.reader(io.StringIO(result.to_csv())))
     assert len(lines) > 1
     assert {len(line) for line in lines} == {len(lines[0])}
@@ -161,7 +170,8 @@ def test_a_view_escapes_what_a_user_named() -> None:
     name = "<script>|x"
     view = View(name, (name,), (Grid((name,), ({name: name},)),), (name,))
     assert "<script>" not in view.html()
-    assert r"<script>\|x" in view.markdown()
+    assert "<script>" not in view.markdown()
+    assert r"&lt;script&gt;\|x" in view.markdown()
 
 
 # -- reading back ----------------------------------------------------------------------------------------------

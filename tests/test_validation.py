@@ -135,7 +135,7 @@ def test_views() -> None:
         assert "synflow" in view
         assert "log-params and log-MACs" in view
         assert "seed0/seed1" in view
-    assert "<b>" not in page
+    assert "<b>SED|x" not in page
     assert "<file>" not in page
     assert "<b>" not in markdown
     assert "SED\\|x" in markdown
@@ -337,3 +337,40 @@ def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingDependencyError, match=r"to_dataframe\(\) needs the package 'pandas'"):
         found.to_dataframe()
     assert str(found)
+
+
+def _noisy(strength: float, n: int = 60) -> tuple[list[float], list[float], list[float]]:
+    """Scores that follow the accuracy by so much, accuracies, and MACs that follow it by a half."""
+    draw = np.random.default_rng(0)
+    accuracy = draw.normal(size=n)
+    scores = strength * accuracy + (1 - strength) * draw.normal(size=n)
+    return list(scores), list(accuracy), list(np.exp(0.5 * accuracy + 0.5 * draw.normal(size=n)))
+
+
+@pytest.mark.parametrize(
+    ("strength", "verdict"),
+    [(0.95, "better than MACs"), (0.5, "no better than MACs"), (0.0, "worse than MACs")],
+)
+def test_the_verdict_is_one_sentence_and_comes_first(strength: float, verdict: str) -> None:
+    scores, accuracy, macs = _noisy(strength)
+    found = v.validate(scores, accuracy, macs=macs, n_bootstrap=200)
+    assert found.verdict().startswith(f"SED orders these 60 networks {verdict} (Spearman's ρ ")
+    assert "given MACs" in found.verdict()
+    assert str(found).startswith(found.verdict())
+    assert found.to_markdown().startswith(f"**{found.verdict()}**")
+
+
+def test_a_verdict_claims_no_more_than_it_has() -> None:
+    scores, accuracy, macs = _noisy(0.9, n=6)
+    assert (
+        "too few for an interval, so this shows nothing" in v.validate(scores, accuracy, macs=macs).verdict()
+    )
+    alone = v.validate(*_noisy(0.9)[:2], n_bootstrap=50).verdict()
+    assert "nothing is known of their size" in alone
+    flat = v.validate([1.0] * 20, list(range(20)), n_bootstrap=50).verdict()
+    assert flat.startswith("SED says nothing of the order of these 20 networks: ")
+
+
+def test_the_old_name_of_a_rival() -> None:
+    with pytest.warns(DeprecationWarning, match="is now Rival"):
+        assert v.Comparison is v.Rival  # type: ignore[attr-defined]

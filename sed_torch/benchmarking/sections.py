@@ -10,7 +10,7 @@ from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick,
 from sed_torch.benchmarking.result import DatasetResult, grouped
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 from sed_torch.evidence.correlation import Interval
-from sed_torch.evidence.validation import Comparison
+from sed_torch.evidence.validation import Rival
 
 __all__ = [
     "other_statistics",
@@ -129,11 +129,11 @@ def _value(value: float | None, interval: Interval | None = None) -> str:
     return "–" if value is None else f"{value:.3f}" + (f" {interval}" if interval else "")
 
 
-def _rival_value(c: Comparison | None) -> str:
+def _rival_value(c: Rival | None) -> str:
     return "–" if c is None else _value(c.rival_correlation.spearman, c.difference.second_interval)
 
 
-def _best_rival(rivals: Sequence[Comparison]) -> str:
+def _best_rival(rivals: Sequence[Rival]) -> str:
     """Of the public scores that cover enough rows; they are sorted, best first."""
     for c in rivals:
         if c.rival not in ("params", "macs") and c.n >= _ENOUGH and c.rival_correlation.spearman is not None:
@@ -167,7 +167,7 @@ def rivals(name: str, results: Sequence[DatasetResult]) -> str:
     )
 
 
-def _comparison(c: Comparison) -> str:
+def _comparison(c: Rival) -> str:
     rival, own = c.rival_correlation.spearman, c.score_correlation.spearman
     sign = {True: "**+**" if (c.difference.value or 0) > 0 else "**−**", False: "**=**", None: ""}
     return f"{_value(rival)} / {_value(own)} / {c.n:,} {sign[c.difference.significant]}".rstrip()

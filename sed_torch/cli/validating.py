@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from sed_torch.cli.options import output_options, refuse
-from sed_torch.cli.output import FINDINGS, emit, page_of
+from sed_torch.cli.output import FINDINGS, emit
 
 if TYPE_CHECKING:
     from sed_torch.evidence import Accuracies, Joined
@@ -105,14 +105,7 @@ def validate(
             seed=seed,
             n_bootstrap=bootstrap,
         )
-    views = {
-        "text": lambda: str(report),
-        "json": report.to_json,
-        "csv": lambda: str(report.to_dataframe().to_csv(index=False)),
-        "md": report.to_markdown,
-        "html": lambda: page_of(report),
-    }
-    emit(None, form, output, views=views)
+    emit(report, form, output)
     return FINDINGS if report.overall.spearman is None else 0
 
 

@@ -8,6 +8,9 @@ compares two columns, :mod:`~sed_torch.evidence.validating` a score and its riva
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from sed_torch.evidence.accuracies import Accuracies, AccuracyRow, read_accuracies
 from sed_torch.evidence.benchmarks.timm import (
     TIMM_LEFT_OUT,
@@ -23,8 +26,8 @@ from sed_torch.evidence.validating import validate, validate_benchmark
 from sed_torch.evidence.validation import (
     MIN_GROUP,
     SCHEMA,
-    Comparison,
     GroupRow,
+    Rival,
     ValidationReport,
     Within,
 )
@@ -37,10 +40,10 @@ __all__ = [
     "TIMM_RESULTS",
     "Accuracies",
     "AccuracyRow",
-    "Comparison",
     "GroupRow",
     "Joined",
     "Published",
+    "Rival",
     "Table",
     "ValidationReport",
     "Within",
@@ -54,3 +57,11 @@ __all__ = [
     "validate",
     "validate_benchmark",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a rival had the name of another one until 0.1."""
+    if name != "Comparison":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("Comparison of a validation is now Rival", DeprecationWarning, stacklevel=2)
+    return Rival

@@ -24,7 +24,7 @@ from sed_torch.evidence.correlation import (
     undefined_reason,
 )
 from sed_torch.evidence.statistics import column_of
-from sed_torch.evidence.validation import MIN_GROUP, Comparison, GroupRow, ValidationReport, Within
+from sed_torch.evidence.validation import MIN_GROUP, GroupRow, Rival, ValidationReport, Within
 
 __all__ = ["validate", "validate_benchmark"]
 
@@ -184,7 +184,7 @@ def _labels(names: Sequence[str] | None, size: int) -> Sequence[str]:
     return names
 
 
-def _best_first(comparison: Comparison) -> float:
+def _best_first(comparison: Rival) -> float:
     value = comparison.rival_correlation.spearman
     return math.inf if value is None else -value
 
@@ -198,11 +198,11 @@ def _left_out(labels: Sequence[str], x: FloatArray, y: FloatArray) -> tuple[tupl
 
 def _compare(
     name: str, rival: FloatArray, x: FloatArray, y: FloatArray, k: int, n_bootstrap: int, seed: int
-) -> Comparison:
+) -> Rival:
     rows = ~np.isnan(rival) & ~np.isnan(x) & np.isfinite(y)
     r, s, a = rival[rows], x[rows], y[rows]
     top = top_rows(a, _TOP)
-    return Comparison(
+    return Rival(
         name,
         int(rows.sum()),
         correlate(r, a, k=k, top_fraction=_TOP, n_bootstrap=0),

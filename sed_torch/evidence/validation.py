@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import html
-import itertools
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.evidence.correlation import Correlation, Difference, Partial
 from sed_torch.evidence.resampling import MIN_INTERVAL_ROWS, Interval
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["MIN_GROUP", "SCHEMA", "Comparison", "GroupRow", "ValidationReport", "Within", "frame_rows"]
+__all__ = ["MIN_GROUP", "SCHEMA", "GroupRow", "Rival", "ValidationReport", "Within", "frame_rows"]
 
 SCHEMA = "sed_torch.validation/1"
 MIN_GROUP = 8
@@ -25,7 +20,7 @@ MIN_GROUP = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Rival:
     """A rival and the score on the rows that have both.
 
     Attributes:
@@ -102,8 +97,8 @@ class Within:
         }
 
 
-@dataclass(frozen=True)
-class ValidationReport:
+@dataclass(frozen=True, repr=False)
+class ValidationReport(tables.Tabular):
     """How well a score orders networks by trained accuracy.
 
     Attributes:
@@ -127,7 +122,7 @@ class ValidationReport:
     score_name: str
     n: int
     overall: Correlation
-    rivals: tuple[Comparison, ...] = ()
+    rivals: tuple[Rival, ...] = ()
     partial: tuple[Partial, ...] = ()
     within: Within | None = None
     ceiling: Mapping[str, Correlation] = field(default_factory=FrozenMapping)
@@ -158,47 +153,62 @@ class ValidationReport:
             "n_bootstrap": self.n_bootstrap,
         }
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a predictor: the score on all its rows, then each rival on the common rows.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ValidationReport:
+        """Inverse of :meth:`to_dict`; what 0.1.0 wrote is read as well.
 
         Raises:
-            MissingDependencyError: pandas is not installed.
+            DataError: for data of another kind.
         """
-        return tables.to_dataframe(frame_rows(self))
+        checked_schema(data, SCHEMA, "a validation")
+        left_out = [[row.get("name"), row.get("reason")] for row in data.get("left_out", ())]
+        return revived(cls, {**data, "left_out": left_out}, "a validation")
 
-    def to_markdown(self) -> str:
-        """Tables and notes as GitHub Markdown."""
-        parts = [f"### {_escape_markdown(self.title)}"]
-        for caption, rows in _tables(self):
-            lines = [f"| {' | '.join(_escape_markdown(c) for c in row)} |" for row in rows]
-            lines.insert(1, "|" + "---|" * len(rows[0]))
-            parts.append("\n".join([f"**{caption}**", "", *lines]))
-        parts.append("\n".join(f"- {_escape_markdown(line)}" for line in _remarks(self)))
-        return "\n\n".join(parts) + "\n"
+    @classmethod
+    def from_json(cls, text: str) -> ValidationReport:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "a validation"))
 
-    def __str__(self) -> str:
-        parts = [self.title]
-        for caption, rows in _tables(self):
-            widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-            lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-            parts.append("\n".join([caption, *(f"  {line}" for line in lines)]))
-        parts.append("\n".join(_remarks(self)))
-        return "\n\n".join(parts)
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a predictor: the score on all its rows, then each rival on the common rows."""
+        rows = frame_rows(self)
+        return rows, list(rows[0])
 
-    def _repr_html_(self) -> str:
-        parts = [f"<h4>{html.escape(self.title)}</h4>"]
-        for caption, rows in _tables(self):
-            cells = [
-                "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
-                for tag, row in zip(itertools.chain(["th"], itertools.repeat("td")), rows, strict=False)
-            ]
-            parts.append(f"<table><caption>{html.escape(caption)}</caption>{''.join(cells)}</table>")
-        parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in _remarks(self)) + "</ul>")
-        return "".join(parts)
+    def verdict(self) -> str:
+        """What this says of the score, in one sentence: does it order these networks better than their size does?"""
+        c = self.overall
+        if c.spearman is None:
+            return f"{self.score_name} says nothing of the order of these {self.n:,} networks: {c.reason}"
+        what = f"{self.score_name} orders these {self.n:,} networks"
+        own = _show(c.spearman, c.intervals.get("spearman"))
+        sizes = [
+            r for r in self.rivals if r.rival.lower() in ("params", "macs") and r.difference.value is not None
+        ]
+        if not sizes:
+            return f"{what} with Spearman's ρ of {own}; nothing is known of their size, which is the count to beat"
+        rival = max(sizes, key=lambda r: r.rival_correlation.spearman or -1.0)
+        name = {"macs": "MACs"}.get(rival.rival.lower(), rival.rival)
+        both = f"{_show(rival.difference.first)} against {_show(rival.difference.second)}"
+        interval = rival.difference.interval
+        if interval is None:
+            return f"{what} with ρ {both} of {name}; too few for an interval, so this shows nothing"
+        better = (
+            "better than" if interval.low > 0 else "worse than" if interval.high < 0 else "no better than"
+        )
+        given = next(
+            (p for p in self.partial if [_counted(n) for n in p.covariates] == [rival.rival.lower()]), None
+        )
+        alone = (
+            ""
+            if given is None or given.value is None
+            else f"; given {name} {_show(given.value, given.interval)}"
+        )
+        return f"{what} {better} {name} (Spearman's ρ {both}{alone})"
+
+    def view(self) -> tables.View:
+        """The verdict, and the tables behind it."""
+        grids = tuple(_grid(caption, rows) for caption, rows in _tables(self))
+        return tables.View(self.verdict(), (self.title,), grids, tuple(_remarks(self)))
 
 
 # --- views ---------------------------------------------------------------------------------------------------
@@ -208,10 +218,15 @@ def _show(value: float | None, interval: Interval | None = None) -> str:
     return "–" if value is None else f"{value:.3f}" + (f" {interval}" if interval is not None else "")
 
 
-def _escape_markdown(text: str) -> str:
-    for raw, safe in (("|", "\\|"), ("\n", " "), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(raw, safe)
-    return text
+def _counted(covariate: str) -> str:
+    """``log-MACs`` is ``macs``: ranks do not know logarithms."""
+    return covariate.removeprefix("log-").lower()
+
+
+def _grid(caption: str, rows: list[list[str]]) -> tables.Grid:
+    head, *body = rows
+    cells = tuple(dict(zip(head, row, strict=True)) for row in body)
+    return tables.Grid(tuple(head), cells, caption, spared=tuple(head[:1:-1]))
 
 
 def _tables(report: ValidationReport) -> list[tuple[str, list[list[str]]]]:
@@ -310,7 +325,7 @@ def frame_rows(report: ValidationReport) -> list[dict[str, Any]]:
     return [_frame_row(report, None), *(_frame_row(report, c) for c in report.rivals)]
 
 
-def _frame_row(report: ValidationReport, comparison: Comparison | None) -> dict[str, Any]:
+def _frame_row(report: ValidationReport, comparison: Rival | None) -> dict[str, Any]:
     """Of the score on all its rows, or of a rival on the common rows."""
     c = report.overall if comparison is None else comparison.rival_correlation
     d = None if comparison is None else comparison.difference
