@@ -135,6 +135,42 @@ class TestLightning:
         with pytest.raises(InputError, match="has no such module"):
             network(two, "nothing")
 
+    @pytest.mark.filterwarnings("ignore")  # what Lightning says of its own use of torch
+    def test_the_first_batch_and_the_modules_loss_are_read(self, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("lightning")
+        from lightning.pytorch import LightningModule, Trainer
+        from torch.utils.data import DataLoader, TensorDataset
+
+        from sed_torch.integrations.lightning import SedCheck
+
+        class Module(LightningModule):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3), nn.Softmax(-1))
+                self.criterion = nn.CrossEntropyLoss()
+
+            def training_step(self, data: Any, index: int) -> Tensor:
+                return self.criterion(self.net(data[0]), data[1])  # type: ignore[no-any-return]
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        data = TensorDataset(torch.randn(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        for level in ("never", "error"):
+            callback = SedCheck(raise_on=level)  # type: ignore[arg-type]
+            trainer = Trainer(
+                accelerator="cpu", max_steps=1, callbacks=[callback], enable_model_summary=False, **quiet
+            )
+            if level == "error":
+                with pytest.raises(CheckFailedError, match="SED303"):
+                    trainer.fit(Module(), DataLoader(data, batch_size=2))
+            else:
+                trainer.fit(Module(), DataLoader(data, batch_size=2))
+            assert callback.report is not None
+            assert "SED303" in callback.report.codes()
+            assert "SED303 error" in capsys.readouterr().out
+
     def test_other_ranks_do_not_check(self) -> None:
         pytest.importorskip("lightning")
         from sed_torch.integrations.lightning import SedCheck
@@ -147,8 +183,9 @@ class TestLightning:
             is_global_zero, strategy, loggers = False, Strategy(), ()
 
         callback = SedCheck()
+        callback.setup(Trainer(), Unused(), "fit")
         with pytest.raises(CheckFailedError, match="rank zero found something"):
-            callback.setup(Trainer(), Unused(), "fit")
+            callback.on_train_batch_start(Trainer(), Unused(), None, 0)
         assert callback.report is None
         callback.setup(Trainer(), Unused(), "test")
 

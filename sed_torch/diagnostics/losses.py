@@ -12,7 +12,7 @@ from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.errors import InputError
 from sed_torch.graph import Node
-from sed_torch.ops import OPS
+from sed_torch.ops import OPS, canonical
 
 _LOGITS, _PROBABILITIES, _LOG_PROBABILITIES, _BINARY_LOGITS = (
     "logits",
@@ -158,8 +158,9 @@ def _reads(subject: Subject, node: Node, op: str) -> bool:
 def activation_and_loss(subject: Subject) -> Iterator[Hit]:
     """The network ends in an activation that the loss applies again, or lacks one that it expects.
 
-    Looked at only when ``check(..., loss=...)`` gives the loss: an instance, a class, a function, a partial, or a
-    name; for several outputs a sequence with one loss an output or a mapping by name. One loss for several
+    Looked at where the forward applies a loss itself, and when ``check(..., loss=...)`` gives it: an instance, a
+    class, a function, a partial, or a name; for several outputs a sequence with one loss an output or a mapping by
+    name. One loss for several
     outputs is held against the one called ``logits``, else against the first. The network is read as it is
     trained. ``CrossEntropyLoss`` applies log-softmax, ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss``, ``KLDivLoss``
     and ``CTCLoss`` expect log-probabilities, ``BCELoss`` probabilities. A rectified or bounded end (ReLU, tanh,
@@ -185,10 +186,12 @@ def activation_and_loss(subject: Subject) -> Iterator[Hit]:
         size = (2, 4)
         options = dict(loss=nn.NLLLoss())
     """
-    if subject.loss is None:
-        return
     trained = subject.trained_as
-    for output, (expects, loss) in _held(trained):
+    inside = [
+        (n.inputs[0], k) for n in trained.live if n.inputs and (k := _kind(canonical(n.target))) is not None
+    ]
+    given = _held(trained) if subject.loss is not None else []
+    for output, (expects, loss) in (*given, *inside):
         end = _end(trained, output)
         found = _misfit(trained, expects, end, trained.graph[output])
         if found is None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
+
+from torch import nn
 
 from sed_torch.diagnostics import CheckReport
 from sed_torch.diagnostics.finding import FailOn
 from sed_torch.errors import CheckFailedError, SedTorchError
 
-__all__ = ["failure", "findings_table", "metrics", "raise_everywhere"]
+__all__ = ["failure", "findings_table", "loss_of", "metrics", "raise_everywhere"]
 
 
 def metrics(report: CheckReport) -> dict[str, float]:
@@ -36,9 +40,26 @@ def failure(run: Callable[[], CheckReport], level: FailOn | None) -> tuple[Check
     try:
         report = run()
     except SedTorchError as error:
-        return None, f"the model could not be checked: {error}" if level is not None else None
+        stops = level not in (None, "never")
+        return None, f"the model could not be checked: {error}" if stops else None
     found = report.at_least(level) if level is not None else ()
     return report, str(report) if found else None
+
+
+_LOSSES = ("criterion", "loss", "loss_fn", "loss_func", "criterion_")
+
+
+def loss_of(holder: Any) -> Any:
+    """The loss that a module or trainer holds under a usual name; None where it has none, or a method of its own."""
+    for name in _LOSSES:
+        found = getattr(holder, name, None)
+        if isinstance(found, (nn.Module, functools.partial)) or _of_torch(found):
+            return found
+    return None
+
+
+def _of_torch(value: Any) -> bool:
+    return callable(value) and str(getattr(value, "__module__", "")).startswith("torch.nn")
 
 
 def raise_everywhere(message: str | None, report: CheckReport | None) -> None:

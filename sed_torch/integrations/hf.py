@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from sed_torch.diagnostics import CheckReport, check
@@ -35,7 +36,8 @@ class SedCheckCallback(_Base):  # type: ignore[misc]
     (TensorBoard, W&B, …); without one they are appended to ``state.log_history``.
 
     Args:
-        input_size: as for :func:`sed_torch.check`; from the model's config when None.
+        input_size: as for :func:`sed_torch.check`; when None, what the trainer's loader makes of its first samples,
+            else from the model's config.
         input_data: a batch instead, such as ``{"input_ids": …}``.
         raise_on: stop training from this severity on, in all processes; None never stops it.
         ignore: codes to leave out.
@@ -72,14 +74,19 @@ class SedCheckCallback(_Base):  # type: ignore[misc]
         """The Trainer's hook."""
         message: str | None = None
         if state.is_world_process_zero:
-            self.report, message = failure(lambda: self._check(model), self.raise_on)
+            loader = kwargs.get("train_dataloader")
+            self.report, message = failure(lambda: self._check(model, loader), self.raise_on)
             if self.report is not None:
                 self._log(state, self.report)
         raise_everywhere(_from_rank_zero(message), self.report)
 
-    def _check(self, model: Any) -> CheckReport:
+    def _check(self, model: Any, loader: Any) -> CheckReport:
+        given = self.input_size is not None or self.input_data is not None
+        trainer = self._trainer() if self._trainer is not None else None
         return check(
             model,
+            None if given or loader is None else first_batch(loader),
+            getattr(trainer, "compute_loss_func", None),
             input_size=self.input_size,
             input_data=self.input_data,
             ignore=self.ignore,
@@ -92,6 +99,19 @@ class SedCheckCallback(_Base):  # type: ignore[misc]
             trainer.log(metrics(report))
         else:
             state.log_history.append({**metrics(report), "step": state.global_step})
+
+
+def first_batch(loader: Any) -> Any:
+    """What a data loader makes of the first samples of its data; None where it cannot be asked without a draw.
+
+    The sampler is not touched, so that the order of training stays as it would have been.
+    """
+    try:
+        size = min(getattr(loader, "batch_size", None) or 2, 4, len(loader.dataset))
+        with torch.random.fork_rng(devices=[]):
+            return loader.collate_fn([loader.dataset[i] for i in range(size)])
+    except Exception:  # an iterable data set, a collator of its own ways: the config tells the inputs then
+        return None
 
 
 def _from_rank_zero(message: str | None) -> str | None:

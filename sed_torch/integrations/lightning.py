@@ -14,7 +14,7 @@ from torch import nn
 from sed_torch.diagnostics import CheckReport, check
 from sed_torch.diagnostics.finding import FailOn, checked_level
 from sed_torch.errors import InputError, MissingDependencyError
-from sed_torch.integrations._shared import failure, findings_table, metrics, raise_everywhere
+from sed_torch.integrations._shared import failure, findings_table, loss_of, metrics, raise_everywhere
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -30,7 +30,10 @@ _Base: Any = Callback
 
 
 class SedCheck(_Base):  # type: ignore[misc]
-    """Runs :func:`sed_torch.check` once, before fitting, on rank zero; logs what it found.
+    """Runs :func:`sed_torch.check` once, on rank zero; logs what it found, or prints it where no logger takes text.
+
+    With ``input_size``, or an ``example_input_array`` of the module, it runs before fitting; else on the first batch of
+    training, before it is used, from which the inputs are taken.
 
     Logged under ``sed/…`` through the trainer's loggers: score, parts, suppression, parameters, MACs, numbers of
     errors and warnings as metrics; the findings as text where the logger takes text (TensorBoard, W&B).
@@ -38,11 +41,12 @@ class SedCheck(_Base):  # type: ignore[misc]
     Args:
         model: name of the attribute of the LightningModule that holds the network, dotted if need be. None: the
             module itself when it has a forward, else its only child.
-        input_size: as for :func:`sed_torch.check`; the module's ``example_input_array`` when None, else inferred.
+        input_size: as for :func:`sed_torch.check`; the module's ``example_input_array`` when None, else the inputs of
+            the first batch.
         raise_on: stop the fit from this severity on, in all processes; None never stops it.
         ignore: codes to leave out.
         baseline: a baseline file.
-        loss: the loss applied to the output, for SED303.
+        loss: the loss applied to the output, for SED303; the module's ``criterion``, ``loss`` or ``loss_fn`` when None.
 
     Attributes:
         report: the report, on rank zero, once a fit has begun.
@@ -67,38 +71,56 @@ class SedCheck(_Base):  # type: ignore[misc]
         self.model, self.input_size, self.raise_on = model, input_size, raise_on
         self.ignore, self.baseline, self.loss = tuple(ignore), baseline, loss
         self.report: CheckReport | None = None
+        self._waits = False
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Lightning's hook: before the strategy wraps the module and before optimizers are made."""
         if stage != "fit":
             return
+        self._waits = self.input_size is None and getattr(pl_module, "example_input_array", None) is None
+        if not self._waits:
+            self._run(trainer, pl_module, None)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Lightning's hook: the first batch, as the loader gave it."""
+        if self._waits:
+            self._waits = False
+            self._run(trainer, pl_module, batch)
+
+    def _run(self, trainer: Any, pl_module: Any, batch: Any) -> None:
         message: str | None = None
         if trainer.is_global_zero:
-            self.report, message = failure(lambda: self._check(pl_module), self.raise_on)
+            self.report, message = failure(lambda: self._check(pl_module, batch), self.raise_on)
             if self.report is not None:
                 self._log(trainer, self.report)
         raise_everywhere(trainer.strategy.broadcast(message), self.report)
 
-    def _check(self, pl_module: Any) -> CheckReport:
+    def _check(self, pl_module: Any, batch: Any) -> CheckReport:
         given = self.input_size
         example = getattr(pl_module, "example_input_array", None) if given is None else None
         return check(
             network(pl_module, self.model),
+            batch,
+            self.loss if self.loss is not None else loss_of(pl_module),
             input_size=given,
             input_data=example,
             ignore=self.ignore,
             baseline=self.baseline,
-            loss=self.loss,
         )
 
     def _log(self, trainer: Any, report: CheckReport) -> None:
+        told = False
         for logger in trainer.loggers:
             logger.log_metrics(metrics(report), step=0)
             if hasattr(logger, "log_text"):  # W&B
                 columns, rows = findings_table(report)
                 logger.log_text(key="sed/findings", columns=columns, data=rows)
+                told = True
             elif hasattr(getattr(logger, "experiment", None), "add_text"):  # TensorBoard
                 logger.experiment.add_text("sed/findings", f"```\n{report}\n```", 0)
+                told = True
+        if report.findings and not told:
+            print(report)
 
 
 def network(pl_module: Any, name: str | None) -> nn.Module:
