@@ -45,7 +45,7 @@ NEEDS_NO_TORCH = [
         "lowering",
         "scoring",
     ),
-    *("scoring.result", "spaces"),
+    *("scoring.result", "spaces", "searching", "evidence"),
 ]
 
 SOLE_IMPORTERS = {

@@ -32,7 +32,7 @@ from sed_torch.searching import (
 from sed_torch.searching.limits import front
 from sed_torch.searching.sources import source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random
-from sed_torch.spaces import NASBench201, count_many, get_space
+from sed_torch.spaces import SPACES, NASBench201, count_many, get_space
 
 NB201 = get_space("nasbench201")
 
@@ -418,9 +418,7 @@ def optuna() -> Any:
     return found
 
 
-@pytest.mark.parametrize(
-    "space", ["nasbench201", "nasbench101", "darts", "transnas_micro", "transnas_macro", "nats_size"]
-)
+@pytest.mark.parametrize("space", SPACES)
 def test_an_objective_for_optuna(optuna: Any, space: str) -> None:
     study = optuna.create_study(
         directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0)

@@ -18,10 +18,11 @@ from sed_torch.evidence.accuracies import Accuracies, read_accuracies
 from sed_torch.evidence.reading import Table, read_table
 from sed_torch.evidence.validating import validate
 from sed_torch.evidence.validation import ValidationReport
-from sed_torch.ranking import Ranking, RankRow
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sed_torch.ranking import Ranking
 
 __all__ = ["Joined", "join"]
 
@@ -136,11 +137,11 @@ def join(
         DataError: a file is not what it should be, a network is ranked twice, or nothing matches.
     """
     known = accuracies if isinstance(accuracies, Accuracies) else read_accuracies(accuracies)
-    if isinstance(ranking, Ranking):
+    if isinstance(ranking, (str, os.PathLike)):
+        table = read_table(ranking, required=(name_column, score_column))
+    else:
         table = _table_of(ranking)
         table.require(name_column, score_column)
-    else:
-        table = read_table(ranking, required=(name_column, score_column))
     scores = table.numbers(score_column)
     trained = dict(zip(known.names, known.values.tolist(), strict=True))
     keys, passed_over = _match(table, table.text(name_column), trained, known.zoo)
@@ -172,6 +173,10 @@ def join(
 
 def _table_of(ranking: Ranking) -> Table:
     """The same cells that its CSV has; a line is a place in the ranking."""
+    from sed_torch.ranking import (
+        RankRow,  # loaded already where there is a ranking; else torch is not needed here
+    )
+
     columns = tuple(f.name for f in fields(RankRow))
     cells = tuple(
         tuple(
