@@ -1,10 +1,9 @@
 """Two architectures side by side, block by block.
 
-The change of a score is shared out exactly: with amplitudes a and b of a block in two networks, and totals S and T,
-
-    SED(B) - SED(A) = ln T - ln S = Σ (b - a) / L(S, T),     L(S, T) = (T - S) / (ln T - ln S)
-
-where L is the logarithmic mean. The shares add up to the change, whatever the order of the blocks.
+The change of a score is shared out exactly. Where the definition's sum over operators grows from S to T, an operator
+whose addend grows from a to b has the part (b - a) / L(S, T) in ln T - ln S, with the logarithmic mean
+L(S, T) = (T - S) / (ln T - ln S); ``sed/2`` takes the mean of these parts over its scales. The parts add up to the
+change, whatever the order of the blocks, and what both networks have has none (:func:`~sed_torch.scoring.share_out`).
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from torch import nn
 from sed_torch import tables
 from sed_torch._plain import checked_schema, finite, from_text
 from sed_torch.errors import DataError, InputError
+from sed_torch.scoring import share_out
 from sed_torch.scoring.model import score
 from sed_torch.scoring.result import Block, Score
-from sed_torch.topology import Step
+from sed_torch.topology import Step, cut_path
 
 __all__ = ["BlockChange", "Comparison", "compare"]
 
@@ -211,8 +211,8 @@ def compare(
         )
     depth = max(first.depth, second.depth) if depth is None else depth
     pairs = _aligned(_described(first, depth), _described(second, depth))
-    scale = _log_mean(first, second)
-    return Comparison(first, second, tuple(_change(p, q, scale) for p, q in pairs), depth)
+    changes = _changes(first, second, depth)
+    return Comparison(first, second, tuple(_change(p, q, changes) for p, q in pairs), depth)
 
 
 @dataclass(frozen=True)
@@ -281,16 +281,24 @@ def _aligned(a: Sequence[_Described], b: Sequence[_Described], keys: Any = _KEYS
             yield from _aligned(a[i:j], b[k:m], keys[1:])
 
 
-def _log_mean(a: Score, b: Score) -> float | None:
-    if a.total is None or b.total is None or not (math.isfinite(a.total) and math.isfinite(b.total)):
+def _changes(a: Score, b: Score, depth: int) -> tuple[dict[str, float], dict[str, float]] | None:
+    """What the blocks of each network, by path, have to do with the change of the score; None without a change."""
+    parts = share_out(a.evaluation, b.evaluation)
+    if parts is None:
         return None
-    s, t = math.exp(a.total), math.exp(b.total)
-    return s if math.isclose(s, t, rel_tol=1e-12) else (t - s) / (b.total - a.total)
+    found: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for result, values, blocks in zip((a, b), parts, found, strict=True):
+        for term, value in zip(result.evaluation.terms, values, strict=True):
+            path = cut_path(result.evaluation.topology.steps[term.step].path, depth)
+            blocks[path] = blocks.get(path, 0.0) + value
+    return found
 
 
-def _change(a: _Described | None, b: _Described | None, scale: float | None) -> BlockChange:
+def _change(
+    a: _Described | None, b: _Described | None, changes: tuple[dict[str, float], dict[str, float]] | None
+) -> BlockChange:
     p, q = (x.block if x is not None else None for x in (a, b))
-    before, after = (x.amplitude if x is not None else 0.0 for x in (p, q))
+    parts = [found.get(x.path, 0.0) for x, found in zip((p, q), changes or (), strict=False) if x is not None]
     steps_a, steps_b = (x.steps if x is not None else () for x in (a, b))
     first = p if p is not None else q
     assert first is not None
@@ -299,7 +307,7 @@ def _change(a: _Described | None, b: _Described | None, scale: float | None) -> 
         path=first.path,
         path_b=q.path if renamed and q is not None else None,
         status=_status(p, q, steps_a == steps_b, renamed),
-        change=(after - before) / scale if scale else None,
+        change=math.fsum(parts) if changes is not None else None,
         params_a=p.params if p is not None else None,
         params_b=q.params if q is not None else None,
         macs_a=p.macs if p is not None else None,
@@ -315,7 +323,7 @@ def _status(a: Block | None, b: Block | None, alike: bool, renamed: bool) -> Sta
         return "added"
     if b is None:
         return "removed"
-    same = alike and a.params == b.params and math.isclose(a.amplitude, b.amplitude, rel_tol=1e-9)
+    same = alike and a.params == b.params and math.isclose(a.norm, b.norm, rel_tol=1e-9)
     return "changed" if not same else "renamed" if renamed else "same"
 
 
@@ -349,7 +357,7 @@ def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None)
         p is not None
         and q is not None
         and a == b
-        and not math.isclose(p.amplitude, q.amplitude, rel_tol=1e-9)
+        and not math.isclose(p.norm, q.norm, rel_tol=1e-9)
     ):
         yield "the same operators on another map"
 

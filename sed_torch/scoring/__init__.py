@@ -18,6 +18,7 @@ from sed_torch.scoring.formula import (
     evaluate,
     log_sum,
     sed,
+    share_out,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "evaluate",
     "log_sum",
     "sed",
+    "share_out",
 ]

@@ -1,28 +1,29 @@
 """Topology → SED score. Takes no model, runs no network.
 
-    SED = ln Σ_v  A_v · C_out,v · √( (C_in,v / g_v) · n_eff,v )      [nats, higher is better]
-
-over the live mixing operators v (convolutions, linear layers): A_v output positions, C channels, g groups
-and n_eff the effective taps of the patch that v reads (:mod:`sed_torch.entropy`). In words: an output unit
-sums (C_in/g)·n_eff independent unit-variance inputs, so its amplitude is the square root of that number; SED
-is the log of the total amplitude over all output units. A map without local entropy gives its reader none.
-The form is this project's own, derived from the published claims of arXiv 2411.06236 with no fitted constant.
+Every live mixing operator (convolution, linear layer) reads a patch of n taps whose n_eff effective taps the calculus
+of local entropy tells (:mod:`sed_torch.entropy`). What an operator with them adds to the score, and how a network's
+operators come to one number, is a definition's (:mod:`sed_torch.scoring.definitions`). In every definition a map
+without local entropy gives its reader nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sed_torch import entropy
 from sed_torch.entropy import Field
-from sed_torch.scoring.definitions import DEFAULT_DEFINITION, definition_of
+from sed_torch.scoring.definitions import DEFAULT_DEFINITION, Definition, definition_of
 from sed_torch.topology import Step, Topology
 
-__all__ = ["Evaluation", "Term", "evaluate", "sed"]
+__all__ = ["Evaluation", "Term", "evaluate", "sed", "share_out"]
 
+Array = NDArray[np.float64]
 Mode = Literal["full", "no_pool", "no_skip"]
 
 NO_PATH = "no live path from an input to an output passes a convolution or linear layer"
@@ -31,23 +32,34 @@ NO_OPERATOR = "the network has no operator that SED defines (no convolution, no 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What one live mixing operator adds to the sum inside the logarithm.
+    """What one live mixing operator adds to the score.
+
+    Amplitudes of all terms add up to exp of a score: that of the network as it is (``amplitude``), had nothing
+    decreased (``conv``), and so on. An operator's amplitude over their sum is the share of the score that it carries:
+    the nats by which the score moves where its norm moves by one part in a hundred, times a hundred.
 
     Attributes:
         step: index of the step in the topology.
-        amplitude: A · C_out · √(C_in/g · n_eff).
+        norm: what the operator itself adds to the sum of its map size, whatever the others are
+            (:attr:`Definition.addend`).
+        amplitude: its part of exp(SED). Equal to ``norm`` under ``sed/1``.
         conv: the same with n_eff = n, had nothing decreased.
         no_pool: the same with pooling taken as plain subsampling.
         no_skip: the same with identity skips left out of Γ at the merges they feed.
+        pool: its part of what pooling costs, in nats; the parts add up to :attr:`Evaluation.pool`.
+        skip: its part of what identity skips change, in nats; the parts add up to :attr:`Evaluation.skip`.
         taps: n.
         effective_taps: n_eff.
     """
 
     step: int
+    norm: float
     amplitude: float
     conv: float
     no_pool: float
     no_skip: float
+    pool: float
+    skip: float
     taps: float
     effective_taps: float
 
@@ -62,6 +74,7 @@ class Evaluation:
         fields: the field each live step leaves; None for dead steps.
         total: SED in nats; -inf without a live path, None without any operator that SED defines.
         reason: why ``total`` is -inf or None, else None.
+        definition: name of the form of the score.
     """
 
     topology: Topology
@@ -69,6 +82,7 @@ class Evaluation:
     fields: tuple[Field | None, ...]
     total: float | None
     reason: str | None
+    definition: str = DEFAULT_DEFINITION
 
     @property
     def conv(self) -> float | None:
@@ -112,14 +126,12 @@ def sed(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> float:
     Raises:
         SedTorchError: for an unknown definition.
     """
-    definition_of(definition)
-    fields = _propagate(topology, "full")
-    live = topology.live
-    return log_sum(
-        _amplitude(s, *_effective(s, fields))
-        for i, s in enumerate(topology.steps)
-        if s.kind == "mix" and i in live
-    )
+    form = definition_of(definition)
+    mixes = _mixes(topology)
+    if not mixes:
+        return -math.inf
+    taps = [root for _, root in _effective(mixes, _propagate(topology, "full"))]
+    return _total(form, *_sums(mixes, _addends(form, mixes, taps)))
 
 
 def evaluate(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> Evaluation:
@@ -128,23 +140,52 @@ def evaluate(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> Eva
     Raises:
         SedTorchError: for an unknown definition.
     """
-    definition_of(definition)
+    form = definition_of(definition)
     full = _propagate(topology, "full")
     no_pool = _propagate(topology, "no_pool") if _has_pool(topology) else full
     no_skip = _propagate(topology, "no_skip") if topology.skips else full
-    terms = tuple(
-        _term(i, step, full, no_pool, no_skip)
-        for i, step in enumerate(topology.steps)
-        if step.kind == "mix" and i in topology.live
-    )
-    if terms:
+    terms: tuple[Term, ...] = ()
+    if mixes := _mixes(topology):
+        terms = _terms(form, topology, mixes, (full, no_pool, no_skip))
         total: float | None = log_sum(t.amplitude for t in terms)
         reason = None
     elif any(s.kind == "mix" for s in topology.steps):
         total, reason = -math.inf, NO_PATH
     else:
         total, reason = None, NO_OPERATOR
-    return Evaluation(topology, terms, tuple(full), total, reason)
+    return Evaluation(topology, terms, tuple(full), total, reason, definition)
+
+
+def _mixes(topology: Topology) -> list[Step]:
+    """The live mixing operators."""
+    return [s for i, s in enumerate(topology.steps) if s.kind == "mix" and i in topology.live]
+
+
+def share_out(before: Evaluation, after: Evaluation) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The difference of two scores by operator: (what those of ``before`` take away, what those of ``after`` add).
+
+    In nats; all of them add up to the score of ``after`` minus that of ``before``. Operators that both networks have
+    cancel out where the largest maps are equal; where they are not, every amplitude changes with the range of scales.
+    None where a score is not finite, or the definitions differ.
+    """
+    finite = all(e.total is not None and math.isfinite(e.total) for e in (before, after))
+    if not finite or before.definition != after.definition:
+        return None
+    form = definition_of(before.definition)
+    mixes, other = _mixes(before.topology), _mixes(after.topology)
+    addends = np.array([*(t.norm for t in before.terms), *(t.norm for t in after.terms)])
+    mine = np.arange(len(addends)) < len(mixes)
+    both = [*mixes, *other]
+    old, sizes = _sums(both, np.where(mine, addends, 0.0))
+    new, _ = _sums(both, np.where(mine, 0.0, addends))
+    parts = addends * _at(both, form.weights(new, old, sizes), sizes)
+    assert before.total is not None and after.total is not None
+    change = after.total - before.total
+    if not math.isclose(parts[~mine].sum() - parts[mine].sum(), change, rel_tol=1e-9, abs_tol=1e-9):
+        parts = np.array([*(t.amplitude for t in before.terms), *(t.amplitude for t in after.terms)])
+        gap = parts[~mine].sum() - parts[mine].sum()
+        parts = parts * (change / gap) if gap else parts * 0.0
+    return tuple((-parts[mine]).tolist()), tuple(parts[~mine].tolist())
 
 
 def _has_pool(topology: Topology) -> bool:
@@ -215,9 +256,12 @@ EFFECTS: Mapping[str, Effect] = {
 """How each kind of step changes Γ."""
 
 
-def _effective(step: Step, fields: list[Field | None]) -> tuple[float, float]:
-    """(effective taps, √-mean of them): equal but for the phases of a transposed convolution."""
-    field = fields[step.inputs[0]]
+def _effective(mixes: Sequence[Step], fields: list[Field | None]) -> list[tuple[float, float]]:
+    """(effective taps, mean of their roots) of each: they differ for the phases of a transposed convolution only."""
+    return [_effective_taps(step, fields[step.inputs[0]]) for step in mixes]
+
+
+def _effective_taps(step: Step, field: Field | None) -> tuple[float, float]:
     if field is None:
         return 0.0, 0.0
     if not step.patches:
@@ -227,26 +271,72 @@ def _effective(step: Step, fields: list[Field | None]) -> tuple[float, float]:
     return sum(w * n for w, n in taps), sum(w * math.sqrt(n) for w, n in taps)
 
 
-def _amplitude(step: Step, _: float, root_taps: float) -> float:
-    return step.positions * step.c_out * math.sqrt(step.c_in) * root_taps
+# --- from operators to a number ------------------------------------------------------------------------------
 
 
-def _term(
-    i: int, step: Step, full: list[Field | None], no_pool: list[Field | None], no_skip: list[Field | None]
-) -> Term:
-    n_eff, root = _effective(step, full)
-    phases = step.patches or ((1.0, step.window),)
-    root_n = sum(share * math.sqrt(math.prod(p)) for share, p in phases)
-    return Term(
-        step=i,
-        amplitude=_amplitude(step, n_eff, root),
-        conv=_amplitude(step, step.taps, root_n),
-        no_pool=_amplitude(step, *_effective(step, no_pool))
-        if no_pool is not full
-        else _amplitude(step, n_eff, root),
-        no_skip=_amplitude(step, *_effective(step, no_skip))
-        if no_skip is not full
-        else _amplitude(step, n_eff, root),
-        taps=step.taps,
-        effective_taps=n_eff,
+def _addends(form: Definition, mixes: Sequence[Step], root_taps: Sequence[float]) -> Array:
+    numbers = np.array([(s.positions, s.c_in, s.c_out, s.groups) for s in mixes], dtype=np.float64)
+    positions, c_in, c_out, groups = numbers.T
+    return np.asarray(form.addend(positions, c_in, c_out, np.asarray(root_taps), groups))
+
+
+def _sums(mixes: Sequence[Step], addends: Array) -> tuple[Array, Array]:
+    """(sums by map size, map sizes)."""
+    sizes, where = np.unique([s.positions for s in mixes], return_inverse=True)
+    return np.bincount(where.reshape(-1), addends, minlength=len(sizes)), sizes
+
+
+def _total(form: Definition, sums: Array, sizes: Array) -> float:
+    return float(form.total(sums[None], sizes)[0])
+
+
+def _terms(
+    form: Definition, topology: Topology, mixes: Sequence[Step], fields: Sequence[list[Field | None]]
+) -> tuple[Term, ...]:
+    """Terms from the fields as they are, without pooling and without skips."""
+    full = fields[0]
+    taps = {id(f): _effective(mixes, f) for f in fields}
+    roots = [sum(w * math.sqrt(math.prod(p)) for w, p in s.patches or ((1.0, s.window),)) for s in mixes]
+    norms = [_addends(form, mixes, [root for _, root in taps[id(f)]]) for f in fields]
+    amplitudes = [_amplitudes(form, mixes, a) for a in (*norms, _addends(form, mixes, roots))]
+    pool, skip = (_parts(form, mixes, norms[0], other) for other in norms[1:])
+    places = [i for i, s in enumerate(topology.steps) if s.kind == "mix" and i in topology.live]
+    columns = (norms[0], *amplitudes, pool, skip)
+    return tuple(
+        Term(
+            step=i,
+            norm=norm,
+            amplitude=amplitude,
+            conv=conv,
+            no_pool=no_pool,
+            no_skip=no_skip,
+            pool=by_pool,
+            skip=by_skip,
+            taps=step.taps,
+            effective_taps=n_eff,
+        )
+        for i, step, (n_eff, _), (norm, amplitude, no_pool, no_skip, conv, by_pool, by_skip) in zip(
+            places, mixes, taps[id(full)], zip(*(c.tolist() for c in columns), strict=True), strict=True
+        )
     )
+
+
+def _amplitudes(form: Definition, mixes: Sequence[Step], addends: Array) -> Array:
+    """Each operator's part of exp(score): its share of the score's slope."""
+    sums, sizes = _sums(mixes, addends)
+    total = _total(form, sums, sizes)
+    if total == -math.inf:
+        return np.zeros(len(addends))
+    return math.exp(total) * addends * _at(mixes, form.weights(sums, sums, sizes), sizes)
+
+
+def _parts(form: Definition, mixes: Sequence[Step], addends: Array, others: Array) -> Array:
+    """What each operator adds to the difference of two scores; the parts add up to it."""
+    if not addends.any() or not others.any():
+        return np.zeros(len(addends))
+    (sums, sizes), (other_sums, _) = _sums(mixes, addends), _sums(mixes, others)
+    return np.asarray((addends - others) * _at(mixes, form.weights(sums, other_sums, sizes), sizes))
+
+
+def _at(mixes: Sequence[Step], weights: Array, sizes: Array) -> Array:
+    return weights[np.searchsorted(sizes, [s.positions for s in mixes])]

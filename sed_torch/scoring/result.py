@@ -59,13 +59,15 @@ class Block:
     Attributes:
         path: dotted module path, ``""`` for the root's own operators.
         share: share of the total amplitude; shares of all blocks add up to 1.
-        amplitude: Σ A·C_out·√(C_in/g·n_eff) of its operators; amplitudes add up to exp(total).
+        amplitude: its part of exp(total); amplitudes of all blocks add up to it.
+        norm: Σ of what its operators add by themselves, whatever stands around them (under ``sed/1`` the amplitude).
         taps: Σ n.
         effective_taps: Σ n_eff.
         suppression: effective taps over taps, in (0, 1], higher is better; None without a live operator.
         entropy_in: local entropy per tap of the map it reads, nats at unit variance (1.419 on a white map).
         entropy_out: of the map it leaves.
-        conv, pool, skip: the parts of the score within the block, in nats, see :class:`Score`.
+        conv: log of its amplitude had nothing decreased, in nats; exp of them add up to exp of :attr:`Score.conv`.
+        pool, skip: its part of :attr:`Score.pool` and :attr:`Score.skip`, in nats; parts of all blocks add up to them.
         params: parameters.
         macs: multiply-accumulates a sample.
         live: whether anything of it is on a path from an input to an output.
@@ -75,6 +77,7 @@ class Block:
     path: str
     share: float
     amplitude: float
+    norm: float
     taps: float
     effective_taps: float
     suppression: float | None
@@ -107,9 +110,10 @@ class OpRow:
 class Score(tables.Tabular):
     """The SED score of a model, higher is better, with per-block diagnostics.
 
-    SED = ln Σ A·C_out·√(C_in/g·n_eff) over live convolutions and linear layers, in nats. The form is this
-    project's, derived from the published claims of arXiv 2411.06236. Scores compare architectures at the same
-    task and input size; they say nothing of data, recipe or weights.
+    How the live convolutions and linear layers come to one number, in nats, is told by the definition
+    (:mod:`sed_torch.scoring.definitions`). The form is this project's, derived from the published claims of arXiv
+    2411.06236. Scores compare architectures at the same task, input size and definition; they say nothing of data,
+    recipe or weights.
 
     Attributes:
         name: the model's name.
@@ -128,7 +132,7 @@ class Score(tables.Tabular):
         frontend: how the model was traced.
         assumed: what was not given and had to be assumed.
         inputs: input shapes.
-        definition: name of the score's form, such as ``"sed/1"``.
+        definition: name of the score's form, such as ``"sed/2"``.
         scope: ``"convolutional"``, or ``"extrapolated"`` for networks the theory was not made for.
         versions: of the packages involved.
         elapsed: seconds, tracing included.
@@ -293,19 +297,19 @@ class Score(tables.Tabular):
         amplitude = math.fsum(t.amplitude for t in terms)
         taps = math.fsum(t.taps for t in terms)
         effective = math.fsum(t.effective_taps for t in terms)
-        log = log_sum([amplitude])
         return Block(
             path=path,
             share=amplitude / total if total else 0.0,
             amplitude=amplitude,
+            norm=math.fsum(t.norm for t in terms),
             taps=taps,
             effective_taps=effective,
             suppression=effective / taps if taps else None,
             entropy_in=self._entropy(topology.steps[live[0]].inputs[:1]) if live else None,
             entropy_out=self._entropy(live[-1:]),
             conv=log_sum(t.conv for t in terms) if terms else None,
-            pool=log - log_sum(t.no_pool for t in terms) if terms else None,
-            skip=log - log_sum(t.no_skip for t in terms) if terms else None,
+            pool=math.fsum(t.pool for t in terms) if terms else None,
+            skip=math.fsum(t.skip for t in terms) if terms else None,
             params=sum(topology.steps[i].params for i in steps),
             macs=math.fsum(topology.steps[i].macs for i in steps),
             live=bool(live),

@@ -47,6 +47,7 @@ class Tally:
         c_out: Any,
         root_taps: Any,
         *,
+        groups: Any = 1,
         times: Any = 1.0,
         rows: Any = slice(None),
     ) -> None:
@@ -57,10 +58,12 @@ class Tally:
             c_in: input channels a group.
             c_out: output channels.
             root_taps: √n_eff.
+            groups: groups.
             times: how many such operators a network has.
             rows: numbers of the networks, each once.
         """
-        self.add_sums(positions, self.definition.addend(positions, c_in, c_out, root_taps) * times, rows)
+        addend = self.definition.addend(positions, c_in, c_out, root_taps, groups)
+        self.add_sums(positions, addend * times, rows)
 
     def add_sums(self, positions: float, values: Any, rows: Any = slice(None)) -> None:
         """Addends that are summed already."""

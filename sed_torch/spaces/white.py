@@ -36,7 +36,7 @@ def addends(definition: str) -> Measure:
         found: dict[float, float] = {}
         for step in topology.steps:
             if step.kind == "mix":
-                value = addend(step.positions, step.c_in, step.c_out, math.sqrt(step.taps))
+                value = addend(step.positions, step.c_in, step.c_out, math.sqrt(step.taps), step.groups)
                 found[step.positions] = found.get(step.positions, 0.0) + float(value)
         return found
 

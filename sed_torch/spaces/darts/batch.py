@@ -242,7 +242,7 @@ class _Chunk:
 
     def _pair(self, roots: Array, rows: Ints, width: int, times: Ints | Bools) -> None:
         """A depthwise and a pointwise convolution."""
-        self.tally.add(self.stage.size**2, 1, width, roots, rows=rows, times=times)
+        self.tally.add(self.stage.size**2, 1, width, roots, groups=width, rows=rows, times=times)
         self.tally.add(self.stage.size**2, width, width, 1.0, rows=rows, times=times)
 
 
