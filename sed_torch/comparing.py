@@ -323,8 +323,13 @@ def _status(a: Block | None, b: Block | None, alike: bool, renamed: bool) -> Sta
         return "added"
     if b is None:
         return "removed"
-    same = alike and a.params == b.params and math.isclose(a.norm, b.norm, rel_tol=1e-9)
+    same = alike and a.params == b.params and _read_alike(a, b)
     return "changed" if not same else "renamed" if renamed else "same"
+
+
+def _read_alike(a: Block, b: Block) -> bool:
+    """Whether two blocks of the same operators stand on maps of the same size and the same local entropy."""
+    return a.macs == b.macs and math.isclose(a.norm, b.norm, rel_tol=1e-9)
 
 
 def _counted(lines: Iterable[str]) -> tuple[str, ...]:
@@ -353,12 +358,7 @@ def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None)
             yield f"without {before}"
         elif tag == "insert":
             yield f"with {after}"
-    if (
-        p is not None
-        and q is not None
-        and a == b
-        and not math.isclose(p.norm, q.norm, rel_tol=1e-9)
-    ):
+    if p is not None and q is not None and a == b and not _read_alike(p, q):
         yield "the same operators on another map"
 
 

@@ -126,11 +126,12 @@ def sensitivity(model: nn.Module | Score, *, input_size: Any = None, depth: int 
     depth = result.depth if depth is None else depth
     topology = result.evaluation.topology
     paths = dict.fromkeys(cut_path(topology.steps[i].path, depth) for i in sorted(topology.live))
-    rows = [v for path in paths for v in _variations(topology, path, depth, result.total)]
+    rows = [v for path in paths for v in _variations(result, path, depth)]
     return Sensitivity(result.name, result.total, depth, tuple(rows))
 
 
-def _variations(topology: Topology, path: str, depth: int, total: float) -> Iterable[Variation]:
+def _variations(result: Score, path: str, depth: int) -> Iterable[Variation]:
+    topology = result.evaluation.topology
     block = frozenset(i for i in topology.live if cut_path(topology.steps[i].path, depth) == path)
     made = {
         "kernel +2": _kernels(topology, block, 2),
@@ -142,8 +143,8 @@ def _variations(topology: Topology, path: str, depth: int, total: float) -> Iter
     }
     for change, (steps, touched) in made.items():
         if touched:
-            varied = sed(replace(topology, steps=tuple(steps)))
-            yield Variation(path, change, touched, varied - total)
+            varied = sed(replace(topology, steps=tuple(steps)), definition=result.definition)
+            yield Variation(path, change, touched, varied - float(result))
 
 
 Varied = tuple[list[Step], int]

@@ -213,8 +213,10 @@ def _by_hand(stem: int, inner: int, out: int) -> float:
     t = b.finish(b.conv(b.add(wide, y), 8, 3, padding=1))
     from sed_torch.scoring import sed
 
-    extra = 32 * 32 * (out - stem) * math.sqrt(3) if stem != out else 0.0
-    return math.log(math.exp(sed(t)) - extra)
+    # one map size: the mean over scales is the log of the sum of norms, and a quarter of ln A
+    extra = math.sqrt((out - stem) * 3) if stem != out else 0.0
+    scale = 0.25 * math.log(32 * 32)
+    return math.log(math.exp(sed(t) - scale) - extra) + scale
 
 
 def test_command(
@@ -231,9 +233,9 @@ def test_command(
 
     status, out = run("nets.py:net", "nets.py:net(width=16)", "--input-size", "1,3,32,32", "--format", "json")
     assert status == 0
-    assert json.loads(out)["change"] == pytest.approx(math.log(2))
+    assert json.loads(out)["change"] == pytest.approx(0.5 * math.log(2))
     status, out = run("nets.py:net", "nets.py:net(width=16)", "--input-size", "1,3,32,32")
-    assert "(+0.6931 nats)" in out
+    assert "(+0.3466 nats)" in out
     assert run("nets.py:net", "nets.py:none")[0] == 2
 
     one = ("nets.py:net", "--input-size", "1,3,32,32", "--depth", "1")

@@ -16,12 +16,14 @@ import pytest
 import sed_torch
 from sed_torch import Score
 from sed_torch._files import write_text
+from sed_torch.scoring import DEFAULT_DEFINITION, evaluate
 from sed_torch.zoo import load
 
 pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
 FILE = Path(__file__).parent / "goldens" / "scores.json"
+OLD = FILE.with_name("scores_sed1.json")
 SCHEMA = "sed_torch.goldens/1"
 
 REFERENCES = [
@@ -75,9 +77,19 @@ def test_goldens_are_complete(update_goldens: bool) -> None:
         write_text(FILE, json.dumps(data, indent=1, allow_nan=False) + "\n")
     data = json.loads(FILE.read_text(encoding="utf-8"))
     assert data["schema"] == SCHEMA
-    assert data["definition"] == "sed/1"
+    assert data["definition"] == DEFAULT_DEFINITION
     assert list(data["scores"]) == REFERENCES
     assert all(tuple(row) == VALUES for row in data["scores"].values())
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_sed_1_gives_what_0_1_0_gave(reference: str) -> None:
+    """Written by 0.1.0, never anew: old rankings and notes are to be understood."""
+    recorded = json.loads(OLD.read_text(encoding="utf-8"))
+    assert recorded["definition"] == "sed/1"
+    parts = {name: v for name, v in recorded["scores"][reference].items() if name in VALUES[:5]}
+    found = evaluate(scored(reference).evaluation.topology, definition="sed/1")
+    assert {name: getattr(found, name) for name in parts} == pytest.approx(parts, rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize(

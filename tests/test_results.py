@@ -84,7 +84,7 @@ def test_headline_and_number(scores: dict[str, Score]) -> None:
     net = scores["net"]
     assert float(net) == net.total
     assert net.headline() == f"Net: SED = {net.total:.4f} nats (higher is better)"
-    assert repr(net) == f"Score(Net: sed={net.total:.4f}, coverage=100%, definition='sed/1')"
+    assert repr(net) == f"Score(Net: sed={net.total:.4f}, coverage=100%, definition='sed/2')"
     assert scores["dead"].headline().startswith("Dead: SED = -inf (no live path")
     assert float(scores["dead"]) == -math.inf
     assert scores["undefined"].headline().startswith("ReLU: SED undefined (the network has no operator")
@@ -115,16 +115,24 @@ def test_blocks_by_depth(scores: dict[str, Score]) -> None:
 
 def test_a_block_by_hand(scores: dict[str, Score]) -> None:
     """The first layer reads the mean of 2×2 white values: correlation ½ along each axis."""
-    block = next(b for b in scores["net"].by_block(2) if b.path == "layers.0")
+    one = sed_torch.score(Net(), input_size=(1, 3, 9, 9), definition="sed/1")
+    block = next(b for b in one.by_block(2) if b.path == "layers.0")
     # three taps of (1, ½, 0): det = 1 - 2/4 = 1/2; both axes: entropy power (1/2)^(2/3)
     power = 0.5 ** (2 / 3)
     assert block.taps == 9.0
     assert block.effective_taps == pytest.approx(9 * power, abs=1e-6)
     assert block.suppression == pytest.approx(power, abs=1e-7)
-    assert block.amplitude == pytest.approx(64 * 4 * math.sqrt(4 * 9 * power), rel=1e-7)
+    assert block.amplitude == pytest.approx(block.norm)
+    assert block.norm == pytest.approx(64 * 4 * math.sqrt(4 * 9 * power), rel=1e-7)
+    two = next(b for b in scores["net"].by_block(2) if b.path == "layers.0")
+    assert two.norm == pytest.approx(math.sqrt(4 * 4 * 9 * power), rel=1e-7)
     white = 0.5 * math.log(2 * math.pi * math.e)
     assert block.entropy_in == pytest.approx(white + 0.5 * math.log(power), abs=1e-7)
-    assert block.pool == pytest.approx(0.5 * math.log(power), abs=1e-7)
+    without = 64 * 4 * math.sqrt(4 * 9)
+    assert one.pool is not None
+    grown = math.exp(one.total or 0.0), math.exp((one.total or 0.0) - one.pool)
+    mean = (grown[1] - grown[0]) / -one.pool
+    assert block.pool == pytest.approx((block.norm - without) / mean, abs=1e-7)
     assert (block.skip, block.operators, block.live) == (0.0, 1, True)
     assert block.macs == 64 * 4 * 4 * 9
     assert block.params == 4 * 4 * 9 + 4

@@ -22,7 +22,7 @@ def test_two_convolutions_by_hand() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, groups=2)
     )
-    s = sed_torch.score(model, input_size=(1, 3, 10, 10))
+    s = sed_torch.score(model, input_size=(1, 3, 10, 10), definition="sed/1")
     # white maps: n_eff = n = 9.  A·C_out·√(C_in/g·n)
     first = 100 * 8 * math.sqrt(3 * 9)
     second = 64 * 4 * math.sqrt(4 * 9)
@@ -37,7 +37,7 @@ def test_two_convolutions_by_hand() -> None:
 def test_pooling_before_a_convolution_by_hand() -> None:
     """One axis: a mean of two leaves correlation 1/2 at lag 1, so two taps keep 2·√(1 - 1/4)."""
     model = nn.Sequential(nn.AvgPool1d(2, stride=1), nn.Conv1d(4, 6, 2))
-    s = sed_torch.score(model, input_size=(1, 4, 9))
+    s = sed_torch.score(model, input_size=(1, 4, 9), definition="sed/1")
     kept = 2 * math.sqrt(1 - 0.25)
     assert s.total == pytest.approx(math.log(7 * 6 * math.sqrt(4 * kept)), abs=1e-8)
     assert s.conv == pytest.approx(math.log(7 * 6 * math.sqrt(4 * 2)), abs=1e-12)
@@ -122,7 +122,7 @@ def test_mean_over_a_white_map_leaves_a_constant_of_variance_one_over_n() -> Non
 def test_a_kernel_larger_than_its_map_reads_what_falls_on_it() -> None:
     b = TopologyBuilder()
     y = b.conv(b.input(2, (3, 3)), 5, 7, padding=3)
-    assert sed(b.finish(y)) == pytest.approx(math.log(9 * 5 * math.sqrt(2 * 9)))
+    assert sed(b.finish(y), definition="sed/1") == pytest.approx(math.log(9 * 5 * math.sqrt(2 * 9)))
 
 
 def test_unknown_definition_is_named() -> None:
@@ -134,7 +134,7 @@ def test_unknown_definition_is_named() -> None:
 def test_one_convolution_by_hand() -> None:
     """30·30·8·√(3·9): ln 37412.3 = 10.5298."""
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
-    s = sed_torch.score(model, input_size=(1, 3, 32, 32))
+    s = sed_torch.score(model, input_size=(1, 3, 32, 32), definition="sed/1")
     assert s.total == pytest.approx(math.log(900 * 8 * math.sqrt(27)), abs=1e-12)
     assert round(float(s), 4) == 10.5298
 
@@ -160,7 +160,7 @@ def test_parts_of_three_layers_by_hand() -> None:
     def amplitude(first: float, second: float) -> float:
         return 10 * 2 * math.sqrt(2 * first) + 9 * 5 * math.sqrt(2 * second)
 
-    result = evaluate(three_layers())
+    result = evaluate(three_layers(), definition="sed/1")
     total = math.log(amplitude(read_by_first, read_by_second))
     assert result.total == pytest.approx(total, abs=1e-7)
     assert result.conv == pytest.approx(math.log(amplitude(3, 2)), abs=1e-12)
@@ -192,7 +192,9 @@ def test_a_skip_that_carries_a_decrease_has_a_negative_part() -> None:
     spread = Step("spread", "dilate", (2,), ndim=1, factor=(8.0,))
     total = dataclasses.replace(total, inputs=(1, 3))
     reader = dataclasses.replace(reader, inputs=(4,))
-    result = evaluate(Topology((source, pool, branch, spread, total, reader), (5,)))
+    net = Topology((source, pool, branch, spread, total, reader), (5,))
+    result = evaluate(net, definition="sed/1")
+    assert (evaluate(net).skip or 0.0) < 0.0
     # the skip has variance 1/5 and correlation 4/5, the branch variance 1 and none: r = 0.16/1.2
     first, kept = 16 * 2 * math.sqrt(2), 2 * math.sqrt(1 - (0.16 / 1.2) ** 2)
     with_skip, without = (first + 15 * 2 * math.sqrt(2 * n) for n in (kept, 2.0))
@@ -202,7 +204,7 @@ def test_a_skip_that_carries_a_decrease_has_a_negative_part() -> None:
 
 def test_transposed_convolution_adds_its_phases_roots() -> None:
     """Width 3, stride 2: half of the outputs read two taps, half read one."""
-    s = sed_torch.score(nn.ConvTranspose1d(4, 6, 3, stride=2), input_size=(1, 4, 8))
+    s = sed_torch.score(nn.ConvTranspose1d(4, 6, 3, stride=2), input_size=(1, 4, 8), definition="sed/1")
     expected = 17 * 6 * math.sqrt(4) * (math.sqrt(2) + math.sqrt(1)) / 2
     assert s.total == pytest.approx(math.log(expected), abs=1e-12)
     assert s.suppression == 1.0
@@ -228,7 +230,7 @@ def test_dead_operators_count_parameters_only() -> None:
     b = TopologyBuilder()
     x = b.input(2, (8,))
     b.conv(x, 50, 3)
-    result = evaluate(b.finish(b.conv(x, 5, 2)))
+    result = evaluate(b.finish(b.conv(x, 5, 2)), definition="sed/1")
     assert len(result.terms) == 1
     assert result.total == pytest.approx(math.log(7 * 5 * math.sqrt(2 * 2)), abs=1e-12)
     assert result.fields[1] is None

@@ -97,7 +97,9 @@ def test_skip_cells_by_hand() -> None:
         total += mix(a, 2 * c, c) + mix(a, 4 * c, c)
         total += 2 * mix(a, 4 * c, c)
     total += 10 * math.sqrt(512)
-    assert SPACE.score_many([Genotype(ones, ones)])[0] == pytest.approx(math.log(total), abs=1e-12)
+    assert SPACE.score_many([Genotype(ones, ones)], definition="sed/1")[0] == pytest.approx(
+        math.log(total), abs=1e-12
+    )
 
 
 def foreign(rng: np.random.Generator, none: float) -> Genotype:

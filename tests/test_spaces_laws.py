@@ -90,7 +90,7 @@ def test_any_definition_is_summed_side_by_side(space: Space[Any], monkeypatch: p
     made_up = dataclasses.replace(
         DEFINITIONS["sed/1"],
         name="made up",
-        addend=lambda positions, c_in, c_out, root_taps: np.sqrt(c_out * c_in) * root_taps,
+        addend=lambda positions, c_in, c_out, root_taps, groups: np.sqrt(c_out * c_in + groups) * root_taps,
         total=lambda sums, positions: (np.cbrt(sums) * np.sqrt(positions)).sum(axis=1),
     )
     monkeypatch.setitem(DEFINITIONS, "made up", made_up)  # type: ignore[misc]
@@ -100,7 +100,7 @@ def test_any_definition_is_summed_side_by_side(space: Space[Any], monkeypatch: p
         sums: dict[float, float] = defaultdict(float)
         for term in evaluate(topology).terms:
             step = topology.steps[term.step]
-            sums[step.positions] += np.sqrt(step.c_out * step.c_in * term.effective_taps)
+            sums[step.positions] += np.sqrt((step.c_out * step.c_in + step.groups) * term.effective_taps)
         expected = sum(np.cbrt(s) * np.sqrt(a) for a, s in sums.items())
         assert found == pytest.approx(expected, rel=1e-9), space.format(arch)
 
@@ -177,7 +177,7 @@ def test_a_space_of_ones_own() -> None:
     # 32² positions, 4 channels out, √(9 · 3) for the first and √(9 · 4) for each later one
     one, more = 1024 * 4 * np.sqrt(27), 1024 * 4 * 6
     expected = [-np.inf, np.log(one), np.log(one + more), np.log(one + 2 * more)]
-    np.testing.assert_allclose(score_many(space, [0, "1", 2, 3]), expected, atol=1e-12)
+    np.testing.assert_allclose(score_many(space, [0, "1", 2, 3], definition="sed/1"), expected, atol=1e-12)
     assert space.params(2) == 9 * (3 * 4 + 4 * 4)
     assert repr(space) == "Depth(name='depth', size=4)"
 

@@ -26,7 +26,7 @@ def test_the_smallest_by_hand() -> None:
         before = width
     total += 49 * 1280 * math.sqrt(320) + 1000 * math.sqrt(1280)
     params += 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
-    assert SPACE.score_many([SMALLEST])[0] == pytest.approx(math.log(total), abs=1e-12)
+    assert SPACE.score_many([SMALLEST], definition="sed/1")[0] == pytest.approx(math.log(total), abs=1e-12)
     assert SPACE.params(SMALLEST) == params
 
 

@@ -76,7 +76,7 @@ def test_projection_by_hand() -> None:
         for a, before, c in ((1024, 128, 128), (256, 128, 256), (64, 256, 512))
     )
     expected = math.log(stem + cells + 10 * math.sqrt(512))
-    assert SPACE.score_many(["1:"])[0] == pytest.approx(expected, abs=1e-12)
+    assert SPACE.score_many(["1:"], definition="sed/1")[0] == pytest.approx(expected, abs=1e-12)
     assert SPACE.params("1:") == 882_570
 
 

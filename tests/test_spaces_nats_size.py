@@ -21,7 +21,7 @@ def test_equal_widths_by_hand() -> None:
     cells = 5 * (conv(32, 9) + conv(16, 9) + conv(8, 9))
     reductions = sum(2 * conv(a, 9) + conv(a, 1) for a in (16, 8))
     expected = math.log(stem + cells + reductions + 10 * math.sqrt(8))
-    assert SPACE.score_many(["8:8:8:8:8"])[0] == pytest.approx(expected, abs=1e-12)
+    assert SPACE.score_many(["8:8:8:8:8"], definition="sed/1")[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_parameters_by_hand() -> None:

@@ -19,7 +19,7 @@ def test_plain_blocks_by_hand() -> None:
     plain = 32**2 * 128 * 2 * math.sqrt(9 * 128)
     head = 47 * math.sqrt(128)
     expected = math.log(stem + strided + plain + 3 * 2 * plain + head)
-    assert MACRO.score_many(["64-4111-basic"])[0] == pytest.approx(expected, abs=1e-12)
+    assert MACRO.score_many(["64-4111-basic"], definition="sed/1")[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_skip_cells_by_hand() -> None:
@@ -27,7 +27,9 @@ def test_skip_cells_by_hand() -> None:
     stem = 128**2 * 32 * math.sqrt(27) + 64**2 * 64 * math.sqrt(9 * 32)
     halves = sum(a**2 * c * math.sqrt(c / 2) for a, c in ((32, 128), (16, 256), (8, 512)))
     expected = math.log(stem + halves + 10 * math.sqrt(512))
-    assert MICRO.score_many(["64-41414-0_00_100"], num_classes=10)[0] == pytest.approx(expected, abs=1e-12)
+    assert MICRO.score_many(["64-41414-0_00_100"], num_classes=10, definition="sed/1")[0] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_dead_cells() -> None:

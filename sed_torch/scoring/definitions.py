@@ -1,29 +1,36 @@
 """The forms of the score: what one operator adds, and what a network's sums come to.
 
-A definition is a few functions over arrays, so that one place serves a single network (:mod:`sed_torch.scoring.formula`)
-and many side by side (:mod:`sed_torch.spaces`). Takes no model, needs no torch. Both forms are this project's own.
+A definition is a few functions over arrays, so that one place serves a single network
+(:mod:`sed_torch.scoring.formula`) and many side by side (:mod:`sed_torch.spaces`). Takes no model, needs no torch.
+Both forms are this project's own.
 
 ``sed/1`` is the log of the total amplitude: each of an operator's A·C_out output units sums (C_in/g)·n_eff independent
 inputs of unit variance, so its amplitude is the root of that number. Positions count as a number, so that the widest
 maps, those before the first strides, rule the sum.
 
-``sed/2`` is derived from four steps.
+``sed/2`` is derived in four steps.
 
-1. *Norm.* At one position an operator leaves a vector of C_out numbers, each the sum of f = (C_in/g)·n_eff independent
-   inputs. Its norm is ‖y‖ = √(C_out·f): the root of the operator's effective weights, those that read independent taps.
-2. *Groups.* g groups side by side are g operators, whose norms add: g·√(C_out/g · f) = √g · ‖y‖. Counted as one
-   operator they have ‖y‖. Neither reading can be preferred by derivation; the geometric mean is taken,
-   a = g^¼ · √(C_out·f). That it is the mean, and not an end, was chosen on the tuning rows.
+1. *Norm.* At one position an operator leaves a vector of C_out numbers, each the sum of f = (C_in/g)·n_eff
+   independent inputs. Its norm is √(C_out·f): the root of the operator's effective weights, those that read
+   independent taps.
+2. *Groups.* g groups side by side are g operators, whose norms add: g·√(C_out/g · f) = √g · √(C_out·f). Counted as
+   one operator they have √(C_out·f). No derivation was found that prefers one reading; the geometric mean is taken,
+   a = g^¼ · √(C_out·f). This exponent was chosen on trained networks, between the two derived ones.
 3. *Positions.* Looked at in r cells, a map is r such vectors, of norm √r · a. It can be looked at in as many cells as
-   it has positions. Operators are counted side by side: N(r) = Σ √r·a_v over those whose map resolves r cells.
-4. *Scales.* Images hold about equal power in every octave (Field, 1987), so that each octave of r is to weigh the same,
-   whatever the number of maps it has: the score is the mean of ln N(r) over ln r. A map of A positions stands for the
-   octave around its own, from A/√2 to A·√2, which gives a vector (A = 1) an octave too. So r runs from 1/√2 to √2·A_max.
+   it has positions. N(r) = Σ √r·a_v is taken over the operators whose map resolves r cells.
+4. *Scales.* Natural images hold about equal power in every octave (Field, 1987), so every octave of r weighs the
+   same, however many maps it has: the score is the mean of ln N(r) over ln r. A map of A positions stands for the
+   octave around its own, from A/√2 to A·√2, which gives a vector (A = 1) an octave too; r runs from 1/√2 to √2·A_max.
 
 With the distinct map sizes A_1 > … > A_m, the sums S_k of a over the operators with A ≥ A_k, the widths
-d_k = ln(A_k/A_{k+1}) and d_m = ln(2·A_m), this is Σ d_k ln S_k / Σ d_k + ¼ ln A_1, with Σ d_k = ln(2·A_1): the mean of
-½ ln r over the scales is ¼ ln A_1. Doubling every channel adds ln 2. Doubling the side of every map adds ½ ln 2 and what
-the fine scales gain in weight, where ``sed/1`` gains 2 ln 2: scores still compare at one input size only.
+d_k = ln(A_k/A_{k+1}) and d_m = ln(2·A_m), this is Σ d_k ln S_k / Σ d_k + ¼ ln A_1, with Σ d_k = ln(2·A_1): the mean
+of ½ ln r over the scales is ¼ ln A_1. Twice the side of every map adds ½ ln 2, and what the finer scales gain in
+weight, where ``sed/1`` gains 2 ln 2: scores still compare at one input size only.
+
+The form is blind to what leaves Γ as it is: normalisations and activations outside residual sums, the order of
+operators of one map size, how deep each stands, and how much of a residual stream a branch renews. Weighing a branch
+by its share of the variance of the sum it joins was tried and lost on trained networks, see
+``examples/results/score-search.md``.
 """
 
 from __future__ import annotations
@@ -83,7 +90,8 @@ def _log_of_sum(sums: Array, positions: Array) -> Array:
 
 
 def _one_weight(sums: Array, others: Array, positions: Array) -> Array:
-    return np.full(len(positions), 1.0) / _log_mean(sums.sum(), others.sum())
+    weight: Array = np.ones(len(positions)) / _log_mean(sums.sum(), others.sum())
+    return weight
 
 
 # --- sed/2 ---------------------------------------------------------------------------------------------------
@@ -94,6 +102,8 @@ def _norm(positions: Any, c_in: Any, c_out: Any, root_taps: Any, groups: Any) ->
 
 
 def _mean_over_scales(sums: Array, positions: Array) -> Array:
+    if not len(sums):
+        return np.zeros(0)
     order = np.argsort(-positions)
     resolved = np.cumsum(sums[:, order], axis=1)
     logs = np.log(positions[order])
@@ -112,7 +122,7 @@ def _scale_weights(sums: Array, others: Array, positions: Array) -> Array:
     between = _log_mean(np.cumsum(sums[order]), np.cumsum(others[order]))
     used = between > 0.0
     density = np.divide(widths, between, out=np.zeros_like(widths), where=used)
-    found = np.empty_like(widths)
+    found: Array = np.empty_like(widths)
     found[order] = np.cumsum(density[::-1])[::-1] / widths[used].sum()  # every scale that a map resolves
     return found
 

@@ -147,7 +147,8 @@ def evaluate(topology: Topology, *, definition: str = DEFAULT_DEFINITION) -> Eva
     terms: tuple[Term, ...] = ()
     if mixes := _mixes(topology):
         terms = _terms(form, topology, mixes, (full, no_pool, no_skip))
-        total: float | None = log_sum(t.amplitude for t in terms)
+        norms = np.array([t.norm for t in terms])
+        total: float | None = _total(form, *_sums(mixes, norms))
         reason = None
     elif any(s.kind == "mix" for s in topology.steps):
         total, reason = -math.inf, NO_PATH
@@ -179,8 +180,7 @@ def share_out(before: Evaluation, after: Evaluation) -> tuple[tuple[float, ...],
     old, sizes = _sums(both, np.where(mine, addends, 0.0))
     new, _ = _sums(both, np.where(mine, 0.0, addends))
     parts = addends * _at(both, form.weights(new, old, sizes), sizes)
-    assert before.total is not None and after.total is not None
-    change = after.total - before.total
+    change = (after.total or 0.0) - (before.total or 0.0)
     if not math.isclose(parts[~mine].sum() - parts[mine].sum(), change, rel_tol=1e-9, abs_tol=1e-9):
         parts = np.array([*(t.amplitude for t in before.terms), *(t.amplitude for t in after.terms)])
         gap = parts[~mine].sum() - parts[mine].sum()
@@ -282,8 +282,10 @@ def _addends(form: Definition, mixes: Sequence[Step], root_taps: Sequence[float]
 
 def _sums(mixes: Sequence[Step], addends: Array) -> tuple[Array, Array]:
     """(sums by map size, map sizes)."""
-    sizes, where = np.unique([s.positions for s in mixes], return_inverse=True)
-    return np.bincount(where.reshape(-1), addends, minlength=len(sizes)), sizes
+    positions = np.array([s.positions for s in mixes], dtype=np.float64)
+    sizes, where = np.unique(positions, return_inverse=True)
+    sums = np.bincount(where.reshape(-1), addends, minlength=len(sizes))
+    return np.asarray(sums, dtype=np.float64), sizes
 
 
 def _total(form: Definition, sums: Array, sizes: Array) -> float:
