@@ -61,8 +61,8 @@ class TestScore:
         status, out, err = run(capsys, "score", f"{nets}:Net", *SIZE, "--format", "json")
         data = json.loads(out)
         assert (status, err) == (0, "")
-        # One 3×3 convolution of white noise on a 30×30 map: ln(900·8·√(3·9)).
-        assert data["total"] == pytest.approx(math.log(900 * 8 * math.sqrt(3 * 9)))
+        # One 3×3 convolution of white noise on a 30×30 map: ln √(8·3·9) + ¼ ln 900.
+        assert data["total"] == pytest.approx(math.log(math.sqrt(8 * 3 * 9)) + 0.25 * math.log(900))
         status, text, _ = run(capsys, "score", f"{nets}:Net", *SIZE)
         assert f"{data['total']:.4f} nats" in text
         assert "\x1b" not in text

@@ -189,7 +189,7 @@ def test_datasets_are_scored_at_their_own_input() -> None:
     for dataset, size, classes in ((None, 32, 10), ("cifar100", 32, 100), ("ImageNet16-120", 16, 120)):
         expected = space.score_many([cell], image_size=size, num_classes=classes)
         assert scorer("nb201", dataset)([cell]) == pytest.approx(expected, abs=1e-12)
-    assert scorer("nb201")([cell])[0] - scorer("nb201", "imagenet16")([cell])[0] > 1
+    assert scorer("nb201")([cell])[0] - scorer("nb201", "imagenet16")([cell])[0] > 0.4
 
 
 @pytest.mark.parametrize(

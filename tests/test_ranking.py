@@ -463,7 +463,7 @@ class TestCache:
             key_of_reference("torchvision:resnet18", {"input_size": None}),
             key_of_reference("timm:resnet18", {"input_size": [1, 3, 64, 64]}),
         }
-        monkeypatch.setattr("sed_torch.scoring.DEFAULT_DEFINITION", "sed/2")
+        monkeypatch.setattr("sed_torch.scoring.DEFAULT_DEFINITION", "sed/1")
         others.add(key_of_reference("timm:resnet18", {"input_size": None}))
         monkeypatch.setattr("sed_torch.__version__", "9.9")
         others.add(key_of_reference("timm:resnet18", {"input_size": None}))
@@ -719,10 +719,10 @@ def test_example_runs_and_the_readme_shows_its_output() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=200, check=True)
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("#")] == [
-        "### regnet: 10 models, median SED 18.725",
-        "### resnet: 4 models, median SED 18.483",
+        "### regnet: 10 models, median SED 11.096",
+        "### resnet: 4 models, median SED 10.802",
     ]
-    assert "| timm:resnet50 | 19.005 | 25.56 M | 2 |" in lines
+    assert "| timm:resnet50 | 11.163 | 25.56 M | 1 |" in lines
     readme = (root / "README.md").read_text(encoding="utf-8").splitlines()
     shown = [line for line in readme if line.startswith("| timm:") or ", median SED " in line]
     assert set(shown) <= set(lines)

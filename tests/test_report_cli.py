@@ -80,7 +80,7 @@ def test_other_commands_write_pages_too(
 ) -> None:
     page = tmp_path / "page.html"
     made = {
-        f"{nets}:Net: SED 1": ("score", f"{nets}:Net", *SIZE),
+        f"{nets}:Net: SED ": ("score", f"{nets}:Net", *SIZE),
         "Ranking of 1 models": ("rank", f"{nets}:Net", *SIZE, "--no-cache"),
         "Search of nasbench201": ("search", "--space", "nasbench201", "--max-looks", "20", "--budget", "20"),
     }

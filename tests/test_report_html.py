@@ -153,7 +153,7 @@ def test_a_model_page_has_the_numbers_of_its_score(checked: str) -> None:
         "small",
         "No percentile",
         "What SED is",
-        "sed/1",
+        "sed/2",
     ):
         assert text in page.text
     assert "not the authors' formula" in page.text
@@ -317,7 +317,7 @@ def test_a_standing_counts_those_below() -> None:
         ReferenceRow(str(k), found.total + d, p, 1e9)
         for k, (d, p) in enumerate([(2, 10**9), (1, 1), (-1, 1)])
     ]
-    standing, why = Reference("sed/1", tuple(rows), {}).standing(found)
+    standing, why = Reference("sed/2", tuple(rows), {}).standing(found)
     assert why is None
     assert standing is not None
     assert (standing.of, standing.sed, standing.params, standing.macs) == (3, 1, 2, 3)
@@ -329,7 +329,7 @@ def test_the_table_does_not_compare_what_does_not_compare() -> None:
     assert table.standing(resnet18((4, *INPUT[1:])))[0] is not None, "the batch does not matter"
     assert "scored at an input of 3×224×224" in str(table.standing(resnet18((1, 3, 64, 64)))[1])
     other = Reference("sed/0", table.rows, {})
-    assert "scored as sed/0, this one as sed/1" in str(other.standing(resnet18())[1])
+    assert "scored as sed/0, this one as sed/2" in str(other.standing(resnet18())[1])
     assert table.standing(score(nn.ReLU(), input_size=INPUT))[1] == "the model has no finite score"
     page = Page(to_html(resnet18()))
     standing, _ = table.standing(resnet18())

@@ -59,7 +59,19 @@ def small() -> Score:
     return score(Small(), input_size=(1, 3, 8, 8), depth=1, name="small")
 
 
-STEM, BODY, BODY_FULL, HEAD = 64 * 4 * math.sqrt(27), 49 * 4 * math.sqrt(36 * POOLED), 49 * 4 * 6.0, 5 * 2.0
+STEM, BODY, BODY_FULL, HEAD = (
+    math.sqrt(4 * 27),
+    math.sqrt(4 * 36 * POOLED),
+    math.sqrt(4 * 36),
+    math.sqrt(5 * 4),
+)
+"""Norms, on maps of 64, 49 and 1 positions."""
+
+
+def by_hand(body: float) -> float:
+    """SED of the network with such a norm in its body."""
+    scales = [(math.log(64 / 49), STEM), (math.log(49), STEM + body), (math.log(2), STEM + body + HEAD)]
+    return sum(d * math.log(s) for d, s in scales) / math.log(128) + 0.25 * math.log(64)
 
 
 def test_the_profile_is_what_the_calculus_says(small: Score) -> None:
@@ -75,8 +87,8 @@ def test_the_profile_is_what_the_calculus_says(small: Score) -> None:
     assert body.entropy == pytest.approx(WHITE + 0.5 * math.log(POOLED))
     assert head.entropy is not None
     assert head.entropy < 0
-    total = STEM + BODY + HEAD
-    assert [p.share for p in profile.points] == pytest.approx([STEM / total, BODY / total, HEAD / total])
+    assert head.share == pytest.approx(math.log(2) * HEAD / (STEM + BODY + HEAD) / math.log(128))
+    assert sum(p.share for p in profile.points) == pytest.approx(1.0)
 
 
 def test_pools_skips_and_averages_lie_between_the_operators(small: Score) -> None:
@@ -96,7 +108,7 @@ def test_bands_are_runs_of_a_block() -> None:
 def test_the_waterfall_falls_from_the_conv_part_to_the_score(small: Score) -> None:
     found = series.waterfall_of(small)
     assert [r.block for r in found.rows] == ["stem", "body", "head"]
-    full, total = math.log(STEM + BODY_FULL + HEAD), math.log(STEM + BODY + HEAD)
+    full, total = by_hand(BODY_FULL), by_hand(BODY)
     assert (found.conv, found.total) == (pytest.approx(full), pytest.approx(total))
     assert [r.before for r in found.rows] == pytest.approx([full, full, total])
     assert [r.nats for r in found.rows] == pytest.approx([0, total - full, 0])
@@ -272,7 +284,7 @@ def test_what_is_drawn_is_what_was_computed(small: Score) -> None:
     ]
     assert sorted(heights)[-2:] == pytest.approx([9 * POOLED, 9.0])
     drops = [bar.get_width() for bar in report.waterfall(small).axes[1].patches]  # type: ignore[attr-defined]
-    assert sum(drops) == pytest.approx(math.log(STEM + BODY + HEAD) - math.log(STEM + BODY_FULL + HEAD))
+    assert sum(drops) == pytest.approx(by_hand(BODY) - by_hand(BODY_FULL))
 
 
 def test_a_model_without_a_score_says_why() -> None:

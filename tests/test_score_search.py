@@ -125,7 +125,7 @@ def test_smoothing_correlates_what_a_patch_reads(fields: Any) -> None:
 def test_the_baseline_is_the_score(search: Any) -> None:
     nets = [branches("x", "3"), branches("x", "5", white=False)]
     form = search.candidates()[search.BASELINE]
-    assert form(search.Nets(nets)) == pytest.approx([sed(net) for net in nets])
+    assert form(search.Nets(nets)) == pytest.approx([sed(net, definition="sed/1") for net in nets])
     assert search.Nets(nets).a_in.tolist() == [256.0, 256.0]
 
 

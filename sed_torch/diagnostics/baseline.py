@@ -175,13 +175,13 @@ def score_below_baseline(subject: Subject) -> Iterator[Hit]:
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
         size = (1, 3, 32, 32)
         options = dict(baseline={"schema": "sed_torch.baseline/1", "models": {
-            "Sequential": {"sed": 12.0, "definition": "sed/1", "findings": []}}})
+            "Sequential": {"sed": 6.0, "definition": "sed/2", "findings": []}}})
 
     Near miss::
 
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
         size = (1, 3, 32, 32)
         options = dict(baseline={"schema": "sed_torch.baseline/1", "models": {
-            "Sequential": {"sed": 10.0, "definition": "sed/1", "findings": []}}})
+            "Sequential": {"sed": 4.0, "definition": "sed/2", "findings": []}}})
     """
     return iter(())

@@ -31,7 +31,7 @@ from sed_torch.scoring.standing import Standing, read_reference
 __all__ = ["compared", "scored", "unscored"]
 
 _MEANING = (
-    "SED is the log of the total amplitude over all output units of the network: how much independent input its "
+    "SED is the log of the norm of a network's maps, a mean over their scales: how much independent input its "
     "convolutions and linear layers sum up, given the local entropy that its topology leaves on the maps they read."
 )
 

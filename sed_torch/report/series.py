@@ -213,23 +213,14 @@ class Waterfall:
 
 
 def waterfall_of(score: Score, depth: int | None = None) -> Waterfall:
-    """How a score's amplitude, and its loss against the conv part, split over blocks at ``depth``."""
-    blocks = [b for b in score.by_block(depth) if b.conv is not None]
-    full = [math.exp(b.conv) for b in blocks if b.conv is not None]
+    """How a score, and its loss against the conv part, split over blocks at ``depth``."""
     rows: list[Drop] = []
-    start = 0.0
-    for k, block in enumerate(blocks):
-        kept = [b.amplitude for b in blocks[:k]]
-        rows.append(
-            Drop(
-                block=block.path or "(root)",
-                start=start,
-                share=block.share,
-                before=math.log(math.fsum([*kept, *full[k:]])),
-                after=_log(math.fsum([*kept, block.amplitude, *full[k + 1 :]])),
-            )
-        )
-        start += block.share
+    start, before = 0.0, score.conv or 0.0
+    for block in score.by_block(depth):
+        if block.lost is not None:
+            after = before + block.lost
+            rows.append(Drop(block.path or "(root)", start, block.share, before, after))
+            start, before = start + block.share, after
     return Waterfall(score.name, tuple(rows), score.conv, score.total)
 
 

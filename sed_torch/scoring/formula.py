@@ -48,6 +48,7 @@ class Term:
         no_skip: the same with identity skips left out of Γ at the merges they feed.
         pool: its part of what pooling costs, in nats; the parts add up to :attr:`Evaluation.pool`.
         skip: its part of what identity skips change, in nats; the parts add up to :attr:`Evaluation.skip`.
+        lost: its part of the score minus the conv part, in nats, ≤ 0; the parts add up to that difference.
         taps: n.
         effective_taps: n_eff.
     """
@@ -60,6 +61,7 @@ class Term:
     no_skip: float
     pool: float
     skip: float
+    lost: float
     taps: float
     effective_taps: float
 
@@ -300,10 +302,11 @@ def _terms(
     taps = {id(f): _effective(mixes, f) for f in fields}
     roots = [sum(w * math.sqrt(math.prod(p)) for w, p in s.patches or ((1.0, s.window),)) for s in mixes]
     norms = [_addends(form, mixes, [root for _, root in taps[id(f)]]) for f in fields]
-    amplitudes = [_amplitudes(form, mixes, a) for a in (*norms, _addends(form, mixes, roots))]
-    pool, skip = (_parts(form, mixes, norms[0], other) for other in norms[1:])
+    norms.append(_addends(form, mixes, roots))
+    amplitudes = [_amplitudes(form, mixes, a) for a in norms]
+    pool, skip, lost = (_parts(form, mixes, norms[0], other) for other in norms[1:])
     places = [i for i, s in enumerate(topology.steps) if s.kind == "mix" and i in topology.live]
-    columns = (norms[0], *amplitudes, pool, skip)
+    columns = (norms[0], *amplitudes, pool, skip, lost)
     return tuple(
         Term(
             step=i,
@@ -314,10 +317,11 @@ def _terms(
             no_skip=no_skip,
             pool=by_pool,
             skip=by_skip,
+            lost=by_loss,
             taps=step.taps,
             effective_taps=n_eff,
         )
-        for i, step, (n_eff, _), (norm, amplitude, no_pool, no_skip, conv, by_pool, by_skip) in zip(
+        for i, step, (n_eff, _), (norm, amplitude, no_pool, no_skip, conv, by_pool, by_skip, by_loss) in zip(
             places, mixes, taps[id(full)], zip(*(c.tolist() for c in columns), strict=True), strict=True
         )
     )

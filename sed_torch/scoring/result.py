@@ -68,6 +68,8 @@ class Block:
         entropy_out: of the map it leaves.
         conv: log of its amplitude had nothing decreased, in nats; exp of them add up to exp of :attr:`Score.conv`.
         pool, skip: its part of :attr:`Score.pool` and :attr:`Score.skip`, in nats; parts of all blocks add up to them.
+        lost: its part of what the decrease of local entropy costs, in nats, ≤ 0; parts of all blocks add up to the
+            total minus the conv part.
         params: parameters.
         macs: multiply-accumulates a sample.
         live: whether anything of it is on a path from an input to an output.
@@ -86,6 +88,7 @@ class Block:
     conv: float | None
     pool: float | None
     skip: float | None
+    lost: float | None
     params: int
     macs: float
     live: bool
@@ -310,6 +313,7 @@ class Score(tables.Tabular):
             conv=log_sum(t.conv for t in terms) if terms else None,
             pool=math.fsum(t.pool for t in terms) if terms else None,
             skip=math.fsum(t.skip for t in terms) if terms else None,
+            lost=math.fsum(t.lost for t in terms) if terms else None,
             params=sum(topology.steps[i].params for i in steps),
             macs=math.fsum(topology.steps[i].macs for i in steps),
             live=bool(live),
@@ -572,8 +576,10 @@ def _merged(run: list[Block]) -> Block:
     values = asdict(run[0])
     values["path"] = f"{run[0].path} … {run[-1].path} ×{len(run)}"
     values["entropy_out"] = run[-1].entropy_out
-    for name in ("share", "amplitude", "taps", "effective_taps", "params", "macs", "operators"):
+    for name in ("share", "amplitude", "norm", "taps", "effective_taps", "params", "macs", "operators"):
         values[name] = values[name] * len(run)
+    for name in ("pool", "skip", "lost"):
+        values[name] = values[name] and values[name] * len(run)
     return Block(**values)
 
 
