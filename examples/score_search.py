@@ -420,7 +420,7 @@ def candidates() -> dict[str, Form]:
         found[f"A^{a:g}·(C_in/g)^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, False)
     for a, b, c, d in itertools.product(steps, steps, steps[:3], (0.5, 1.0)):
         found[f"A^{a:g}·C_in^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, True)
-    return found | products() | other_shapes() | other_calculi() | by_input_size()
+    return found | products() | other_shapes() | other_calculi() | by_input_size() | by_scale()
 
 
 def products() -> dict[str, Form]:
@@ -471,6 +471,42 @@ def other_calculi() -> dict[str, Form]:
             some = forms if calculus in ("Γ smoothed, β=0.3", "sources shared") else names
             found |= {f"{name}, {calculus}": under(calculus, forms[name]) for name in some}
     return found
+
+
+SCALE_TERMS: dict[str, Form] = {
+    "√(C_out·f)": lambda x: np.sqrt(x.cout * x.f),
+    "√(C_out·f)·g^¼": lambda x: np.sqrt(x.cout * x.f) * x.g**0.25,
+    "√(C_out·f)·g^½": lambda x: np.sqrt(x.cout * x.f * x.g),
+    "√(C_out·f), finite width": lambda x: np.sqrt(x.cout * x.f * x.finite),
+    "√(C_out·f)·g^¼, finite width": lambda x: np.sqrt(x.cout * x.f * x.finite) * x.g**0.25,
+    "C_out·√f": lambda x: x.cout * np.sqrt(x.f),
+    "C_out·f": lambda x: x.cout * x.f,
+    "C_out·ln(1+f)": lambda x: x.cout * np.log1p(x.f),
+}
+"""What an operator adds at every scale that its map resolves."""
+
+
+def by_scale() -> dict[str, Form]:
+    """Means over ln r of ln Σ r^e · term over the maps of at least r positions; r runs ``end`` times below 1."""
+    found: dict[str, Form] = {}
+    for (name, term), end, e in itertools.product(SCALE_TERMS.items(), (1, 2, 4), (0.5, 0.7, 1.0)):
+        found[f"{name}, mean over scales, end {end}, r^{e:g}"] = over_scales(term, math.log(end), e)
+    return found
+
+
+def over_scales(term: Form, end: float, exponent: float) -> Form:
+    def form(x: Nets) -> Array:
+        values, scores = term(x), []
+        for place in np.split(np.arange(len(x.A)), np.cumsum(x.counts)[:-1]):
+            order = place[np.argsort(-x.A[place], kind="stable")]
+            logs = np.log(x.A[order])
+            widths = np.maximum(logs - np.append(logs[1:], -end), 0.0)
+            whole = widths.sum()
+            mean = (widths * np.log(np.cumsum(values[order]))).sum() / whole if whole else math.nan
+            scores.append(mean + 0.5 * exponent * whole)
+        return np.asarray(scores)
+
+    return form
 
 
 def by_input_size() -> dict[str, Form]:

@@ -101,7 +101,8 @@ def apply_baseline(report: CheckReport, baseline: Baseline, max_drop: float) -> 
     keys = set(entry["findings"])
     known = tuple(f for f in report.findings if f.key in keys)
     new = tuple(f for f in report.findings if f.key not in keys)
-    before = entry.get("sed")
+    same = report.score is None or entry.get("definition") in (None, report.score.definition)
+    before = entry.get("sed") if same else None  # numbers of two definitions cannot be compared
     changes = _changes(report.score, entry)
     drop = tuple(_drop(report, entry, max_drop, changes)) if isinstance(before, (int, float)) else ()
     return dataclasses.replace(
