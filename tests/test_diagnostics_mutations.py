@@ -305,6 +305,94 @@ def groups_apart(p: Planter) -> Iterator[Planted]:
         yield p.replace(node.path, Before(pair, conv)), f"{node.path}.extra.2"
 
 
+class Hidden(nn.Module):
+    """A layer that nobody registers."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.held = [inner]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.held[0](x)  # type: ignore[no-any-return]
+
+
+class WithoutGradient(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = self.extra(x)
+        return self.inner(y)
+
+
+class AlwaysDrops(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(nn.functional.dropout(x, 0.1))
+
+
+class OverTheBatch(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * torch.softmax(x, 0))
+
+
+class ViewedAsTokens(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y = torch.tanh(x.reshape(n, h * w, c)).transpose(1, 2)
+        return self.inner(y.reshape(n, c, h, w))
+
+
+def hidden_layer(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, Hidden(conv)), f"{node.path}"
+
+
+def under_no_grad(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: p.input_of(n)[1] > 3):
+        c = p.input_of(node)[1]
+        yield p.replace(node.path, WithoutGradient(nn.Conv2d(c, c, 1), conv)), f"{node.path}.extra"
+
+
+def always_dropping(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, AlwaysDrops(nn.Identity(), conv)), node.path
+
+
+def over_the_batch(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs():
+        yield p.replace(node.path, OverTheBatch(nn.Identity(), conv)), node.path
+
+
+def viewed_as_tokens(p: Planter) -> Iterator[Planted]:
+    for node, conv in p.convs(lambda n, m: p.input_of(n)[1] not in (1, p.input_of(n)[2] * p.input_of(n)[3])):
+        yield p.replace(node.path, ViewedAsTokens(nn.Identity(), conv)), node.path
+
+
+def _norms(p: Planter) -> list[str]:
+    found = [n.path for n in p.graph.nodes if type(p.modules.get(n.path)) is nn.BatchNorm2d]
+    return p.shuffled(list(dict.fromkeys(found)))
+
+
+def frozen_norm(p: Planter) -> Iterator[Planted]:
+    for path in _norms(p):
+        p.modules[path].requires_grad_(False)
+        yield p.model, path
+        p.modules[path].requires_grad_(True)
+
+
+def large_eps(p: Planter) -> Iterator[Planted]:
+    for path in _norms(p):
+        yield p.replace(path, nn.BatchNorm2d(p.modules[path].num_features, 0.8)), path  # type: ignore[arg-type]
+
+
+def shared_norm(p: Planter) -> Iterator[Planted]:
+    seen: dict[Any, str] = {}
+    places = [n.path for n in p.graph.nodes if n.op == "batch_norm" and n.path in p.modules]
+    for path in dict.fromkeys(places):
+        width = getattr(p.modules[path], "num_features", 0)
+        if width in seen and type(p.modules[path]) is nn.BatchNorm2d:
+            yield p.replace(path, p.modules[seen[width]]), seen[width]
+        seen.setdefault(width, path)
+
+
 def ends_in_softmax(p: Planter) -> Iterator[Planted]:
     yield nn.Sequential(p.model, nn.Softmax(-1)), "1"
 
@@ -329,6 +417,14 @@ DEFECTS: dict[str, tuple[str, Callable[[Planter], Iterator[Planted]], dict[str, 
     "overwritten": ("SED304", overwritten, {}),
     "stale skip": ("SED305", stale_skip, {}),
     "frozen middle": ("SED306", frozen_middle, {}),
+    "hidden layer": ("SED007", hidden_layer, {}),
+    "under no_grad": ("SED005", under_no_grad, {}),
+    "always dropping": ("SED310", always_dropping, {}),
+    "over the batch": ("SED316", over_the_batch, {}),
+    "viewed as tokens": ("SED207", viewed_as_tokens, {}),
+    "frozen norm": ("SED311", frozen_norm, {}),
+    "large eps": ("SED313", large_eps, {}),
+    "shared norm": ("SED312", shared_norm, {}),
 }
 
 PLACES = 2
@@ -348,7 +444,7 @@ def hunt(ref: str, defect: str, places: int = PLACES) -> list[tuple[bool, str]]:
     # a Sequential around the model has no input size of its own
     size = (
         {"input_size": next(n.shape for n in graph.nodes if n.op == "input")}
-        if defect == "ends in softmax"
+        if defect in ("ends in softmax", "hidden layer")
         else {}
     )
     before = {f.key for f in check(model, select=[code], **options).findings}
