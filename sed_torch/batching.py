@@ -84,7 +84,8 @@ def find_batch(graph: Graph) -> BatchAxes:
     inputs = [n for n in graph.nodes if n.op == "input" and n.shape is not None]
     plain = all(not n.shape or n.shape[0] == 1 for n in inputs)
     runs = any(n.op in OPS and OPS[n.op].rule in ("recurrent", "multi_head_attention") for n in graph.nodes)
-    if not inputs or (plain and not runs):
+    empty = any(0 in (n.shape or ()) for n in graph.nodes)
+    if not inputs or (plain and not runs) or empty:  # of nothing, every dimension is as good
         return BatchAxes(1, {n.name: 0 if n.shape else None for n in inputs})
     return _Follower(graph).found()
 

@@ -242,6 +242,7 @@ ROWS: tuple[Op, ...] = (
     _op("cuda", "keep", "identity"),
     _op("contiguous", "keep", "identity"),
     _op("clone", "keep", "identity", also="lift_fresh_copy lift_fresh lift"),
+    _op("autograd_grad", "keep", "nonlinear"),
     _op("detach", "keep", "identity view no_gradient", also="data _local_scalar_dense"),
     _op("alias", "keep", "identity view", also="positive __pos__"),
     _op("requires_grad", "keep", "identity view"),

@@ -42,6 +42,7 @@ from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
 from sed_torch.tracing.surroundings import surroundings_kept
+from sed_torch.tracing.transforms import transforms_followed
 from sed_torch.tracing.turns import others_run, together
 
 __all__ = ["Frontend", "trace"]
@@ -183,7 +184,13 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
     """Call the shadow; whatever stops it is a :class:`SedTorchError` of ours, also where the forward caught it."""
     model = recorder.shadow.original
     try:
-        with together(), scripts_followed(Recorder), torch.enable_grad(), recorder:
+        with (
+            together(),
+            scripts_followed(Recorder),
+            transforms_followed(Recorder),
+            torch.enable_grad(),
+            recorder,
+        ):
             if training:
                 recorder.shadow.train()
             result = recorder.shadow.root(*args, **kwargs)

@@ -24,6 +24,7 @@ from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.healthy import healthy_answer, is_guarded
+from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
 from sed_torch.tracing.names import (
     INPUT_IS_NOT_FIRST,
@@ -136,6 +137,10 @@ class Recorder(TorchFunctionMode):
             return False  # asked for the sake of a faster kernel, which computes the same
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
+        if name == "cond" and len(args) >= 4 and callable(args[1]):
+            return self._cond(*args[:4])
+        if func is torch.autograd.grad:
+            return self._gradients(*args, **kwargs)
         tensors = tensors_of(args, kwargs)
         written = _written_by(name, args, kwargs)
         if not self._depends(tensors):
@@ -187,6 +192,29 @@ class Recorder(TorchFunctionMode):
             or self._stand_ins.is_filled(t)
             for t in tensors
         )
+
+    def _cond(self, pred: Any, true: Callable[..., Any], false: Callable[..., Any], operands: Any) -> Any:
+        """``torch.cond``: data would choose; the first branch is followed, and that is said."""
+        _, source = self._places.here()
+        taken = pred if isinstance(pred, bool) else True
+        if taken is not pred:
+            self.assumed.append(f"of torch.cond the first branch was followed ({source})")
+        with self:
+            return (true if taken else false)(*operands)
+
+    def _gradients(self, outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
+        """``torch.autograd.grad``: tensors like the inputs, which depend on all that was computed."""
+        path, source = self._places.here()
+        given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        of = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        if "the backward pass inside the forward is not counted" not in self.assumed:
+            self.assumed.append("the backward pass inside the forward is not counted")
+        results = []
+        for tensor in given:
+            args = (*map(self._stand_ins.of, of), self._stand_ins.of(tensor))
+            result = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+            results.append(self._tape.call(_IM2COL, "autograd_grad", args, {}, result, path, source))
+        return tuple(results)
 
     # -- constants ---------------------------------------------------------------------------------------
 
@@ -240,7 +268,7 @@ class Recorder(TorchFunctionMode):
             meta_kwargs = {k: v for k, v in meta_kwargs.items() if k != "device"}
         if name == "to":
             meta_args = (meta_args[0], *(a for a in meta_args[1:] if not _is_device(a)))
-            if len(meta_args) == 1 and not meta_kwargs:
+            if all(a is None or isinstance(a, bool) for a in meta_args[1:]) and not meta_kwargs:
                 return args[0]
         elif name in ("cuda", "cpu", "xpu", "pin_memory"):
             return args[0]
@@ -256,6 +284,9 @@ class Recorder(TorchFunctionMode):
             raise
         except Exception as error:
             again = self._with_values(func, name, meta_args, meta_kwargs)
+            if again is None and name not in SELECTS and lacks_meta_kernel(error):
+                shaped = shaped_by_a_run(func, meta_args, meta_kwargs)
+                again = (meta_args, meta_kwargs, shaped) if shaped is not None else None
             if again is None:
                 raise self._failed(error, name, meta_args, path, source) from error
             meta_args, meta_kwargs, result = again
@@ -388,7 +419,7 @@ class Recorder(TorchFunctionMode):
     ) -> BaseException:
         """What to raise for a call that failed on ``meta``: a run's own error, or a signal that it is ours."""
         explanation = failed_call(error, name, args, path, source)
-        if not isinstance(explanation, DataDependentError):
+        if not isinstance(explanation, DataDependentError) and not lacks_meta_kernel(error):
             return with_explanation(error, explanation)
         self._selecting = name if name in SELECTS else None
         return self._signal(explanation)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sed_torch.tracing.known import Known
 from sed_torch.tracing.names import target
-from sed_torch.tracing.regions import index_of
+from sed_torch.tracing.regions import index_of, region_of
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import LostValueError, Signal
 from sed_torch.tracing.tape import Tape
@@ -99,6 +99,8 @@ class StandIns:
             return tensor
         name = self._shadow.tensors.get(id(tensor))
         made = isinstance(tensor, nn.Parameter) or tensor.device.type != "meta" or self._is_fresh(tensor)
+        if name is None and not made and self._is_alias(tensor):
+            return tensor
         if name is None and not made:
             shape = tuple(tensor.shape)
             raise Signal(
@@ -119,6 +121,17 @@ class StandIns:
         if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps
             self._kept += [tensor, meta]
         return meta
+
+    def _is_alias(self, tensor: Tensor) -> bool:
+        """Another object for what a tensor that is known looks at (``as_subclass``): it gets the same node."""
+        if tensor.layout is not torch.strided:
+            return False
+        storage, region = storage_of(tensor), region_of(tensor)
+        for known in self._tape.values.alive():
+            if known.layout is torch.strided and storage_of(known) == storage and region_of(known) == region:
+                self._tape.values[tensor] = self._tape.node(known)
+                return True
+        return False
 
     def _view_of_filled(self, view: Tensor) -> Tensor:
         """A view that was taken while its base was a constant."""

@@ -84,3 +84,7 @@ class Values:
     def revive(self, gone: Held, tensor: Tensor) -> Held:
         """``tensor`` takes the place of one that was freed."""
         return self._add(tensor, gone.node, gone.base, gone.overwritten)
+
+    def alive(self) -> list[Tensor]:
+        """The tensors that the forward still holds, the latest first."""
+        return [t for held in reversed([*self._held.values()]) if (t := held()) is not None]

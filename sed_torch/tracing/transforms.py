@@ -1,0 +1,138 @@
+"""``vmap`` and ``grad`` inside a forward: function transforms, which wrap tensors where no recorder can see them.
+
+While a recorder runs, ``vmap`` calls its function once for each row, on the recorder's tensors, and ``grad`` follows
+the function forward; compiled functions run as they are written. Nothing changes for other threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as tree
+
+from sed_torch.errors import TraceError
+from sed_torch.tracing.signals import Signal
+
+__all__ = ["transforms_followed"]
+
+_MOST_ROWS = 512
+_lock = threading.Lock()
+_following = 0
+_originals: dict[str, Any] = {}
+
+
+@contextmanager
+def transforms_followed(mode: type[TorchFunctionMode]) -> Iterator[None]:
+    """While a recorder (``mode``) runs in a thread, the transforms called there are followed."""
+    global _following
+    compiler: Any = torch.compiler
+    apis: Any = sys.modules.get("torch._functorch.apis")
+    eager: Any = sys.modules.get("torch._functorch.eager_transforms")
+    with _lock:
+        _following += 1
+        if _following == 1:
+            _originals["compiling"] = compiler.is_dynamo_compiling
+            compiler.is_dynamo_compiling = _as_if_compiling(compiler.is_dynamo_compiling, mode)
+        if _following == 1 and apis is not None:
+            _originals["vmap"] = apis.vmap_impl
+            apis.vmap_impl = _dispatching(apis.vmap_impl, _by_rows, mode)
+            if eager is not None and hasattr(eager, "grad_impl"):
+                _originals["grad"] = eager.grad_impl
+                eager.grad_impl = _dispatching(eager.grad_impl, _forward_only, mode)
+    try:
+        with ExitStack() as stack:
+            if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+    finally:
+        with _lock:
+            _following -= 1
+            if _following == 0:
+                compiler.is_dynamo_compiling = _originals.pop("compiling")
+            if _following == 0 and "vmap" in _originals:
+                apis.vmap_impl = _originals.pop("vmap")
+                if "grad" in _originals:
+                    eager.grad_impl = _originals.pop("grad")
+
+
+def _dispatching(
+    original: Callable[..., Any], ours: Callable[..., Any], mode: type[TorchFunctionMode]
+) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not isinstance(torch.overrides._get_current_function_mode(), mode):  # type: ignore[no-untyped-call]
+            return original(*args, **kwargs)
+        return ours(original, *args, **kwargs)
+
+    return call
+
+
+_HIGHER_ORDER = tuple(
+    os.path.join(torch.__path__[0], *place) for place in (("_higher_order_ops",), ("nn", "attention"))
+)
+
+
+def _as_if_compiling(original: Callable[[], bool], mode: type[TorchFunctionMode]) -> Callable[[], bool]:
+    """``torch.cond``, ``flex_attention`` and their kin compile themselves, unless they are being compiled."""
+
+    def is_dynamo_compiling() -> bool:
+        asking = sys._getframe(1).f_code.co_filename
+        followed = isinstance(torch.overrides._get_current_function_mode(), mode)  # type: ignore[no-untyped-call]
+        return (followed and asking.startswith(_HIGHER_ORDER)) or original()
+
+    return is_dynamo_compiling
+
+
+def _by_rows(
+    original: Callable[..., Any],
+    function: Callable[..., Any],
+    in_dims: Any,
+    out_dims: Any,
+    randomness: Any,
+    chunk_size: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """``vmap`` as a loop. Of constants alone (a mask from positions) it is computed as it stands."""
+    from torch._functorch.vmap import _process_batched_inputs
+
+    tensors = [t for t in tree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    if all(not t.is_meta and not isinstance(t, torch.nn.Parameter) for t in tensors):
+        with torch._C.DisableTorchFunction():
+            return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
+    rows, dims, flat, spec = _process_batched_inputs(in_dims, args, function)
+    if rows > _MOST_ROWS:
+        raise Signal(TraceError(f"vmap over {rows} rows is not followed (at most {_MOST_ROWS})"))
+    results, shape = [], None
+    for i in range(rows):
+        row = [v if d is None else v.select(d, i) for v, d in zip(flat, dims, strict=True)]
+        named = {k: v.select(0, i) if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+        leaves, shape = tree.tree_flatten(function(*tree.tree_unflatten(row, spec), **named))
+        results.append(leaves)
+    assert shape is not None
+    places = tree._broadcast_to_and_flatten(out_dims, shape) or [0] * len(results[0])
+    stacked = [
+        leaves[0] if d is None else torch.stack(list(leaves), d)
+        for leaves, d in zip(zip(*results, strict=True), places, strict=True)
+    ]
+    return tree.tree_unflatten(stacked, shape)
+
+
+def _forward_only(
+    _: Callable[..., Any], function: Callable[..., Any], argnums: Any, has_aux: bool, args: Any, kwargs: Any
+) -> Any:
+    """``torch.func.grad``: a tensor like the argument, which depends on what the function computes."""
+    result = function(*args, **kwargs)
+    value, aux = result if has_aux else (result, None)
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    given = [tree.tree_flatten(args[n]) for n in numbers]
+    found = [tree.tree_unflatten(torch.autograd.grad(value, leaves), spec) for leaves, spec in given]
+    grads = tuple(found) if isinstance(argnums, tuple) else found[0]
+    return (grads, aux) if has_aux else grads
