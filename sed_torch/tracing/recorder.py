@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
+from sed_torch.tracing.arguments import formatted, is_device, on_meta, written_by
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
@@ -43,7 +44,7 @@ from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal, with_explanation
 from sed_torch.tracing.stand_ins import StandIns
 from sed_torch.tracing.tape import Tape
-from sed_torch.tracing.tensors import has_tensor, meta_like, tensors_of
+from sed_torch.tracing.tensors import has_tensor, tensors_of
 
 __all__ = ["Recorder"]
 
@@ -126,7 +127,7 @@ class Recorder(TorchFunctionMode):
         if name == "__get__":
             return self._attribute(func, args)
         if name in SILENT:
-            return func(*args, **kwargs) if name != "__format__" else _formatted(func, *args)
+            return func(*args, **kwargs) if name != "__format__" else formatted(func, *args)
         if name in OF_AUTOGRAD:  # there is no gradient here, and the tensor may be the model's own
             return RemovableHandle({}) if name == "register_hook" else args[0]
         if name == "__set__":
@@ -142,7 +143,7 @@ class Recorder(TorchFunctionMode):
         if func is torch.autograd.grad:
             return self._gradients(*args, **kwargs)
         tensors = tensors_of(args, kwargs)
-        written = _written_by(name, args, kwargs)
+        written = written_by(name, args, kwargs)
         if not self._depends(tensors):
             if written is None or self._stand_ins.is_own(written):
                 return self._constant(func, name, args, kwargs, tensors)
@@ -235,7 +236,7 @@ class Recorder(TorchFunctionMode):
         if name in ("cuda", "xpu", "mps", "pin_memory", "share_memory_"):
             return args[0]
         if name == "to":
-            args = tuple(_CPU if _is_device(a) else a for a in args)
+            args = tuple(_CPU if is_device(a) else a for a in args)
         if name == "_set_grad_enabled":
             return func(*args)
         with torch.no_grad():  # the forward's own mode is noted, no gradient is kept
@@ -267,7 +268,7 @@ class Recorder(TorchFunctionMode):
         if "device" in meta_kwargs:
             meta_kwargs = {k: v for k, v in meta_kwargs.items() if k != "device"}
         if name == "to":
-            meta_args = (meta_args[0], *(a for a in meta_args[1:] if not _is_device(a)))
+            meta_args = (meta_args[0], *(a for a in meta_args[1:] if not is_device(a)))
             if all(a is None or isinstance(a, bool) for a in meta_args[1:]) and not meta_kwargs:
                 return args[0]
         elif name in ("cuda", "cpu", "xpu", "pin_memory"):
@@ -298,6 +299,9 @@ class Recorder(TorchFunctionMode):
         found = isinstance(result, Tensor) and any(result is a for a in meta_args)
         if found and not (in_place(name) or overwrites):
             return result  # contiguous(), to() and the like found nothing to do
+        if name == "flex_attention" and isinstance(result, tuple):  # statistics of the softmax come along
+            first = self._tape.call(func, name, meta_args[:3], {}, result[0], path, source)
+            return (first, *map(self._stand_ins.made, result[1:]))
         written = self._tape.call(func, name, meta_args, meta_kwargs, result, path, source)
         for part in written if isinstance(written, tuple) else ():
             if isinstance(part, Tensor) and part.device.type != "meta":  # how many steps a packed batch has
@@ -331,7 +335,7 @@ class Recorder(TorchFunctionMode):
             func, self._tape.nodes(args), self._tape.nodes(kwargs), writes=in_place(name)
         )
         if found is not UNKNOWN:
-            return args, kwargs, _on_meta(found)
+            return args, kwargs, on_meta(found)
         tensors = tensors_of(args, kwargs)
         values = {id(t): self.known.value(self._tape.node(t)) for t in tensors}
         values = {key: v for key, v in values.items() if v is not UNKNOWN}
@@ -423,32 +427,3 @@ class Recorder(TorchFunctionMode):
             return with_explanation(error, explanation)
         self._selecting = name if name in SELECTS else None
         return self._signal(explanation)
-
-
-def _formatted(func: Callable[..., Any], tensor: Tensor, spec: str = "") -> str:
-    """A tensor in an f-string; a number without a value has no digits to show."""
-    try:
-        return str(func(tensor, spec))
-    except TypeError:
-        return "…"
-
-
-def _written_by(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """The tensor that a call writes into, if any."""
-    written = kwargs.get("out") if kwargs else None
-    if written is None and args and (in_place(name) or (kwargs and kwargs.get("inplace"))):
-        written = args[0]
-    return written if isinstance(written, Tensor) else None
-
-
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return meta_like(value)
-    return tuple(map(_on_meta, value)) if isinstance(value, (tuple, list)) else value
-
-
-def _is_device(value: Any) -> bool:
-    if isinstance(value, str):
-        value = value.split(":")[0]
-        return value in ("cpu", "cuda", "mps", "meta", "xpu")
-    return isinstance(value, torch.device)

@@ -1,0 +1,183 @@
+"""Along which dimension of each tensor the samples of a batch lie: found by following what a network does.
+
+Every dimension of every tensor is a product of *axes*. An axis that a layer's weights fix the size of (channels), that
+a window slides along (positions) or that a recurrence or attention runs through (time, tokens) is no batch; an axis
+that nothing mixes is one. Two tensors that meet entry by entry share their axes. By convention the batch is
+dimension 0; it is another one, or none, where what the network does speaks against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
+from sed_torch.batching.following import Follower
+from sed_torch.graph import Graph, Node
+from sed_torch.ops import OPS
+
+__all__ = ["BatchAxes", "Mixing", "find_batch"]
+
+_LAYERS = frozenset(
+    [
+        "conv",
+        "conv_transpose",
+        "linear",
+        "matmul",
+        "attention",
+        "multi_head_attention",
+        "recurrent",
+        "embedding",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """A node that brings the samples of a batch together.
+
+    Attributes:
+        node: its name.
+        how: what it does to the batch axis, as in "averages over", "attends along", "selects from".
+        strong: whether every sample's result depends on the others (an average at the end is weak).
+    """
+
+    node: str
+    how: str
+    strong: bool
+
+
+@dataclass(frozen=True)
+class BatchAxes:
+    """Where the samples are.
+
+    Attributes:
+        batch: how many samples there are; 1 where there is no batch axis.
+        inputs: input node → the dimension along which its samples lie, None where it has none.
+        mixing: what brings samples together, in the order of the nodes.
+        words: what was assumed, where the batch is not dimension 0 of every input; else "".
+    """
+
+    batch: int
+    inputs: Mapping[str, int | None]
+    mixing: tuple[Mixing, ...] = ()
+    words: str = ""
+    _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _carrying: frozenset[str] | None = field(default=None, repr=False)
+
+    def dims(self, name: str) -> tuple[int, ...]:
+        """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
+        return self._dims.get(name, ())
+
+    def carries(self, name: str) -> bool:
+        """Whether a node's result exists once a sample, as opposed to once for all samples."""
+        return self._carrying is None or name in self._carrying
+
+
+def find_batch(graph: Graph) -> BatchAxes:
+    """The batch axis of a graph and where it goes."""
+    inputs = [n for n in graph.nodes if n.op == "input" and n.shape is not None]
+    plain = all(not n.shape or n.shape[0] == 1 for n in inputs)
+    runs = any(n.op in OPS and OPS[n.op].rule in ("recurrent", "multi_head_attention") for n in graph.nodes)
+    empty = any(0 in (n.shape or ()) for n in graph.nodes)
+    if not inputs or (plain and not runs) or empty:  # of nothing, every dimension is as good
+        return BatchAxes(1, {n.name: 0 if n.shape else None for n in inputs})
+    return _Chooser(graph).found()
+
+
+class _Chooser(Follower):
+    """Decides which axis is the batch, and where it goes."""
+
+    def found(self) -> BatchAxes:
+        """The choice, followed through the graph."""
+        inputs = [n for n in self.graph.nodes if n.op == "input" and n.shape is not None]
+        chosen = self._chosen(inputs)
+        if chosen is None:
+            shapes = ", ".join("×".join(map(str, n.shape or ())) or "a number" for n in inputs)
+            return BatchAxes(
+                1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample"
+            )
+        node, place, words = chosen
+        dim = self.dims[node.name][place]
+        if not dim:
+            placed = {n.name: 0 if n.shape and n.shape[0] == 1 else None for n in inputs}
+            return BatchAxes(1, {**placed, node.name: place}, (), words)
+        size = entries(dim)
+        for other in inputs:  # what begins with as many entries as there are samples begins with the samples
+            first = self.dims[other.name][:1]
+            if first and first[0] and entries(first[0]) == size and self._level(first[0]) < WALKED:
+                self.unify(dim, first[0])
+        root = self.root(dim[0][0])
+        dims = {name: found for name, ds in self.dims.items() if (found := self._along(ds, root))}
+        places = {n.name: next(iter(dims.get(n.name, ())), None) for n in inputs}
+        return BatchAxes(size, places, self._mixing(root), words, dims, self._carrying(root, dims))
+
+    def _along(self, dims: Dims, root: int) -> tuple[int, ...]:
+        return tuple(i for i, d in enumerate(dims) if any(self.root(a) == root for a, _ in d))
+
+    def _level(self, dim: Dim) -> int:
+        return max((self.level[self.root(a)] for a, _ in dim), default=0)
+
+    def _chosen(self, inputs: list[Node]) -> tuple[Node, int, str] | None:
+        """An input, the dimension of it along which the samples lie, and why where it is not the obvious one."""
+        by_convention = [n for n in inputs if n.shape and self._level(self.dims[n.name][0]) < WALKED]
+        if by_convention:
+            node = max(by_convention, key=lambda n: self._weight(n, self.dims[n.name][0]))
+            size = (node.shape or (1,))[0]
+            obvious = node is inputs[0] or (inputs[0].shape or (0,))[0] == size
+            return node, 0, "" if obvious else f"the batch is dimension 0 of {node.name} ({size})"
+        outputs = {self.root(a) for o in self.graph.outputs for d in self.dims.get(o, ()) for a, _ in d}
+        for node in inputs:
+            for place, dim in enumerate(self.dims[node.name]):
+                if not self._level(dim) and place and (not dim or self.root(dim[0][0]) in outputs):
+                    how = self._how(self.dims[node.name][0])
+                    size = entries(dim)
+                    return (
+                        node,
+                        place,
+                        f"the batch is dimension {place} of {node.name} ({size}): the network {how} dimension 0",
+                    )
+        node = next((n for n in inputs if n.shape), inputs[0])
+        dims = self.dims[node.name]
+        least = 2 if "int" in node.dtype else 3
+        if dims and self._level(dims[0]) < FIXED and len(dims) >= least:
+            where = f"the batch is dimension 0 of {node.name} ({entries(dims[0])})"
+            return node, 0, f"{where}, though the network {self._how(dims[0])} it"
+        return None
+
+    def _how(self, dim: Dim) -> str:
+        roots = {self.root(a) for a, _ in dim}
+        return next(
+            (how for a, _, how, level in self.events if level >= WALKED and self.root(a) in roots), "mixes"
+        )
+
+    def _weight(self, node: Node, dim: Dim) -> int:
+        """Entries of the layers' results that have an axis; of all that an input reaches where its size is 1."""
+        layers = [n for n in self.graph.nodes if n.op in OPS and OPS[n.op].rule in _LAYERS]
+        if dim:
+            root = self.root(dim[0][0])
+            return sum(n.numel for n in layers if self._along(self.dims.get(n.name, ()), root))
+        reached = {node.name}
+        for n in self.graph.nodes:
+            if any(i in reached for i in n.inputs):
+                reached.add(n.name)
+        return sum(n.numel for n in layers if n.name in reached)
+
+    def _mixing(self, root: int) -> tuple[Mixing, ...]:
+        found: dict[tuple[str, str], Mixing] = {}
+        for axis, node, how, level in self.events:
+            if self.root(axis) == root and how != "fixes":
+                found.setdefault(
+                    (node, how),
+                    Mixing(node, how, level >= WALKED or how in ("pairs", "takes a softmax over")),
+                )
+        return tuple(found.values())
+
+    def _carrying(self, root: int, dims: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+        carrying: set[str] = set()
+        for node in self.graph.nodes:
+            single = any(self.root(a) == root for a in self.dropped.get(node.name, ()))
+            comes = (node.name in self.lost or node.shape is None) and any(i in carrying for i in node.inputs)
+            if dims.get(node.name) or single or comes:
+                carrying.add(node.name)
+        return frozenset(carrying)

@@ -1,0 +1,96 @@
+"""Axes: what a dimension consists of, which are the same, and what was done along each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from sed_torch.graph import Graph, Node
+
+__all__ = ["FIXED", "WALKED", "WEAK", "Axes", "Axis", "Dim", "Dims", "entries"]
+
+Axis = tuple[int, int]
+"""Its number and how many entries of it a dimension has."""
+Dim = tuple[Axis, ...]
+Dims = tuple[Dim, ...]
+
+WEAK, WALKED, FIXED = 1, 2, 3
+"""How strongly a call speaks against an axis being the batch: it reduces it; runs through it; fixes its size."""
+
+
+def entries(dim: Dim) -> int:
+    """Entries of a dimension."""
+    return math.prod(n for _, n in dim)
+
+
+class Axes:
+    """The axes of a graph's tensors.
+
+    Attributes:
+        dims: node → its dimensions.
+        dropped: node → axes of which it has one entry only.
+        lost: nodes of which only is known that they come from their inputs.
+        live: nodes that depend on an input.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.parent: list[int] = []
+        self.level: list[int] = []
+        self.events: list[tuple[int, str, str, int]] = []
+        self.dims: dict[str, Dims] = {}
+        self.dropped: dict[str, frozenset[int]] = {}
+        self.lost: set[str] = set()
+        self.live: set[str] = set()
+
+    def root(self, axis: int) -> int:
+        while self.parent[axis] != axis:
+            self.parent[axis] = self.parent[self.parent[axis]]
+            axis = self.parent[axis]
+        return axis
+
+    def fresh(self, size: int) -> Dim:
+        if size == 1:
+            return ()
+        self.parent.append(len(self.parent))
+        self.level.append(0)
+        return ((len(self.parent) - 1, size),)
+
+    def unify(self, a: Dim, b: Dim) -> None:
+        if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
+            return
+        for (x, _), (y, _) in zip(a, b, strict=True):
+            p, q = self.root(x), self.root(y)
+            if p != q:
+                self.parent[q] = p
+                self.level[p] = max(self.level[p], self.level[q])
+
+    def mark(self, dims: Iterable[Dim], level: int, node: Node, how: str) -> None:
+        for dim in dims:
+            for axis, _ in dim:
+                root = self.root(axis)
+                self.level[root] = max(self.level[root], level)
+                self.events.append((axis, node.name, how, level))
+
+    def _cut(self, dim: Dim, size: int) -> Dim:
+        """A dimension of which a part is left, or to which entries were added: the innermost axis goes on."""
+        if size == 1:
+            return ()
+        inner = dim[-1] if dim else None
+        if inner is not None and len(dim) == 1:
+            return ((inner[0], size),)
+        if inner is not None and size % inner[1] == 0:
+            return (*self.fresh(size // inner[1]), inner)
+        return self.fresh(size)
+
+    def _drop(self, node: Node, dims: Iterable[Dim]) -> None:
+        dims = [d for d in dims if d]
+        axes = frozenset(axis for dim in dims for axis, _ in dim)
+        if axes:
+            self.mark(dims, WEAK, node, "selects from")
+            self.dropped[node.name] = self.dropped.get(node.name, frozenset()) | axes
+
+    def _input_sizes(self) -> dict[int, int]:
+        """Entries of the inputs' axes."""
+        inputs = [n.name for n in self.graph.nodes if n.op == "input"]
+        return {self.root(a): s for n in inputs for d in self.dims.get(n, ()) for a, s in d}

@@ -1,0 +1,107 @@
+"""One pass through a graph, giving each dimension its axes."""
+
+from __future__ import annotations
+
+from sed_torch.batching.axes import FIXED, Dim, Dims, entries
+from sed_torch.batching.mixing import RULES, Rules
+from sed_torch.graph import Graph, Node
+from sed_torch.ops import OPS
+
+__all__ = ["Follower"]
+
+
+class Follower(Rules):
+    """Goes through a graph once, noting what is done along each axis."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        for node in graph.nodes:
+            self._visit(node)
+
+    def _visit(self, node: Node) -> None:
+        inputs = [i for i in node.inputs if i in self.dims]
+        live = [i for i in inputs if i in self.live]
+        if node.op == "input" or any(i in self.live for i in node.inputs):
+            self.live.add(node.name)
+        dropped: frozenset[int] = frozenset().union(*(self.dropped.get(i, frozenset()) for i in node.inputs))
+        if dropped:
+            self.dropped[node.name] = dropped
+        if node.shape is None:
+            if any(i in self.live for i in node.inputs):
+                self._several(node, live)
+            return
+        if node.op in ("input", "parameter", "constant") or not inputs:
+            self.dims[node.name] = tuple(self.fresh(n) for n in node.shape)
+            if node.op == "parameter":
+                self.mark(self.dims[node.name], FIXED, node, "fixes")
+            elif node.inputs and not inputs and node.op != "item":
+                self.lost.add(node.name)
+            if node.op == "item":
+                self._item(node)
+            return
+        rule = OPS[node.op].rule if node.op in OPS else ""
+        visit = RULES.get(rule, Rules._like_inputs)
+        dims = visit(self, node, inputs)
+        self.dims[node.name] = self._sized(node, dims)
+
+    def _sized(self, node: Node, dims: Dims | None) -> Dims:
+        """``dims`` where they have the node's sizes; what is of another size is an axis of its own."""
+        shape = node.shape or ()
+        if dims is None or len(dims) != len(shape):
+            self.lost.add(node.name)
+            return tuple(self.fresh(n) for n in shape)
+        return tuple(d if entries(d) == n else self._cut(d, n) for d, n in zip(dims, shape, strict=True))
+
+    def _several(self, node: Node, inputs: list[str]) -> None:
+        """A call with several results: what it does along its operands is noted here, its items ask for the rest."""
+        rule = OPS[node.op].rule if node.op in OPS else ""
+        if rule == "recurrent":
+            self._recurrent(node, inputs)
+        elif rule == "multi_head_attention":
+            self._multi_head(node, inputs)
+        elif rule == "reduce":
+            self._reduce(node, inputs)
+
+    def _item(self, node: Node) -> None:
+        source = self.graph[node.inputs[0]] if node.inputs else None
+        if source is None:
+            return
+        rule = OPS[source.op].rule if source.op in OPS else ""
+        first = next((self.dims[i] for i in source.inputs if i in self.dims), None)
+        shape = node.shape or ()
+        self.lost.add(node.name)
+        if first is None:
+            return
+        if rule == "slice" and source.op == "unbind":
+            self._unbound(node, source, first)
+        elif rule == "recurrent" and len(first) == 3 and source.attrs.get("time") is not None:
+            time = source.attrs["time"]
+            batch = first[1 - time]
+            at = 1 - time if node.attrs.get("index") == 0 else 1
+            if len(shape) == 3 and shape[at] == entries(batch):
+                self._set(node, at, batch)
+        elif len(first) == len(shape):
+            self.dims[node.name] = tuple(
+                d if entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)
+            )
+            self.lost.discard(node.name)
+
+    def _part(self, dim: Dim, size: int) -> Dim:
+        total = entries(dim)
+        if dim and len(dim) > 1 and total % size == 0 and dim[-1][1] == size:
+            return dim[-1:]
+        return self._cut(dim, size)
+
+    def _unbound(self, node: Node, source: Node, first: Dims) -> None:
+        shape = node.shape or ()
+        named = [d for d, _ in source.attrs.get("dims", ())]
+        gone = next((d for d in range(len(first)) if d not in named), 0)
+        rest = tuple(d for i, d in enumerate(first) if i != gone)
+        if len(rest) == len(shape):
+            self.dims[node.name] = rest
+            self.lost.discard(node.name)
+        self._drop(node, [first[gone]])
+
+    def _set(self, node: Node, place: int, dim: Dim) -> None:
+        dims = self.dims[node.name]
+        self.dims[node.name] = (*dims[:place], dim, *dims[place + 1 :])

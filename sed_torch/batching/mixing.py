@@ -1,0 +1,230 @@
+"""What layers do along axes: contract, slide, attend, run through, reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sed_torch.batching.axes import FIXED, WALKED, WEAK, Dim, Dims, entries
+from sed_torch.batching.moving import Moving
+from sed_torch.graph import Node
+
+__all__ = ["RULES", "Rules"]
+
+
+class Rules(Moving):
+    """Rules of all calls."""
+
+    def _like_inputs(self, node: Node, inputs: list[str]) -> Dims | None:
+        """Entry by entry, operands broadcast against each other."""
+        shape = node.shape or ()
+        dims: list[Dim] = []
+        if node.op == "prelu":
+            inputs = inputs[:1]
+        for place in range(1, len(shape) + 1):
+            found: Dim = ()
+            for name in inputs:
+                own = self.dims[name]
+                if len(own) < place or not own[-place]:
+                    continue
+                if not found:
+                    found = own[-place]
+                else:
+                    self.unify(found, own[-place])
+            dims.insert(0, found)
+        return tuple(d if d or n == 1 else self.fresh(n) for d, n in zip(dims, shape, strict=True))
+
+    def _gate(self, node: Node, inputs: list[str]) -> Dims | None:
+        x = self.dims[inputs[0]]
+        dim = node.facts.get("dim") if node.facts else None
+        if isinstance(dim, int) and x and -len(x) <= dim < len(x):
+            self.mark([x[dim]], WEAK, node, "takes a softmax over")
+        return self._like_inputs(node, inputs)
+
+    def _norm(self, node: Node, inputs: list[str]) -> Dims | None:
+        x = self.dims[inputs[0]]
+        if node.op in ("batch_norm", "instance_norm", "group_norm"):
+            unbatched = node.op == "instance_norm" and len(x) == 2
+            channels = x[0:1] if unbatched else x[1:2]
+        else:
+            channels = x[-1:] if node.op in ("layer_norm", "rms_norm") else ()
+        self.mark(channels, FIXED, node, "normalises")
+        return x
+
+    def _conv(self, node: Node, inputs: list[str]) -> Dims | None:
+        n = len(node.attrs.get("window", (1, 1)))
+        x = self.dims[inputs[0]]
+        if inputs[0] not in self.live:
+            return None
+        self.mark(x[-n:], FIXED, node, "slides along")
+        self.mark(x[-n - 1 : -n], FIXED, node, "mixes as channels")
+        shape = node.shape or ()
+        return (
+            *x[: -n - 1],
+            self.fresh(shape[-n - 1]),
+            *(self._cut(d, k) for d, k in zip(x[-n:], shape[-n:], strict=True)),
+        )
+
+    def _linear(self, node: Node, inputs: list[str]) -> Dims | None:
+        x = self.dims[inputs[0]]
+        self.mark(x[-1:], FIXED, node, "mixes as channels")
+        shape = node.shape or ()
+        return (*x[:-1], self.fresh(shape[-1])) if len(shape) == len(x) else x[:-1]
+
+    def _pool(self, node: Node, inputs: list[str]) -> Dims | None:
+        n = len(node.attrs["window"]) if "window" in node.attrs else node.attrs.get("axes", 2)
+        x = self.dims[inputs[0]]
+        self.mark(x[-n:], FIXED, node, "slides along")
+        return x
+
+    def _reduce(self, node: Node, inputs: list[str]) -> Dims | None:
+        if not inputs:
+            return None
+        x = self.dims[inputs[0]]
+        gone = {d for d in node.attrs.get("dims", range(len(x))) if d < len(x)}
+        self.mark([x[d] for d in gone], WEAK, node, "reduces")
+        if node.shape is not None and len(node.shape) == len(x):
+            return tuple(() if i in gone else d for i, d in enumerate(x))
+        return tuple(d for i, d in enumerate(x) if i not in gone)
+
+    def _matmul(self, node: Node, inputs: list[str]) -> Dims | None:
+        names = list(node.inputs[1:] if node.attrs.get("added") else node.inputs)[:2]
+        if len(node.inputs) - bool(node.attrs.get("added")) != 2 or any(n not in self.dims for n in names):
+            return None
+        a, b = (self.dims[n] for n in names)
+        letters = _letters(node.attrs.get("equation"), len(a), len(b))
+        if letters is None:
+            return None
+        left, right, out = letters
+        at: dict[str, Dim] = {}
+        for letter, dim in (*zip(left, a, strict=True), *zip(right, b, strict=True)):
+            if letter in at and at[letter] and dim:
+                self.unify(at[letter], dim)
+            elif dim or letter not in at:
+                at[letter] = dim
+        weights = [n for n in names if n not in self.live]
+        for letter in set(left) & set(right) - set(out):
+            if weights:
+                self.mark([at[letter]], FIXED, node, "mixes as channels")
+            else:
+                self.mark([at[letter]], WALKED, node, "sums over")
+        rows, columns = set(out) - set(right), set(out) - set(left)
+        if not weights:
+            roots = {self.root(x) for c in columns for x, _ in at[c]}
+            paired = [at[c] for c in rows if any(self.root(x) in roots for x, _ in at[c])]
+            self.mark(paired, WEAK, node, "pairs")
+        return tuple(at.get(c, ()) for c in out)
+
+    def _attention(self, node: Node, inputs: list[str]) -> Dims | None:
+        q = self.dims[inputs[0]]
+        for name in inputs[1:3]:
+            own = self.dims[name]
+            if len(own) == len(q):
+                for a, b in zip(q[:-2], own[:-2], strict=True):
+                    self.unify(a, b)
+                self.unify(q[-1], own[-1])
+            self.mark(own[-2:-1], WALKED, node, "attends along")
+        self.mark(q[-2:-1], WALKED, node, "attends along")
+        shape = node.shape or ()
+        return (*q[:-1], q[-1] if entries(q[-1]) == shape[-1] else self.fresh(shape[-1]))
+
+    def _multi_head(self, node: Node, inputs: list[str]) -> Dims | None:
+        operands = [self.dims[i] for i in node.inputs[:3] if i in self.dims]
+        for x in operands:
+            level = WALKED if len(x) == 3 else FIXED
+            self.mark(x[:1], level, node, "attends along")
+            self.mark(x[-1:], FIXED, node, "mixes as channels")
+            if len(x) == 3 and len(operands[0]) == 3:
+                self.unify(operands[0][1], x[1])
+        return operands[0] if operands and node.shape is not None else None
+
+    def _recurrent(self, node: Node, inputs: list[str]) -> Dims | None:
+        x = next((self.dims[i] for i in node.inputs if i in self.dims), None)
+        if x is None:
+            return None
+        time = node.attrs.get("time")
+        self.mark(x[-1:], FIXED, node, "mixes as channels")
+        if time is None and node.op.endswith("_cell"):
+            for name in inputs[1:]:
+                if name in self.live and self.dims[name] and x:
+                    self.unify(x[0], self.dims[name][0])
+            return (*x[:-1], self.fresh((node.shape or (1,))[-1]))
+        if len(x) == 3 and time is not None:
+            self.mark([x[time]], WALKED, node, "runs along")
+            for name in inputs[1:]:
+                own = self.dims[name]
+                if len(own) == 3 and self.graph[name].op != "parameter":
+                    self.unify(x[1 - time], own[1])
+        else:
+            self.mark(x[:1], FIXED, node, "runs along")
+        return None
+
+    def _embedding(self, node: Node, inputs: list[str]) -> Dims | None:
+        ids = next((i for i in inputs if i in self.live), inputs[0])
+        x, shape = self.dims[ids], node.shape or ()
+        if len(shape) == len(x) + 1:
+            return (*x, self.fresh(shape[-1]))
+        if len(shape) == len(x) == 2:
+            self.mark(x[1:], WEAK, node, "sums over")
+            return (x[0], self.fresh(shape[-1]))
+        return None
+
+    def _opaque(self, node: Node, inputs: list[str]) -> Dims | None:
+        return None
+
+
+def _letters(equation: object, rank_a: int, rank_b: int) -> tuple[str, str, str] | None:
+    """The letters of both operands and of the result; of a plain product where no equation is given."""
+    if not equation:
+        if not rank_a or not rank_b:
+            return None
+        batch = "ABCDEFGH"[: max(rank_a, rank_b, 2) - 2]
+        left = batch[len(batch) - max(rank_a - 2, 0) :] + ("mk" if rank_a > 1 else "k")
+        right = batch[len(batch) - max(rank_b - 2, 0) :] + ("kn" if rank_b > 1 else "k")
+        return left, right, batch + ("m" if rank_a > 1 else "") + ("n" if rank_b > 1 else "")
+    text = str(equation)
+    sides, arrow, out = text.partition("->")
+    parts = sides.split(",")
+    if len(parts) != 2:
+        return None
+    spare = "ZYXWVUTS"
+    filled, longest = [], 0
+    for part, rank in zip(parts, (rank_a, rank_b), strict=True):
+        n = rank - len(part.replace("...", ""))
+        if n < 0 or ("..." not in part and n):
+            return None
+        filled.append(part.replace("...", spare[:n][::-1]) if "..." in part else part)
+        longest = max(longest, n if "..." in part else 0)
+    if not arrow:
+        out = ("..." if "..." in sides else "") + "".join(
+            sorted(c for c in set(sides) - set(".,") if sides.count(c) == 1)
+        )
+    return filled[0], filled[1], out.replace("...", spare[:longest][::-1])
+
+
+RULES: Mapping[str, Callable[[Rules, Node, list[str]], Dims | None]] = {
+    "gate": Rules._gate,
+    "norm": Rules._norm,
+    "conv": Rules._conv,
+    "conv_transpose": Rules._conv,
+    "linear": Rules._linear,
+    "pool": Rules._pool,
+    "adaptive_pool": Rules._pool,
+    "reduce": Rules._reduce,
+    "cat": Rules._cat,
+    "stack": Rules._stack,
+    "reshape": Rules._reshape,
+    "permute": Rules._permute,
+    "slice": Rules._slice,
+    "expand": Rules._expand,
+    "interpolate": Rules._places,
+    "pixel_shuffle": Rules._places,
+    "pixel_unshuffle": Rules._places,
+    "unfold": Rules._unfold,
+    "matmul": Rules._matmul,
+    "attention": Rules._attention,
+    "multi_head_attention": Rules._multi_head,
+    "recurrent": Rules._recurrent,
+    "embedding": Rules._embedding,
+    "write": Rules._write,
+    "opaque": Rules._opaque,
+}

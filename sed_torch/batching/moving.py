@@ -1,0 +1,175 @@
+"""What becomes of axes where entries are moved: reshape, slice, concatenation, writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sed_torch.batching.axes import FIXED, Axes, Axis, Dim, Dims, entries
+from sed_torch.graph import Node
+
+__all__ = ["Moving"]
+
+
+class Moving(Axes):
+    """Rules of calls that move entries."""
+
+    def _places(self, node: Node, inputs: list[str]) -> Dims | None:
+        """Resizing and shuffling of positions: the dimensions before the channels stay."""
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        keep = 2 if node.op == "interpolate" else max(len(x) - 3, 0)
+        self.mark(x[max(keep, 1) :] if node.op == "interpolate" else x[keep:], FIXED, node, "slides along")
+        return (*x[:keep], *(self.fresh(k) for k in shape[keep:])) if len(shape) == len(x) else None
+
+    def _cat(self, node: Node, inputs: list[str]) -> Dims | None:
+        at = node.attrs["dim"]
+        shape = node.shape or ()
+        fits = [i for i in inputs if len(self.dims[i]) == len(shape)]
+        if not fits:
+            return None
+        dims = list(self.dims[fits[0]])
+        for name in fits[1:]:
+            for i, d in enumerate(self.dims[name]):
+                if i != at and d and dims[i]:
+                    self.unify(dims[i], d)
+                elif i != at and d:
+                    dims[i] = d
+        parts = [self.dims[i][at] for i in fits]
+        same = (
+            len(parts) == len(node.inputs)
+            and len({tuple((self.root(a), s) for a, s in p) for p in parts}) == 1
+        )
+        again = self._restacked(node, shape[at])
+        if again is not None:
+            dims[at] = again
+        elif same and parts[0]:
+            dims[at] = (*self.fresh(len(parts)), *parts[0])
+        else:
+            dims[at] = self._cut(parts[0], shape[at])
+        return tuple(dims)
+
+    def _stack(self, node: Node, inputs: list[str]) -> Dims | None:
+        at, shape = node.attrs["dim"], node.shape or ()
+        first = self.dims[inputs[0]]
+        for name in inputs[1:]:
+            for a, b in zip(first, self.dims[name], strict=False):
+                self.unify(a, b)
+        again = self._restacked(node, shape[at])
+        return (*first[:at], again if again is not None else self.fresh(shape[at]), *first[at:])
+
+    def _restacked(self, node: Node, size: int) -> Dim | None:
+        """The axis that all operands are single entries of, put together again."""
+        if len(node.inputs) != size or size < 2:
+            return None
+        sizes = self._input_sizes()
+        common = frozenset.intersection(*(self.dropped.get(i, frozenset()) for i in node.inputs))
+        for axis in sorted(common):
+            if sizes.get(self.root(axis)) == size:
+                self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
+                return ((axis, size),)
+        return None
+
+    def _reshape(self, node: Node, inputs: list[str]) -> Dims | None:
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        pool = [a for dim in x for a in dim][::-1]
+        if math.prod(s for _, s in pool) != math.prod(shape):
+            return None
+        dims: list[Dim] = []
+        for size in shape:
+            dim: list[Axis] = []
+            have = 1
+            while have < size and pool:
+                axis, n = pool.pop()
+                need = size // have
+                if size % have == 0 and need % n == 0:
+                    dim.append((axis, n))
+                    have *= n
+                elif size % have == 0 and n % need == 0:
+                    dim.append((axis, need))
+                    pool.append((self.fresh(n // need)[0][0], n // need))
+                    have *= need
+                else:
+                    return None
+            dims.append(tuple(dim))
+        return tuple(dims)
+
+    def _permute(self, node: Node, inputs: list[str]) -> Dims | None:
+        x = self.dims[inputs[0]]
+        order = node.attrs.get("order", ())
+        return tuple(x[i] for i in order) if len(order) == len(x) else None
+
+    def _slice(self, node: Node, inputs: list[str]) -> Dims | None:
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        dims = node.attrs.get("dims")
+        if dims is None or any(d >= len(x) for d, _ in dims):
+            return None
+        kept = {d for d, _ in dims}
+        gathered = len(inputs) > 1
+        if gathered:
+            return self._gathered(node, inputs, dims)
+        self._drop(node, [d for i, d in enumerate(x) if i not in kept])
+        if len(dims) != len(shape):
+            return None
+        return tuple(x[d] if d >= 0 else self.fresh(n) for (d, _), n in zip(dims, shape, strict=True))
+
+    def _gathered(self, node: Node, inputs: list[str], dims: Sequence[tuple[int, int]]) -> Dims | None:
+        """Entries looked up by an index: along it there are as many as the index has."""
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        index = self.dims[inputs[1]]
+        if node.op == "gather" or node.op == "take_along_dim":
+            return tuple(d if entries(d) == n else self.fresh(n) for d, n in zip(x, shape, strict=False))
+        new: list[Dim] = []
+        places = iter(index)
+        for (d, _), n in zip(dims, shape, strict=False):
+            own = x[d] if d >= 0 else ()
+            if d >= 0 and entries(own) == n:
+                new.append(own)
+                continue
+            if own:
+                self._drop(node, [own])
+            taken = next(places, ())
+            new.append(taken if entries(taken) == n else self.fresh(n))
+        return tuple(new) if len(new) == len(shape) else None
+
+    def _expand(self, node: Node, inputs: list[str]) -> Dims | None:
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        x = ((),) * (len(shape) - len(x)) + x
+        if len(x) != len(shape):
+            return None
+        dims: list[Dim] = []
+        for dim, n in zip(x, shape, strict=True):
+            have = entries(dim)
+            if have == n:
+                dims.append(dim)
+            elif n % have:
+                dims.append(self.fresh(n))
+            elif "repeats" in node.attrs:
+                dims.append((*dim, *self.fresh(n // have)))
+            else:
+                dims.append((*self.fresh(n // have), *dim))
+        return tuple(dims)
+
+    def _unfold(self, node: Node, inputs: list[str]) -> Dims | None:
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        if "dim" in node.attrs:
+            self.mark([x[node.attrs["dim"]]], FIXED, node, "slides along")
+            return (*(self._cut(d, n) for d, n in zip(x, shape, strict=False)), self.fresh(shape[-1]))
+        self.mark(x[-3:], FIXED, node, "slides along")
+        return (*x[:-3], *(self.fresh(n) for n in shape[len(x) - 3 :]))
+
+    def _write(self, node: Node, inputs: list[str]) -> Dims | None:
+        """``x[index] = y``: what is written in shares the axes of what it is written into."""
+        base, value = self.dims.get(node.inputs[0]), self.dims.get(node.inputs[-1])
+        if base is None or value is None or len(node.inputs) < 2:
+            return base
+        region = node.attrs.get("dims") or tuple(range(len(base)))
+        for place, dim in zip(reversed(region), reversed(value), strict=False):
+            if 0 <= place < len(base):
+                self.unify(base[place], dim)
+        sizes = self._input_sizes()
+        for axis in sorted(self.dropped.get(node.inputs[-1], ())):
+            for place, dim in enumerate(base):
+                if place not in region and dim and entries(dim) == sizes.get(self.root(axis)):
+                    self.unify(dim, ((axis, entries(dim)),))
+                    self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
+        return base

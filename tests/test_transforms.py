@@ -1,0 +1,124 @@
+"""Function transforms, higher-order operators and operators without a meta kernel inside a forward."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+import sed_torch
+import sed_torch.errors
+from sed_torch.tracing import trace
+
+
+class Net(nn.Module):
+    def __init__(self, run: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.run(self, x)
+
+
+def _mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def ensemble(m: Any, x: Tensor) -> Tensor:
+    states = stack_module_state(list(m.nets))
+    return vmap(lambda p, b: functional_call(m.nets[0], (p, b), (x,)))(*states).mean(0)
+
+
+def rows(m: Any, x: Tensor) -> Tensor:
+    return vmap(m.a, in_dims=1, out_dims=1)(x)
+
+
+def masked(m: Any, x: Tensor) -> Tensor:
+    i = torch.arange(x.shape[1])
+    mask = vmap(vmap(lambda a, b: a >= b, (None, 0)), (0, None))(i, i)
+    y = m.a(x)
+    return (y @ y.transpose(1, 2)).masked_fill(~mask, -1e9).softmax(-1) @ y
+
+
+def force(m: Any, x: Tensor) -> Tensor:
+    x = x.requires_grad_(True)
+    return torch.autograd.grad(m.a(x).sum(), x, create_graph=True)[0]
+
+
+def functional_force(m: Any, x: Tensor) -> Tensor:
+    return grad(lambda t: m.a(t).sum())(x)
+
+
+@pytest.mark.parametrize(
+    ("run", "layers", "size", "macs"),
+    [
+        (ensemble, {"nets": nn.ModuleList(_mlp() for _ in range(3))}, (5, 4), 3 * 36),
+        (rows, {"a": nn.Linear(4, 2)}, (5, 3, 4), 3 * 8),
+        (masked, {"a": nn.Linear(4, 4)}, (2, 5, 4), 5 * 16 + 2 * 25 * 4),
+        (force, {"a": _mlp()}, (5, 4), 36),
+        (functional_force, {"a": _mlp()}, (5, 4), 36),
+    ],
+)
+def test_transforms_are_followed(
+    run: Callable[..., Any], layers: dict[str, nn.Module], size: tuple[int, ...], macs: int
+) -> None:
+    model = Net(run, **layers)
+    state = copy.deepcopy(model.state_dict())
+    score = sed_torch.score(model, input_size=size, frontend="fx", strict=True)
+    assert (score.macs, score.coverage, score.node_coverage) == (macs, 1, 1)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_of_cond_one_branch_is_followed_and_that_is_said() -> None:
+    def choose(m: Any, x: Tensor) -> Tensor:
+        return m.c(torch.cond(x.sum() > 0, lambda t: m.a(t), lambda t: m.b(t).relu(), (x,)))
+
+    model = Net(choose, a=nn.Linear(4, 4), b=nn.Linear(4, 4), c=nn.Linear(4, 2))
+    score = sed_torch.score(model, input_size=(2, 4), frontend="fx")
+    assert (score.macs, score.unused_params) == (16 + 8, 20)
+    assert any("torch.cond" in words for words in score.assumed)
+
+
+def test_flex_attention_counts_as_attention() -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    def attend(m: Any, x: Tensor) -> Tensor:
+        q, k, v = m.a(x).view(*x.shape[:2], 3, 2, 8).permute(2, 0, 3, 1, 4)
+        return m.b(flex_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    model = Net(attend, a=nn.Linear(16, 48), b=nn.Linear(16, 16))
+    assert sed_torch.score(model, input_size=(2, 6, 16), frontend="fx").macs == 6 * 64 * 16 + 2 * 36 * 16
+
+
+def test_torchs_own_functions_are_as_before() -> None:
+    import torch._functorch.apis as apis
+
+    before = apis.vmap_impl, torch.compiler.is_dynamo_compiling
+    sed_torch.score(Net(rows, a=nn.Linear(4, 2)), input_size=(5, 3, 4))
+    with pytest.raises(sed_torch.errors.TraceError, match="raised ZeroDivisionError"):
+        sed_torch.score(Net(lambda m, x: m.a(x) / (1 // 0), a=nn.Linear(4, 2)), input_size=(5, 3, 4))
+    assert before == (apis.vmap_impl, torch.compiler.is_dynamo_compiling)
+    x = torch.arange(6.0).view(3, 2)
+    assert torch.equal(vmap(torch.sum)(x), x.sum(1))
+
+
+@pytest.mark.parametrize(
+    ("run", "shape"),
+    [
+        (lambda m, x: torch.cov(m.a(x)), (3, 3)),
+        (lambda m, x: torch.linalg.lstsq(m.a(x), m.a(x)).solution, (2, 2)),
+        (lambda m, x: m.a(x).new_full((2, 5), m.a(x).mean()), (2, 5)),
+    ],
+)
+def test_a_shape_without_a_meta_kernel_comes_from_a_run(
+    run: Callable[..., Any], shape: tuple[int, ...]
+) -> None:
+    graph = trace(Net(run, a=nn.Linear(4, 2)), input_data=torch.zeros(3, 4), frontend="fx")
+    assert graph[graph.outputs[0]].shape == shape
