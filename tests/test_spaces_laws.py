@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from support.spaces import check_scores, check_traced, every_space, samples
 
-from sed_torch.errors import SedTorchError, SpaceError
+from sed_torch.errors import GraphError, SedTorchError, SpaceError
 from sed_torch.scoring import DEFINITIONS, evaluate, sed
 from sed_torch.spaces import ALIASES, NASBench201, Space, SpaceBuilder, get_space, score_each, score_many
 from sed_torch.topology import Value
@@ -113,6 +114,21 @@ def test_definitions_agree_with_the_calculus(space: Space[Any]) -> None:
         np.testing.assert_allclose(space.score_many(archs, definition=name), expected, rtol=0, atol=1e-9)
     with pytest.raises(SedTorchError, match="unknown definition 'sed/0': expected one of sed/1"):
         space.score_many(archs, definition="sed/0")
+
+
+@every_space
+@pytest.mark.parametrize("shrink", [2, 3])
+def test_batches_refuse_the_images_that_topologies_refuse(space: Space[Any], shrink: int) -> None:
+    """A size that no map halves evenly: the same numbers or the same error, never a number for no network."""
+    size = space.image_size - shrink
+    for arch in samples(space, 12, 3):
+        try:
+            expected = sed(space.topology(arch, image_size=size))
+        except GraphError as error:
+            with pytest.raises(GraphError, match=re.escape(str(error)[:20])):
+                space.score_many([arch], image_size=size)
+        else:
+            assert space.score_many([arch], image_size=size)[0] == pytest.approx(expected, abs=1e-9)
 
 
 @every_space

@@ -79,6 +79,8 @@ class NATSSize(Space[Widths]):
         self, archs: Sequence[Widths | str], image_size: int, num_classes: int, definition: str
     ) -> Scores:
         """No map loses local entropy, so that each pair of widths adds its number."""
+        if image_size % 4:  # a reduction's two branches differ in size then, which the topology says
+            return self._score_each(archs, image_size, num_classes, definition)
         return batch.scores([self.resolve(a) for a in archs], image_size, num_classes, definition)
 
     def _count_batch(self, archs: Sequence[Widths], what: str) -> Counts:
