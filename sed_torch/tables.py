@@ -32,6 +32,7 @@ __all__ = [
     "to_html",
     "to_markdown",
     "to_text",
+    "wrapped",
 ]
 
 Row = Mapping[str, Any]
@@ -259,8 +260,8 @@ class View:
     def _styled(self, width: int | None) -> Iterator[tuple[str, str | None]]:
         """Lines, each with the style it has where there are styles."""
         if self.headline:
-            yield from ((line, "bold") for line in _wrapped(self.headline, width))
-        yield from ((line, None) for text in self.lines for line in _wrapped(text, width))
+            yield from ((line, "bold") for line in wrapped(self.headline, width))
+        yield from ((line, None) for text in self.lines for line in wrapped(text, width))
         for grid in self.grids:
             yield "", None
             if grid.caption:
@@ -270,10 +271,10 @@ class View:
             yield from ((line, "dim" if i in grid.pale else None) for i, line in enumerate(lines[2:]))
         if self.notes:
             yield "", None
-        yield from ((line, None) for note in self.notes for line in _wrapped(note, width))
+        yield from ((line, None) for note in self.notes for line in wrapped(note, width))
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
+def wrapped(text: str, width: int | None) -> list[str]:
     """Lines of whole words."""
     if width is None or len(text) <= width:
         return [text]

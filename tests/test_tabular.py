@@ -67,6 +67,13 @@ def _runs() -> Tabular:
     return Counterparts(tuple(rows), ())
 
 
+def _check() -> Tabular:
+    dead = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=True), nn.BatchNorm2d(8), nn.ReLU(), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    )
+    return sed_torch.check(dead, input_size=SIZE)
+
+
 def _validation() -> Tabular:
     from sed_torch.evidence import validate
 
@@ -84,11 +91,12 @@ MADE: dict[str, Callable[[], Tabular]] = {
     "ProxyResult": _proxies,
     "Counterparts": _runs,
     "ValidationReport": _validation,
+    "CheckReport": _check,
     "Cost": lambda: sed_torch.cost(_net(), input_size=SIZE),
 }
 """One of every kind; a new kind of result has to be added."""
 
-TOTALS_ONLY = {"Cost"}
+TOTALS_ONLY = {"Cost", "CheckReport"}
 """Kinds whose JSON has sums of what they hold, by which they cannot be made again."""
 
 every = pytest.mark.parametrize("kind", MADE)
@@ -104,7 +112,7 @@ def test_no_kind_of_result_is_missing() -> None:
         if "__main__" not in module.name and ".integrations." not in module.name:
             importlib.import_module(module.name)
     kinds = {c.__name__ for c in Tabular.__subclasses__() if c.__module__.startswith("sed_torch")}
-    assert kinds == set(MADE)
+    assert kinds - {"Calibration"} == set(MADE)  # it takes many trained networks: tests/test_calibration*
 
 
 @every
@@ -135,7 +143,7 @@ def test_what_it_writes_is_read_back(kind: str) -> None:
         type(result).from_json("[1, 2")
 
 
-@every
+@pytest.mark.parametrize("kind", [k for k in MADE if k != "CheckReport"])  # whose text is sentences
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_terminal_cuts_a_number(kind: str, width: int) -> None:
     result = _made(kind)

@@ -52,7 +52,7 @@ def emit(
     Args:
         result: what has been found; a :class:`~sed_torch.tables.Tabular` has all forms.
         form: the form; by the file's suffix, else text, when None.
-        output: the file, or None for stdout, where a terminal gets colours and lines of its width.
+        output: the file, or None for stdout, where a terminal gets colours and its width, a pipe gets whole lines.
         views: forms that this command has otherwise or besides, by name; where the result has none, all there are.
         page: makes the HTML page; None where the usual one does.
     """
@@ -79,20 +79,12 @@ def emit(
         from rich.console import Console
 
         Console().print(result)  # honours NO_COLOR and TERM
-    elif form == "text" and isinstance(result, Tabular) and "text" not in (views or {}):
-        click.echo(result.to_text(width=_width()).rstrip("\n"))
     else:
         click.echo(known[form]().rstrip("\n"))
 
 
 def _is_rich(result: Any) -> bool:
     return hasattr(result, "__rich_console__") or hasattr(result, "__rich__")
-
-
-def _width() -> int | None:
-    """What ``COLUMNS`` says; None where nothing does, for a pipe or a file."""
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdigit() and int(columns) > 0 else None
 
 
 def _views_of(result: Any) -> dict[str, Callable[[], str]]:

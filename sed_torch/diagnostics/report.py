@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from sed_torch.errors import InputError
 from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import RenderableType
 
     from sed_torch.sensitivity import Sensitivity
@@ -25,8 +23,8 @@ __all__ = ["SCHEMA", "CheckReport", "FailOn", "Finding", "Severity", "at_least",
 SCHEMA = "sed_torch.check/1"
 
 
-@dataclass(frozen=True)
-class CheckReport:
+@dataclass(frozen=True, repr=False)
+class CheckReport(tables.Tabular):
     """What :func:`sed_torch.check` found.
 
     Attributes:
@@ -126,13 +124,16 @@ class CheckReport:
         """Workflow commands of GitHub Actions: annotations on a pull request's lines."""
         return to_github(self)
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a finding.
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a finding."""
+        rows = [f.to_dict() for f in self.findings]
+        return [{**r, "evidence": json.dumps(r["evidence"], default=str)} for r in rows], _FIELDS
 
-        Raises:
-            MissingDependencyError: without pandas.
-        """
-        return tables.to_dataframe([f.to_dict() for f in self.findings])
+    def view(self) -> tables.View:
+        """The verdict, and one row a finding."""
+        rows = tuple({**f.to_dict(), "path": f.path or "(root)"} for f in self.findings)
+        grids = (tables.Grid(_SHOWN, rows, spared=("source", "advice")),) if rows else ()
+        return tables.View(self.headline(), grids=grids, notes=tuple(f"assumed: {a}" for a in self.assumed))
 
     def headline(self) -> str:
         """Name, verdict and counts on one line."""
@@ -148,7 +149,7 @@ class CheckReport:
         """Share of the parameters that the check could read, in [0, 1]; None where there was no trace."""
         return self.score.coverage if self.score is not None else None
 
-    def to_text(self) -> str:
+    def to_text(self, *, width: int | None = None) -> str:
         """The report as plain text; findings that differ in a block's number only are folded."""
         lines = [self.headline()]
         for run in _folded(self.findings):
@@ -166,10 +167,7 @@ class CheckReport:
             lines.append(f"{len(self.known)} known from the baseline")
         lines += [f"gone since the baseline: {key}" for key in self.gone]
         lines += [f"assumed: {a}" for a in self.assumed]
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.to_text()
+        return "\n".join(part for line in lines for part in tables.wrapped(line, width))
 
     def __rich__(self) -> RenderableType:
         from rich.text import Text
@@ -181,11 +179,9 @@ class CheckReport:
             text.append(line + "\n", style=colour[level] if level else None)
         return text
 
-    def _repr_html_(self) -> str:
-        rows = [{**f.to_dict(), "path": f.path or "(root)"} for f in self.findings]
-        columns = ("code", "severity", "path", "message", "advice", "source")
-        table = tables.to_html(rows, columns) if rows else ""
-        return f"<div><p><b>{html.escape(self.headline())}</b></p>{table}</div>"
+
+_FIELDS = ("code", "severity", "path", "message", "advice", "evidence", "source")
+_SHOWN = ("code", "severity", "path", "message", "advice", "source")
 
 
 def _plural(word: str, n: int) -> str:
