@@ -63,6 +63,7 @@ class Step:
         counts: positions averaged per axis, 0 for an axis left alone (average, attend).
         axes: how each new axis reads the old field (view).
         positions: output positions A of a mix, a sample.
+        share: share of the samples that pass through it: 1, or 1/N where a forward takes N samples one by one.
         c_in: input channels a group, C_in/g, of a mix.
         c_out: output channels of a mix.
         groups: groups of a mix.
@@ -92,6 +93,7 @@ class Step:
     params: int = 0
     macs: float = 0.0
     source: str | None = None
+    share: float = 1.0
 
     @property
     def taps(self) -> float:

@@ -308,5 +308,7 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["torchvision:squeezenet1_1", "--batch", "16", "--amp", "bf16", "--gpu", "T4", "--memory", "1M"]
     status, out, err = run(capsys, "cost", *words)
     assert status == 1
-    assert "at the peak of a training step (batch 16, float32, autocast bfloat16, adamw)" in " ".join(out.split())
+    assert "at the peak of a training step (batch 16, float32, autocast bfloat16, adamw)" in " ".join(
+        out.split()
+    )
     assert "do not fit in 1.0 MiB; the largest batch that does is 0" in err

@@ -99,7 +99,7 @@ def _multiply(
         if not product.summed:  # a product with weights that sums over nothing mixes nothing
             return Value(x.step, x.ndim, layout)
         c_out = math.prod(sizes[c] for c in product.out if c not in names) or 1
-        numbers = mix_numbers(entries, low.samples(node.name), reads, max(c_out, 1), 1, 1.0)
+        numbers = mix_numbers(entries, low.held(node.name), reads, max(c_out, 1), 1, 1.0)
         return low.emit_pointwise(node, x, layout, suffix=suffix, **numbers)
     return _attend(low, node, live, product.summed, layout, macs / low.sharing(node), suffix)
 

@@ -31,7 +31,7 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     extent = extent_of(low, node, x, n)
     shape = shape_of(node)
     numbers = mix_numbers(
-        node.numel, low.samples(node.name), a["c_in"], a["c_out"], a["groups"], math.prod(a["window"])
+        node.numel, low.held(node.name), a["c_in"], a["c_out"], a["groups"], math.prod(a["window"])
     )
     return low.emit(
         node,
@@ -112,7 +112,7 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
         axes = tuple((i, 1, 1) for i in kept)
         step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
         layout = _renumbered(layout, {old: new for new, old in enumerate(kept)})
-    numbers = mix_numbers(node.numel, low.samples(node.name), c_in, c_out, 1, 1.0)
+    numbers = mix_numbers(node.numel, low.held(node.name), c_in, c_out, 1, 1.0)
     return low.emit_pointwise(node, step, layout, suffix=suffix, **numbers)
 
 

@@ -153,6 +153,11 @@ class Lowering:
         """How many samples a node's result holds: all of them, or one that is the same for all."""
         return self.axes.batch if self.axes.carries(name) else 1
 
+    def held(self, name: str) -> tuple[int, int]:
+        """(samples in a node's result, samples in all): (1, N) where a forward takes N samples one by one."""
+        batch = self.samples(name)
+        return (batch if self.axes.dims(name) else 1), batch
+
     def sharing(self, node: Node) -> int:
         """How many samples share the work of a node: all of them as soon as one operand holds them."""
         return max(self.samples(name) for name in (node.name, *node.inputs))
@@ -248,13 +253,19 @@ def main_of(inputs: list[Value]) -> Value:
     return max(inputs, key=lambda v: (sum(bool(axes_in(d)) for d in v.layout), v.ndim))
 
 
-def mix_numbers(entries: int, batch: int, c_in: int, c_out: int, groups: int, reads: float) -> dict[str, Any]:
-    """Numbers of a mix that leaves ``entries``, each of which reads ``c_in`` channels at ``reads`` taps."""
-    outputs = entries / batch
+def mix_numbers(
+    entries: int, samples: tuple[int, int], c_in: int, c_out: int, groups: int, reads: float
+) -> dict[str, Any]:
+    """Numbers of a mix that leaves ``entries``, each of which reads ``c_in`` channels at ``reads`` taps.
+
+    ``samples`` are how many of them the result holds, and how many share the work (see ``Lowering.held``).
+    """
+    held, batch = samples
     return {
-        "positions": outputs / c_out,
+        "positions": entries / held / c_out,
         "c_in": c_in,
         "c_out": c_out,
         "groups": groups,
-        "macs": outputs * c_in * reads,
+        "macs": entries / batch * c_in * reads,
+        "share": held / batch,
     }

@@ -135,7 +135,13 @@ def _flat(evaluations: Sequence[Evaluation]) -> _Operators:
             step = topology.steps[term.step]
             first, rest = before[term.step], after[term.step]
             place = (first - 1) / (first + rest - 2) if first + rest > 2 else 0.5
-            numbers = (step.positions, step.c_in, step.c_out, step.groups, math.prod(step.stride))
+            numbers = (
+                step.positions * step.share,
+                step.c_in,
+                step.c_out,
+                step.groups,
+                math.prod(step.stride),
+            )
             linear = step.op == "linear"
             rows.append((*numbers, term.taps, term.effective_taps, place, linear, step.params))
         counts.append(len(evaluation.terms))

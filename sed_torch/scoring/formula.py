@@ -277,9 +277,9 @@ def _effective_taps(step: Step, field: Field | None) -> tuple[float, float]:
 
 
 def _addends(form: Definition, mixes: Sequence[Step], root_taps: Sequence[float]) -> Array:
-    numbers = np.array([(s.positions, s.c_in, s.c_out, s.groups) for s in mixes], dtype=np.float64)
-    positions, c_in, c_out, groups = numbers.T
-    return np.asarray(form.addend(positions, c_in, c_out, np.asarray(root_taps), groups))
+    numbers = np.array([(s.positions, s.c_in, s.c_out, s.groups, s.share) for s in mixes], dtype=np.float64)
+    positions, c_in, c_out, groups, share = numbers.T
+    return np.asarray(share * form.addend(positions, c_in, c_out, np.asarray(root_taps), groups))
 
 
 def _sums(mixes: Sequence[Step], addends: Array) -> tuple[Array, Array]:
