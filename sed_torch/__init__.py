@@ -7,6 +7,61 @@ The score is SED (Suppression of local Entropy Decrease), in the form this proje
 claims of arXiv 2411.06236.
 
 Importing the package loads neither torch nor anything else: every name is looked up where it is first used.
+
+**The road from a module to a number.** Each room reads only from those above it (a test holds it):
+
+========================  ========================================================================================
+``tracing``               ``nn.Module`` → :class:`Graph`: one node an operator, on meta tensors, no weights read
+``ops``                   the operator table: a row an operator, with its rule and its traits
+``lowering``              :class:`Graph` → :class:`Topology`: a function a rule says what becomes of the field
+``entropy``               the calculus on a map's autocovariance
+``topology``              steps of the calculus, free of torch; search spaces write them directly
+``scoring``               topology → number (``formula``), result (``result``), the whole road (``model``)
+``diagnostics``           what is wrong with a model, a rule each, read off the same graph
+``costing``               memory and time of a training step, from the graph
+``spaces``                search spaces: architectures, their topologies and networks, scored in batches
+``proxies``               other training-free scores, for comparison
+``jobs``, ``ranking``     many models at once, cached and resumable; ``searching`` looks for the best of a space
+``evidence``              published accuracies, and how well scores agree with them
+``training``              training candidates for real
+``tables``, ``report``    results as text, Markdown, CSV, JSON, figures, HTML; ``cli`` is the command line
+========================  ========================================================================================
+
+**Words.**
+
+field, Γ
+    What is followed through the network: the autocovariance Γ(d) of a feature map, by the displacement d between
+    two of its positions. White noise has Γ(0) = 1 and Γ(d) = 0 elsewhere; a constant map has the same Γ(d) for
+    every d.
+lag
+    A displacement d at which Γ is kept.
+taps n, effective taps n_eff
+    The positions that a kernel reads (9 for a 3×3 kernel), and how many independent ones they are worth:
+    n·det(R)^(1/n), with R the correlations among them. White map: n. Nearly constant map: nearly 0.
+mixing operator
+    A convolution or linear layer: what sums over channels with weights, and therefore scores.
+amplitude
+    What a mixing operator adds to the sum inside the score's logarithm.
+level
+    Operators with equally many output positions, i.e. of one resolution.
+suppression
+    Σ n_eff / Σ n: the share of the possible local entropy that the topology keeps. 1 is the best there is.
+live
+    On a path from an input to an output. What is not live does not score.
+learned
+    Computed from parameters and constants alone: its work is counted, and it does not score.
+
+**How to add …**
+
+- *a spelling, or an operator under a rule that exists*: one line in ``ops/rows.py``.
+- *an operator with a rule of its own*: a rule name in ``ops/row.py``, the line in ``ops/rows.py``, a function in a
+  file of ``lowering/`` entered in ``lowering/rules.py``; numbers of the call are read in ``tracing/calls.py``, its
+  multiply-accumulates counted in ``lowering/work.py``. Tests walk the table and ask for each.
+- *a diagnostic*: a function with ``@rule`` in a file of ``diagnostics/``; its docstring holds the page, a model that
+  triggers it and one that nearly does, and both are run as tests.
+- *a search space*: a package in ``spaces/`` with a class derived from ``Space``, and its line in the list there.
+- *a proxy*: a function entered in ``proxies/registry.py``.
+- *a report*: a view in ``report/``, or a column of the result's table.
 """
 
 from __future__ import annotations

@@ -10,6 +10,11 @@ __all__ = ["lower_gate", "lower_item", "lower_keep", "lower_norm"]
 
 
 def lower_keep(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ unchanged: activations and all that works entry by entry; dimensions keep their positions.
+
+    With several operands the one with most spatial dimensions carries the map, the others stay on the path. An
+    activation is taken as leaving correlations alone: exact for linear functions, an approximation for others.
+    """
     main = inputs[0] if len(inputs) == 1 else low.with_others(node, main_of(inputs), inputs)
     if node.shape is None:
         return main
@@ -24,11 +29,18 @@ def inverts(node: Node) -> bool:
 
 
 def lower_gate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ unchanged, and the result is marked as a factor between 0 and 1, which leaves Γ of what it multiplies.
+
+    Exact for a constant factor; a gate that varies over positions is taken as smooth.
+    """
     value = lower_keep(low, node, inputs)
     return Value(value.step, value.ndim, value.layout, gate=True)
 
 
 def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ/Γ(0): the map at unit variance, whatever it is normalised over; the scale and shift that are learned
+    are taken as one and zero, as layers begin.
+    """
     main = low.with_others(node, inputs[0], inputs)
     layout = relayout(node, main) if node.shape is not None else main.layout
     return low.emit(node, "norm", (main.step,), main.ndim, layout)

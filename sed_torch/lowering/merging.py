@@ -55,7 +55,7 @@ def _settled(low: Lowering, node: Node, main: Value, values: list[Value]) -> Val
 
 
 def _finer(main: Value, v: Value) -> bool:
-    """Some dimension of ``v`` goes on by fewer positions of its field than that of ``main``."""
+    """Whether neighbouring entries of ``v`` lie closer together on its field than those of ``main`` do."""
     pairs = zip(reversed(main.layout), reversed(v.layout), strict=False)
     return any(a[-1].axis >= 0 and b[-1].axis >= 0 and b[-1].step < a[-1].step for a, b in pairs if a and b)
 
@@ -83,6 +83,9 @@ def _axis_of(main: Value, v: Value, axis: int) -> tuple[int, int, int]:
 
 
 def lower_add(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A sum: ΣΓ, the operands taken as independent. Operands are brought onto the axes of the one that carries
+    the map. Exact for independent branches; what they share by a skip is left out.
+    """
     if len(inputs) == 1:
         return _with_learned(low, node, inputs[0], "add") or lower_keep(low, node, inputs)
     main, aligned = _aligned(low, node, inputs)
@@ -181,6 +184,9 @@ def _sources(low: Lowering, step: int) -> frozenset[int]:
 
 
 def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Channels side by side: the mean of the Γ, weighted by channels. Along positions it is the same mean, an
+    approximation (the seam between the parts is not seen).
+    """
     dim = node.attrs["dim"]
     main, aligned = _aligned(low, node, inputs)
     sizes = [_size_along(low.graph[i], dim) for i in node.inputs if i in low.values]
@@ -203,6 +209,7 @@ def _size_along(node: Node, dim: int) -> int:
 
 
 def lower_stack(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A new dimension of channels: the mean of the Γ."""
     dim = node.attrs["dim"]
     main, aligned = _aligned(low, node, inputs)
     shape = shape_of(node)

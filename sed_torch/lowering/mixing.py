@@ -22,6 +22,11 @@ __all__ = [
 
 
 def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A convolution: an operator that scores, on its n last dimensions; leaves Γ(s·d)/Γ(0) of what it reads.
+
+    Its weights are taken as independent. The result is (N, C, *positions). Taps that padding alone can fill are
+    cut from the window. A data operand that is a parameter is a white map.
+    """
     if node.attrs.get("transposed"):
         return lower_conv_transpose(low, node, inputs)
     a, x = node.attrs, low.with_others(node, low.data(node), inputs)
@@ -53,6 +58,9 @@ def extent_of(low: Lowering, node: Node, x: Value, n: int) -> tuple[int, ...]:
 
 
 def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A transposed convolution: an operator that scores, one patch a phase of its stride; then the map is
+    spread, Γ(d/s) where s divides d and zero between. MACs are counted at the positions it reads.
+    """
     a, x = node.attrs, low.with_others(node, low.data(node), inputs)
     n, rank = len(a["window"]), len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
@@ -95,6 +103,9 @@ def _phases(
 
 
 def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A linear layer at each position: an operator that scores, with one tap. Positions in the dimension that it
+    contracts are mixed away; those elsewhere stay.
+    """
     c_in, c_out = node.attrs["c_in"], node.attrs["c_out"]
     return _mix_last(low, node, low.with_others(node, low.data(node), inputs), c_in, c_out)
 
@@ -117,6 +128,7 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
 
 
 def relayout_but_last(layout: Layout, shape: tuple[int, ...]) -> Layout:
+    """``layout`` on ``shape``, whose last dimension holds new channels."""
     if not shape:
         return ()
     last = (Atom(CHANNEL, shape[-1]),) if shape[-1] > 1 else ()

@@ -35,11 +35,13 @@ __all__ = [
 
 
 def lower_reshape(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ unchanged: positions are found again in row-major order (exact wherever sizes divide)."""
     x = inputs[0]
     return Value(x.step, x.ndim, reshaped(x.layout, shape_of(node)), x.gate)
 
 
 def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ unchanged: dimensions change places."""
     x = inputs[0]
     order = node.attrs["order"]
     layout = permuted(x.layout, order) if len(order) == len(x.layout) else reshaped(x.layout, shape_of(node))
@@ -47,6 +49,7 @@ def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 
 def lower_slice(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Γ unchanged, read at every ``step``-th position; an index by a tensor is taken as a run of positions."""
     x = low.with_others(node, inputs[0], inputs)
     dims = node.attrs.get("dims")
     if node.shape is None or dims is None or any(d >= len(x.layout) for d, _ in dims):
@@ -66,6 +69,7 @@ def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
 
 
 def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Entries repeated: along a new or single dimension all are equal; ``repeat_interleave`` upsamples."""
     if node.shape is None:
         return low.with_others(node, main_of(inputs), inputs)
     x = inputs[0]
@@ -100,6 +104,9 @@ def _repeat_each(low: Lowering, node: Node, x: Value) -> Value:
 
 
 def lower_interpolate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Upsampling by the ratio of sizes, on (N, C, *positions): Γ(d/s), linear between the known lags, whatever
+    the mode of interpolation. Downsampling reads the map at every s-th position.
+    """
     x = inputs[0]
     before = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
     after = shape_of(node)
@@ -122,6 +129,9 @@ def lower_interpolate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 
 def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """(N, C·r², H, W) → (N, C, r·H, r·W): neighbours come from different channels, so Γ(d/r) where r divides d
+    and zero between.
+    """
     x, r = inputs[0], node.attrs["factor"]
     rank = len(x.layout)
     seen = low.on_axes(node, x, (rank - 2, rank - 1))
@@ -130,6 +140,7 @@ def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value
 
 
 def lower_pixel_unshuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """(N, C, r·H, r·W) → (N, C·r², H, W): each channel reads every r-th position, Γ(r·d)."""
     x, r = inputs[0], node.attrs["factor"]
     rank = len(x.layout)
     axes = read_axes(x.layout, (rank - 2, rank - 1))

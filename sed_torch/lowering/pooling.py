@@ -16,6 +16,9 @@ __all__ = ["lower_adaptive_pool", "lower_loss", "lower_pool", "lower_reduce", "p
 
 
 def lower_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A pool on the n last dimensions: Γ of the mean over the window, read at every stride. A maximum is taken as
+    a mean of the same window. A pool over the whole map averages it: a constant is left.
+    """
     a, x = node.attrs, inputs[0]
     n, rank = len(a["window"]), len(x.layout)
     extent = extent_of(low, node, x, n)
@@ -59,10 +62,14 @@ def _average(
 
 
 def positions_of(dim: tuple[Atom, ...], axis: int) -> int:
+    """Positions along an axis within one dimension."""
     return math.prod(a.size for atom in dim for a in (atom.parts or (atom,)) if a.axis == axis)
 
 
 def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """A pool to a given size, as the pool of that ratio (windows that differ by one position are taken alike);
+    to one position it averages the map.
+    """
     x = inputs[0]
     n, rank = node.attrs["axes"], len(x.layout)
     extent, out = extent_of(low, node, x, n), _pooled_shape(node, n)
@@ -78,6 +85,9 @@ def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value
 
 
 def lower_reduce(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+    """Dimensions summed over, averaged or compared: the field is averaged along the axes that run there, and
+    nothing but a constant is left along them. A maximum is taken as a mean.
+    """
     x = inputs[0]
     rank = len(x.layout)
     dims = tuple(d for d in node.attrs.get("dims", range(rank)) if d < rank)

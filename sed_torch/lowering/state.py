@@ -232,6 +232,7 @@ def _owned_parameters(graph: Graph) -> tuple[dict[str, int], frozenset[str]]:
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
+    """Sizes of a node's result; () for a tuple of results."""
     return node.shape or ()
 
 

@@ -198,7 +198,7 @@ class Waterfall:
     Attributes:
         name: the model's.
         rows: blocks with a live mixing operator, in order of execution.
-        conv: the score had nothing decreased, nats; None where SED is undefined.
+        conv: the score if no map had lost any local entropy, nats; None where SED is undefined.
         total: the score; None likewise.
     """
 

@@ -43,7 +43,7 @@ class Term:
         norm: what the operator itself adds to the sum of its map size, whatever the others are
             (:attr:`Definition.addend`).
         amplitude: its part of exp(SED). Equal to ``norm`` under ``sed/1``.
-        conv: the same with n_eff = n, had nothing decreased.
+        conv: the same with n_eff = n, as if no map had lost any local entropy.
         no_pool: the same with pooling taken as plain subsampling.
         no_skip: the same with identity skips left out of Γ at the merges they feed.
         pool: its part of what pooling costs, in nats; the parts add up to :attr:`Evaluation.pool`.
@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def conv(self) -> float | None:
-        """SED had no local entropy decreased (n_eff = n everywhere), in nats."""
+        """SED if no map had lost any local entropy (n_eff = n everywhere), in nats."""
         return log_sum(t.conv for t in self.terms) if self.terms else None
 
     @property
