@@ -101,7 +101,7 @@ def _loss(graph: Graph, node: Node) -> float:
     if node.op != "linear_cross_entropy":
         return 0.0
     x, weight = _shapes(graph, node)[:2]
-    return float(math.prod(x) * weight[0])
+    return float(math.prod(x[:-1]) * math.prod(weight))  # (classes, …, channels)
 
 
 _COUNTS: Mapping[RuleName, Callable[[Graph, Node], float]] = {

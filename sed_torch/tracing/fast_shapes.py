@@ -245,7 +245,31 @@ def _grouped_mm(a: Tensor, b: Tensor, *args: Any, offs: Any = None, **kwargs: An
     return torch.empty((a.shape[0], b.shape[2]), dtype=a.dtype, device="meta")
 
 
+def _ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """One number, or one a sample of (time, batch, classes); torch itself looks at the lengths."""
+    shape = log_probs.shape[1:2] if reduction == "none" and log_probs.ndim == 3 else ()
+    return torch.empty(shape, dtype=log_probs.dtype, device="meta")
+
+
+def _gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """One number, or one an entry; torch itself looks for negative variances."""
+    shape = torch.broadcast_shapes(input.shape, target.shape) if reduction == "none" else ()
+    return torch.empty(shape, dtype=input.dtype, device="meta")
+
+
 FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
+    "ctc_loss": _ctc_loss,
+    "gaussian_nll_loss": _gaussian_nll_loss,
     **dict.fromkeys(
         [
             "relu",
