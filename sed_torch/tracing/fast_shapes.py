@@ -263,7 +263,8 @@ def _gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """One number, or one an entry; torch itself looks for negative variances."""
-    shape = torch.broadcast_shapes(input.shape, target.shape) if reduction == "none" else ()
+    # a variance has the shape of the input, or one entry a sample
+    shape = input.shape if reduction == "none" else ()
     return torch.empty(shape, dtype=input.dtype, device="meta")
 
 
