@@ -132,3 +132,11 @@ def test_only_pools_cost_local_entropy() -> None:
         assert scored(reference).pool == 0.0
         assert scored(reference).suppression == pytest.approx(1.0)
     assert (scored("timm:resnet50").suppression or 1.0) < 1.0
+
+
+def test_resnet18_counts_what_torchvision_publishes() -> None:
+    """11,689,512 parameters and 1.814 GMACs in torchvision's table; the one golden that needs no recording."""
+    score = scored("torchvision:resnet18")
+    assert score.params == 11_689_512
+    assert score.macs == pytest.approx(1.814e9, rel=1e-3)
+    assert (score.coverage, score.node_coverage, score.evaluation.topology.independent_macs) == (1.0, 1.0, 0)
