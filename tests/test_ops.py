@@ -20,7 +20,7 @@ FAMILIES = {
     *("conv", "deform_conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool", "max_unpool", "roi"),
     *("adaptive_avg_pool", "adaptive_max_pool", "fractional_max_pool", "rnn", "rnn_cell"),
     # Tensor.__getitem__ and __setitem__, and what the tracer itself records
-    *("getitem", "setitem", "opaque"),
+    *("getitem", "setitem", "opaque", "autograd_grad"),
 }
 ELSEWHERE = {
     "weight_norm": "torch.nn.utils.weight_norm",
