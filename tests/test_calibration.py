@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from sed_torch.scoring.features import FEATURES, pack_features
 from sed_torch.spaces import get_space
 
 WIDTH = len(FEATURES)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def drawn(n: int, seed: int = 0) -> tuple[np.ndarray[Any, Any], ...]:
@@ -535,3 +537,21 @@ def test_the_command_line(
     assert "ImageNet" not in capsys.readouterr().out
     assert run(["score", refs[0], *size, "--calibration", "rank.csv"]) == 2
     assert "is no calibration" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_road_on_digits(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("digits_road", ROOT / "examples" / "digits_road.py")
+    assert spec is not None
+    assert spec.loader is not None
+    road = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(road)
+    ranking, calibration = road.main(tmp_path, epochs=2)
+    assert calibration.networks == road.TRAINED
+    assert len(ranking.scored) >= 20
+    values = [r.expected for r in ranking.rows if r.expected is not None]
+    assert values == sorted(values, reverse=True)
+    assert len(values) >= 20
+    # the runs hold their features, and are enough alone
+    alone = calibrate(tmp_path / "runs.csv")
+    assert alone.networks == road.TRAINED

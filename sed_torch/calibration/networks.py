@@ -21,7 +21,7 @@ from sed_torch.scoring import DEFAULT_DEFINITION, evaluate
 from sed_torch.scoring.features import FEATURES, feature_matrix, unpack_features
 from sed_torch.scoring.result import Score
 from sed_torch.spaces import ALIASES, SPACES, Space, get_space
-from sed_torch.training import Counterparts
+from sed_torch.training import Counterparts, is_runs_file, read_runs
 
 __all__ = [
     "Candidates",
@@ -224,6 +224,8 @@ def measured_of(accuracies: Any, names: Sequence[str] = ()) -> Measured:
         return _of_lists({r.name: [r.accuracy] for r in accuracies.rows}, accuracies.source)
     if isinstance(accuracies, Counterparts):
         return measured_in(accuracies)
+    if isinstance(accuracies, (str, os.PathLike)) and is_runs_file(accuracies):
+        return measured_in(read_runs(accuracies))
     if isinstance(accuracies, (str, os.PathLike)):
         return _of_lists(_of_file(os.fspath(accuracies)), os.path.basename(os.fspath(accuracies)))
     if isinstance(accuracies, Mapping):
