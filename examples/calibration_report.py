@@ -46,7 +46,7 @@ from sed_torch.training.networks import space_network
 
 Array = NDArray[np.float64]
 
-MOST, SIZES, NAMES = 1000, (10, 20, 50), tuple(FEATURES)
+MOST, SIZES, NAMES = 400, (10, 20, 50), tuple(FEATURES)
 COUNTED = ("params", "macs", "chain")
 
 

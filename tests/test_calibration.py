@@ -26,7 +26,7 @@ from sed_torch.calibration import (
     write_calibration,
 )
 from sed_torch.calibration.files import from_dict
-from sed_torch.calibration.fitting import GRID, _fitted, fit, folds
+from sed_torch.calibration.fitting import GRID, _gaussian_process, _kernel, fit, folds, log_likelihood
 from sed_torch.calibration.networks import Candidates, measured_of
 from sed_torch.calibration.process import Component, Mixture, matrix
 from sed_torch.calibration.scales import by_error, by_ranks, linear
@@ -78,7 +78,11 @@ def test_scikit_learn_says_the_same(setting: Any) -> None:
     new, score, *_ = drawn(9, seed=1)
     coefficients = np.linalg.solve(matrix(x, noise, setting), z - setting.weight * s)
     mean, variance = Mixture(x, noise, (Component(setting, 1.0, coefficients),)).predict(new, score)
-    other, deviation = _fitted(x, s, z, noise, setting).predict(new, return_std=True)
+    judge = _gaussian_process(_kernel(setting), noise, optimizer=None).fit(x, z - setting.weight * s)
+    other, deviation = judge.predict(new, return_std=True)
+    assert log_likelihood(x, s, z, noise, setting) == pytest.approx(
+        judge.log_marginal_likelihood_value_, abs=1e-5
+    )
     np.testing.assert_allclose(mean, other + setting.weight * score, atol=1e-6)
     np.testing.assert_allclose(variance, deviation**2, atol=1e-6)
 
@@ -107,9 +111,7 @@ def test_leaving_out_is_what_refitting_says(grouped: bool) -> None:
 
     # the evidence without the group, from scratch; the prior of a setting is in the mixture's own probability
     def evidence(rows: Any, setting: Any) -> float:
-        return float(
-            _fitted(x[rows], s[rows], z[rows], noise[rows] + 0.01, setting).log_marginal_likelihood_value_
-        )
+        return log_likelihood(x[rows], s[rows], z[rows], noise[rows] + 0.01, setting)
 
     everything = np.ones(18, dtype=bool)
     odds = np.array(

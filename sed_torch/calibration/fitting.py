@@ -1,7 +1,7 @@
 """Fit the process to networks that were trained, and see how well it foretells those it was not shown.
 
-Every setting of a coarse grid is fitted by scikit-learn's ``GaussianProcessRegressor`` and weighed by its marginal
-likelihood; with many networks its optimiser refines the best one. Nothing is tuned on the networks to be foretold.
+Every setting of a coarse grid is weighed by its marginal likelihood; with many networks the optimiser of scikit-learn's
+``GaussianProcessRegressor`` refines the best one. Nothing is tuned on the networks to be foretold.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ def fit(x: Array, s: Array, z: Array, noise: Array) -> Mixture:
     Raises:
         MissingDependencyError: scikit-learn is not installed.
     """
-    evidence = _PRIOR + [_fitted(x, s, z, noise, g).log_marginal_likelihood_value_ for g in GRID]
+    evidence = _PRIOR + [log_likelihood(x, s, z, noise, g) for g in GRID]
     chosen = list(GRID)
     if len(z) >= _REFINED_FROM:
         refined = _refined(x, s, z, noise, GRID[int(np.argmax(evidence))])
         chosen.append(refined)
-        found = _fitted(x, s, z, noise, refined).log_marginal_likelihood_value_
-        evidence = np.append(evidence, found)
+        evidence = np.append(evidence, log_likelihood(x, s, z, noise, refined))
     weights = np.exp(evidence - evidence.max())
     keep = [i for i in np.argsort(-weights) if weights[i] > _LEAST * weights.sum()]
     weights = weights[keep] / weights[keep].sum()
@@ -126,9 +125,11 @@ def _kernel(setting: Setting, bounds: Any = "fixed") -> Any:
     return linear + ConstantKernel(setting.radial, bounds) * Matern(setting.length, bounds, nu=1.5) + white
 
 
-def _fitted(x: Array, s: Array, z: Array, noise: Array, setting: Setting) -> Any:
-    process = _gaussian_process(_kernel(setting), noise, optimizer=None)
-    return process.fit(x, z - setting.weight * s)
+def log_likelihood(x: Array, s: Array, z: Array, noise: Array, setting: Setting) -> float:
+    """Marginal likelihood of the targets under a setting, its logarithm."""
+    factor = np.linalg.cholesky(matrix(x, noise, setting))
+    white = np.linalg.solve(factor, z - setting.weight * s)
+    return float(-0.5 * (white @ white + len(z) * math.log(2 * math.pi)) - np.sum(np.log(np.diag(factor))))
 
 
 def _refined(x: Array, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
