@@ -33,8 +33,8 @@ def topology(
 
 def score(
     model: nn.Module,
-    *,
     input_size: Any = None,
+    *,
     input_data: Any = None,
     depth: int | None = None,
     frontend: Frontend = "auto",

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -29,6 +29,7 @@ from torch import nn
 from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
+from sed_torch.tracing.calling import fitted, guessed_wrong, multiplies_ids, other_readings, refuse_unbatched
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.facts import output_names
 from sed_torch.tracing.given import tensors_replaced
@@ -83,20 +84,62 @@ def trace(
     if frontend not in ("auto", "fx", "export"):
         raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")
     _check_ignored(model, ignore_modules)
-    inputs = resolve_inputs(model, input_size, input_data)
+    inputs = fitted(model, resolve_inputs(model, input_size, input_data))
     if batch is not None:
         inputs = resized(inputs, batch)
-    with random_state_kept():
+
+    def read(inputs: Inputs) -> Graph:
         if training:
             return _record(model, inputs, ignore_modules, training=True)
-        if frontend == "export":
-            return _export(model, inputs)
+        return _export(model, inputs) if frontend == "export" else _record(model, inputs, ignore_modules)
+
+    with random_state_kept():
         try:
-            return _record(model, inputs, ignore_modules)
+            graph = read(inputs)
         except TraceError as error:
-            if frontend == "fx":
-                raise
-            return _fall_back(model, inputs, ignore_modules, error)
+            found = _read_otherwise(model, inputs, error, read)
+            if found is None and not (training or frontend != "auto"):
+                with _guess_told(model, inputs):
+                    return _fall_back(model, inputs, ignore_modules, error)
+            if found is None:
+                with _guess_told(model, inputs):
+                    raise
+            graph = found
+        if inputs.from_sizes and multiplies_ids(graph):
+            graph = _read_otherwise(model, inputs, TraceError("whole numbers meet weights"), read) or graph
+    refuse_unbatched(graph, inputs)
+    return graph
+
+
+def _read_otherwise(
+    model: nn.Module, inputs: Inputs, error: TraceError, read: Callable[[Inputs], Graph]
+) -> Graph | None:
+    """The graph with what else the input could be; None where nothing else fits."""
+    if isinstance(error, DataDependentError):
+        return None
+    if inputs.hint:
+        raise InputError(inputs.hint) from error
+    for other in other_readings(model, inputs):
+        with contextlib.suppress(TraceError):
+            return read(other)
+    return None
+
+
+@contextlib.contextmanager
+def _guess_told(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """An error on an input that was guessed says so first."""
+    try:
+        yield
+    except TraceError as error:
+        if not inputs.guessed or isinstance(error, DataDependentError):
+            raise
+        raise type(error)(
+            guessed_wrong(model, inputs, error),
+            module_path=error.module_path,
+            source=error.source,
+            frontends=error.frontends,
+            table=error.table,
+        ) from error
 
 
 def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:

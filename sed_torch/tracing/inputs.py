@@ -19,7 +19,9 @@ __all__ = ["Inputs", "resolve_inputs"]
 
 _DEFAULT_SIZE = {1: 16000, 2: 224, 3: 32}  # positions an axis: one second of audio, ImageNet, a small volume
 _DEFAULT_TOKENS = 128
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _FIRST = (
+    *_TRANSPOSED,
     nn.Conv1d,
     nn.Conv2d,
     nn.Conv3d,
@@ -41,6 +43,11 @@ class Inputs:
         kwargs: keyword arguments.
         assumed: what was not given, in words.
         values: id of a ``meta`` tensor among them → the tensor of the caller's that it stands for.
+        others: what to try where a guess does not fit.
+        from_sizes: given as sizes, so that the kind of number is a guess.
+        guessed: not given at all.
+        hint: how to write a size that seems to lack its batch dimension.
+        unbatched: how many dimensions it would have where it does lack it.
         resized: whether another batch size was asked for than the inputs have, to see what it changes.
     """
 
@@ -48,6 +55,11 @@ class Inputs:
     kwargs: Mapping[str, Any]
     assumed: tuple[str, ...] = ()
     values: Mapping[int, Tensor] = field(default_factory=dict)
+    others: tuple[Inputs, ...] = ()
+    from_sizes: bool = False
+    guessed: bool = False
+    hint: str = ""
+    unbatched: int = 0
     resized: bool = False
 
 
@@ -89,9 +101,7 @@ def _from_data(data: Any) -> Inputs:
         return stand_ins.inputs(tuple(data), {})
     if not isinstance(data, (str, bytes, int, float)):
         return stand_ins.inputs((data,), {})  # an object of the caller's own: the one argument
-    raise InputError(
-        f"input_data must be a tensor, a tuple of arguments or a dict of keyword arguments, found {type(data).__name__}"
-    )
+    raise InputError(f"input_data must be a tensor, a tuple or a dict, found {type(data).__name__}")
 
 
 class _StandIns:
@@ -99,10 +109,12 @@ class _StandIns:
 
     def __init__(self) -> None:
         self._values: dict[int, Tensor] = {}
+        self._empty: list[str] = []
 
     def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
         new_args, new_kwargs = tensors_replaced(args, kwargs, self._of)
-        return Inputs(new_args, new_kwargs, values=self._values)
+        words = (f"one sample in place of none in {', '.join(self._empty)}",) if self._empty else ()
+        return Inputs(new_args, new_kwargs, words, values=self._values)
 
     def _of(self, value: Any, name: str) -> Tensor:
         tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
@@ -112,6 +124,9 @@ class _StandIns:
                 "(torch.nested.to_padded_tensor), or one sample."
             )
         dtype = torch.float32 if tensor.is_quantized else tensor.dtype
+        if tensor.dim() and not tensor.shape[0]:
+            self._empty.append(name)
+            return _meta((1, *tensor.shape[1:]), dtype)
         meta = _meta(tensor.shape, dtype)
         if not tensor.is_quantized and tensor.device.type != "meta":
             self._values[id(meta)] = tensor
@@ -119,18 +134,32 @@ class _StandIns:
 
 
 def _from_size(model: nn.Module, size: Any) -> Inputs:
+    if isinstance(size, Tensor) or (
+        isinstance(size, (tuple, list)) and any(isinstance(s, Tensor) for s in size)
+    ):
+        raise InputError(
+            "input_size takes sizes, such as (1, 3, 224, 224), found a tensor: give it as input_data=…"
+        )
     dtype = _float_dtype(model)
     if isinstance(size, Mapping):
-        return Inputs((), {k: _meta(_checked(v), _dtype_for(model, v, dtype)) for k, v in size.items()})
+        named = {
+            k: _meta(_checked(v), _named_dtype(k) or _dtype_for(model, v, dtype)) for k, v in size.items()
+        }
+        masks = {k: t for k, t in named.items() if k.endswith("attention_mask")}
+        seen = {id(t): torch.ones((), dtype=t.dtype).expand(t.shape) for t in masks.values()}
+        assumed = (f"{', '.join(masks)} of ones",) if masks else ()
+        return Inputs((), named, assumed, values=seen, from_sizes=True)
     if (
         isinstance(size, (tuple, list, torch.Size))
         and size
         and all(isinstance(v, (tuple, list, torch.Size)) for v in size)
     ):
-        return Inputs(tuple(_meta(_checked(v), _dtype_for(model, v, dtype)) for v in size), {})
+        sizes = tuple(_meta(_checked(v), _dtype_for(model, v, dtype)) for v in size)
+        return Inputs(sizes, {}, from_sizes=True)
     shape = _checked(size)
-    _hint_missing_batch(model, shape)
-    return Inputs((_meta(shape, _dtype_for(model, shape, dtype)),), {})
+    hint = _hint_missing_batch(model, shape)
+    given = _meta(shape, _dtype_for(model, size, dtype))
+    return Inputs((given,), {}, hint=hint, unbatched=len(shape), from_sizes=True)
 
 
 def _checked(size: Any) -> tuple[int, ...]:
@@ -150,19 +179,32 @@ def _checked(size: Any) -> tuple[int, ...]:
     return tuple(size)
 
 
-def _hint_missing_batch(model: nn.Module, shape: tuple[int, ...]) -> None:
+def _hint_missing_batch(model: nn.Module, shape: tuple[int, ...]) -> str:
+    """What to write where the size lacks a batch; whether it does, only following the network tells."""
     first = _first_layer(model)
     if not isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return
+        return ""
     rank = len(first.kernel_size) + 2
     if len(shape) == rank - 1 and shape[0] == first.in_channels:
-        raise InputError(
+        return (
             f"input_size {shape} has no batch dimension: write {(1, *shape)} "
             f"({type(first).__name__} reads {rank} dimensions)"
         )
+    return ""
+
+
+def _named_dtype(name: str) -> torch.dtype | None:
+    """What goes by these names is whole numbers everywhere."""
+    return torch.int64 if name.endswith(("input_ids", "attention_mask", "token_type_ids", "labels")) else None
 
 
 def _dtype_for(model: nn.Module, shape: Any, dtype: torch.dtype) -> torch.dtype:
+    named = getattr(shape, "dtype", None)  # written as 35,20:int64 on the command line
+    if isinstance(named, str):
+        found = getattr(torch, named, None)
+        if not isinstance(found, torch.dtype):
+            raise InputError(f"{named!r} is no dtype of torch; expected one such as int64 or float32")
+        return found
     first = _first_layer(model)
     return torch.int64 if isinstance(first, nn.Embedding) and len(tuple(shape)) <= 2 else dtype
 
@@ -202,9 +244,36 @@ def _inferred(model: nn.Module) -> Inputs:
             "Give input_size with batch dimension, such as (1, 3, 224, 224), or input_data."
         )
     shape, dtype = _shape_for(model, first, dtype)
+    why = f"from the first {type(first).__name__}"
     return Inputs(
-        (_meta(shape, dtype),), {}, (f"input {_text(shape)}, from the first {type(first).__name__}",)
+        (_meta(shape, dtype),),
+        {},
+        (f"input {_text(shape)}, {why}",),
+        others=tuple(
+            Inputs((_meta(s, dtype),), {}, (f"input {_text(s)}, {why} and the first usual size that fits",))
+            for s in _usual(shape, first)
+        ),
+        guessed=True,
     )
+
+
+_USUAL = {
+    1: (1024, 128, 4096, 512, 256, 100, 8000, 64, 32),
+    2: (32, 28, 64, 96, 128, 256, 299, 227, 48, 84, 512),
+    3: (16, 64, 112, 8),
+}
+
+
+def _usual(shape: tuple[int, ...], first: nn.Module) -> list[tuple[int, ...]]:
+    """Sizes to try after the default: a network that ends in a Linear behind a flatten takes one of them only."""
+    if isinstance(first, _TRANSPOSED):
+        return [(*shape[:2], *(side,) * (len(shape) - 2)) for side in (4, 7, 8)]
+    if isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        n = len(shape) - 2
+        return [(*shape[:2], *(side,) * n) for side in _USUAL[n] if side != shape[-1]]
+    if isinstance(first, nn.Embedding):
+        return [(1, n) for n in (64, 32, 16)]
+    return []
 
 
 def _placed(size: Any, dtype: torch.dtype) -> Any:
@@ -347,6 +416,8 @@ def _shape_for(model: nn.Module, first: nn.Module, dtype: torch.dtype) -> tuple[
     if isinstance(first, nn.MultiheadAttention):
         shape = (1, _DEFAULT_TOKENS, first.embed_dim)
         return shape if first.batch_first else (_DEFAULT_TOKENS, 1, first.embed_dim), dtype
+    if isinstance(first, _TRANSPOSED):  # a generator: a point that grows
+        return (1, first.in_channels, *(1,) * len(first.kernel_size)), dtype
     assert isinstance(first, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     n = len(first.kernel_size)
     side = getattr(model, "image_size", None)
