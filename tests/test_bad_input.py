@@ -218,9 +218,12 @@ def test_fully_sharded() -> None:
 
 
 def test_lazy_modules() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3))
-    message = r"module '2' \(LazyLinear\) is lazy: 'weight' has no shape yet.*Run one forward"
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 7), nn.LazyLinear(3))
+    message = r"module '3' \(LazyLinear\) is lazy: 'weight' has no shape yet.*Run one forward.*failed"
     refused(ModelError, message, model, input_size=SIZE)
+    unreached = nn.Conv2d(3, 4, 3)
+    unreached.late = nn.LazyLinear(3)
+    refused(ModelError, "'late'.*is lazy.*does not reach it", unreached, input_size=SIZE)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.facts import output_names
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
+from sed_torch.tracing.lazy import settled
 from sed_torch.tracing.leaves import install_leaves, tensors_in
 from sed_torch.tracing.places import is_user_code
 from sed_torch.tracing.randomness import random_state_kept
@@ -87,6 +88,7 @@ def trace(
     inputs = fitted(model, resolve_inputs(model, input_size, input_data))
     if batch is not None:
         inputs = resized(inputs, batch)
+    model = settled(model, inputs)
 
     def read(inputs: Inputs) -> Graph:
         if training:

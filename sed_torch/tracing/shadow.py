@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from sed_torch.errors import ModelError
 from sed_torch.tracing.facts import held_names, rows_of
@@ -59,11 +58,6 @@ def _refuse_unreadable(model: nn.Module) -> None:
                 "Call sed_torch on the module before wrapping it."
             )
         for name, p in (*module._parameters.items(), *module._buffers.items()):
-            if is_lazy(p):
-                raise ModelError(
-                    f"{where} ({type(module).__name__}) is lazy: {name!r} has no shape yet. "
-                    "Run one forward on a dummy input (or give the layer its input size) and call again."
-                )
             if p is not None and type(p).__name__ == "DTensor":
                 raise ModelError(
                     f"{where}: {name!r} is a DTensor. Call sed_torch on the module before sharding it."
