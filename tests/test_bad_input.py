@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from sed_torch.errors import (
     UnsupportedOpError,
 )
 
+score = functools.partial(sed_torch.score, definition="sed/1")
+"""The form whose sum is easily written by hand: what is tried here is what reaches it, not the form."""
+
 SIZE = (1, 3, 8, 8)
 
 
@@ -42,7 +46,7 @@ def refused(kind: type[SedTorchError], match: str, model: Any, **kwargs: Any) ->
     """The error, after checking that the failure left nothing behind."""
     before = fingerprint(model)
     with pytest.raises(kind, match=match) as caught:
-        sed_torch.score(model, **kwargs)
+        score(model, **kwargs)
     assert changed(before, fingerprint(model)) == []
     assert caught.type is kind
     return caught.value
@@ -50,7 +54,7 @@ def refused(kind: type[SedTorchError], match: str, model: Any, **kwargs: Any) ->
 
 def total(model: nn.Module, **kwargs: Any) -> float | None:
     before = fingerprint(model)
-    s = sed_torch.score(model, **{"input_size": SIZE, **kwargs})
+    s = score(model, **{"input_size": SIZE, **kwargs})
     assert changed(before, fingerprint(model)) == []
     return s.total
 
@@ -106,7 +110,7 @@ def test_a_spectral_layer_with_complex_weights() -> None:
             f = torch.fft.rfft2(self.stem(x), norm="ortho")
             return self.reader(torch.fft.irfft2(f * self.weight, s=x.shape[2:], norm="ortho"))
 
-    s = sed_torch.score(Spectral(), input_size=SIZE)
+    s = score(Spectral(), input_size=SIZE)
     assert (s.coverage, s.unknown) == (1.0, ())
     assert s.params == 4 * 8 * 5 + 4 * 4 + 5 * 5
     assert s.total == pytest.approx(math.log(64 * 4 * math.sqrt(3) + 64 * 5 * math.sqrt(4)))
@@ -154,10 +158,10 @@ def test_quantised_layers_score_as_the_float_layers_they_stand_for(case: str, fr
         "dynamic lstm": (Text(), dynamic, (1, 7)),
         "prepared": (plain(), lambda m: torch.ao.quantization.prepare_qat(_with_qconfig(m)), SIZE),
     }[case]
-    expected = sed_torch.score(model, input_size=size)
+    expected = score(model, input_size=size)
     quantised = quantise(model)
     before = fingerprint(quantised)
-    s = sed_torch.score(quantised, input_size=size, frontend=frontend)  # type: ignore[arg-type]
+    s = score(quantised, input_size=size, frontend=frontend)  # type: ignore[arg-type]
     assert changed(before, fingerprint(quantised)) == []
     assert (s.total, s.macs) == (pytest.approx(expected.total), pytest.approx(expected.macs))
     assert s.unknown == ()
@@ -187,20 +191,20 @@ def process_group(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("process_group")
 def test_distributed_data_parallel() -> None:
     model = nn.parallel.DistributedDataParallel(plain())
-    assert sed_torch.score(model, input_size=SIZE).total == pytest.approx(PLAIN)
-    assert sed_torch.score(model, input_size=SIZE).params == sed_torch.score(plain(), input_size=SIZE).params
+    assert score(model, input_size=SIZE).total == pytest.approx(PLAIN)
+    assert score(model, input_size=SIZE).params == score(plain(), input_size=SIZE).params
 
 
 def test_wrappers_within_wrappers() -> None:
     model: Any = nn.DataParallel(torch.compile(plain()))  # type: ignore[arg-type]
-    assert sed_torch.score(model, input_size=SIZE).total == pytest.approx(PLAIN)
+    assert score(model, input_size=SIZE).total == pytest.approx(PLAIN)
 
 
 def test_a_compiled_submodule_is_entered() -> None:
     model = plain()
     model[0] = torch.compile(model[0])  # type: ignore[assignment]
     model[2].compile()
-    s = sed_torch.score(model, input_size=SIZE)
+    s = score(model, input_size=SIZE)
     assert s.total == pytest.approx(PLAIN)
     assert (s.coverage, s.frontend, s.params) == (1.0, "fx", 4 * 27 + 4 + 5 * 36)
 
@@ -231,7 +235,7 @@ def test_lazy_modules() -> None:
 )
 def test_what_is_no_module(thing: Any) -> None:
     with pytest.raises(ModelError, match=f"expected an nn.Module, found {type(thing).__name__}"):
-        sed_torch.score(thing)
+        score(thing)
 
 
 # -- models that raise, or ask for data --------------------------------------------------------------------------
@@ -250,7 +254,7 @@ ASKS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "where": (lambda y: torch.where(y > 0)[0], "where has no shape without data"),
     "unique": (lambda y: torch.unique(y), r"tensor.(_unique2|unique)\(\)"),
     "in": (lambda y: y if 1.0 in y else -y, r"tensor.__contains__\(\)"),
-    "equal": (lambda y: y if torch.equal(y, y) else -y, r"tensor.equal\(\)"),
+    "equal": (lambda y: y if torch.equal(y, y + 1) else -y, r"tensor.equal\(\)"),
 }
 
 
@@ -273,7 +277,7 @@ def test_data_dependent_code_is_named_with_its_line(ask: str) -> None:
     text = Path(__file__).read_text(encoding="utf-8").splitlines()[int(number) - 1]
     assert "y" in text
     with pytest.raises(DataDependentError, match=line):
-        sed_torch.score(AsksForValues(function), input_size=SIZE, frontend="fx")
+        score(AsksForValues(function), input_size=SIZE, frontend="fx")
     assert "conv2d" in error.table
 
 
@@ -281,7 +285,7 @@ def test_values_that_scale_but_do_not_decide_go_through_export() -> None:
     """``y * y.max().item()`` has all its shapes; torch.export can follow what fx cannot."""
     model = AsksForValues(lambda y: y * y.max().item())
     refused(DataDependentError, r"tensor.item\(\)", model, input_size=SIZE, frontend="fx")
-    s = sed_torch.score(model, input_size=SIZE)
+    s = score(model, input_size=SIZE)
     assert s.frontend == "export"
     assert s.total == pytest.approx(math.log(36 * 4 * math.sqrt(27)))
 
@@ -312,7 +316,7 @@ def test_a_submodule_that_cannot_be_entered_is_one_leaf() -> None:
 
     model = plain()
     model.insert(1, Gate())
-    s = sed_torch.score(model, input_size=SIZE)
+    s = score(model, input_size=SIZE)
     assert s.frontend == "fx+leaf"
     assert s.total == pytest.approx(PLAIN)
     params = 4 * 27 + 4 + 5 * 36 + 4
@@ -323,7 +327,7 @@ def test_a_submodule_that_cannot_be_entered_is_one_leaf() -> None:
         UnsupportedOpError, r"no rule for 1 operator\(s\): Gate ×1 in 1", model, input_size=SIZE, strict=True
     )
     # a user who knows says so from the start
-    assert sed_torch.score(model, input_size=SIZE, ignore_modules=["1"]).total == pytest.approx(PLAIN)
+    assert score(model, input_size=SIZE, ignore_modules=["1"]).total == pytest.approx(PLAIN)
     refused(InputError, "ignore_modules names '9'", model, input_size=SIZE, ignore_modules=["9"])
 
 
@@ -387,15 +391,15 @@ def test_channels_that_do_not_fit() -> None:
 
 
 def test_without_parameters() -> None:
-    s = sed_torch.score(nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), input_size=SIZE)
+    s = score(nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), input_size=SIZE)
     assert (s.total, s.params, s.coverage) == (None, 0, 1.0)
     assert s.reason is not None
     assert "operator" in s.reason
     refused(InputError, "has no layer to infer one from.*Give input_size", nn.Sequential(nn.ReLU()))
-    s = sed_torch.score(nn.Sequential(), input_size=SIZE)
+    s = score(nn.Sequential(), input_size=SIZE)
     assert (s.total, s.params) == (None, 0)
     # mixing without parameters of its own is mixing
-    assert sed_torch.score(_Fixed(), input_size=SIZE).total == pytest.approx(math.log(36 * 4 * math.sqrt(27)))
+    assert score(_Fixed(), input_size=SIZE).total == pytest.approx(math.log(36 * 4 * math.sqrt(27)))
 
 
 class _Fixed(nn.Module):
@@ -418,7 +422,7 @@ def test_no_path_from_input_to_output() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.zeros_like(self.body(x))
 
-    s = sed_torch.score(Cut(), input_size=SIZE)
+    s = score(Cut(), input_size=SIZE)
     assert s.total == -math.inf
     assert s.reason is not None
     assert "path" in s.reason
@@ -451,8 +455,8 @@ def test_several_inputs() -> None:
         {"input_size": [SIZE]},
         {"input_size": {"image": SIZE}},
     ):
-        assert sed_torch.score(TwoInputs(), **given).total == pytest.approx(expected)
-    s = sed_torch.score(TwoInputs(), input_data={"image": image, "tokens": tokens})
+        assert score(TwoInputs(), **given).total == pytest.approx(expected)
+    s = score(TwoInputs(), input_data={"image": image, "tokens": tokens})
     assert s.inputs == (SIZE, (1, 7))
 
 
@@ -474,7 +478,12 @@ def test_inputs_that_are_missing_or_malformed() -> None:
         input_size=SIZE,
         input_data=torch.zeros(1),
     )
-    refused(InputError, "must be a tensor, a tuple or a dict, found int", Two(), input_data=3)
+    refused(
+        InputError,
+        "must be a tensor, a tuple or a dict, found int",
+        Two(),
+        input_data=3,
+    )
     refused(InputError, "positive integers only, found", plain(), input_size=(1, 3, -8, 8))
     refused(InputError, "positive integers only, found", plain(), input_size=(1, 3, 8.0, 8))
     refused(InputError, "must be a tuple of positive integers", plain(), input_size=())
@@ -484,11 +493,11 @@ def test_inputs_that_are_missing_or_malformed() -> None:
 
 
 def test_what_was_assumed_is_said() -> None:
-    s = sed_torch.score(plain())
+    s = score(plain())
     assert s.inputs == ((1, 3, 224, 224),)
     assert s.assumed == ("input 1×3×224×224, from the first Conv2d",)
-    assert sed_torch.score(plain(), input_size=SIZE).assumed == ()
-    s = sed_torch.score(nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2)))
+    assert score(plain(), input_size=SIZE).assumed == ()
+    s = score(nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2)))
     assert s.inputs == ((1, 128),)
     assert s.assumed == ("input 1×128, from the first Embedding",)
 

@@ -1,11 +1,13 @@
 """Operators and layers as real code spells them, each with totals, parameters and MACs derived by hand.
 
-The calculus: ``total = ln Σ A·C_out·√(C_in/g·n_eff)``; white maps have ``n_eff = n``, the number of taps.
+The calculus: ``total = ln Σ A·C_out·√(C_in/g·n_eff)``, the form sed/1, which is easily written by hand; white maps
+have ``n_eff = n``, the number of taps.
 """
 
 from __future__ import annotations
 
 import doctest
+import functools
 import importlib
 import math
 import types
@@ -21,6 +23,9 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import Score
+
+score = functools.partial(sed_torch.score, definition="sed/1")
+"""The form whose sum is easily written by hand: what is tried here is what reaches it, not the form."""
 
 not_on_old_torch = pytest.mark.skipif(OLD, reason=NO_EXPORT)
 """For ``frontend="export"`` only: the fx front-end, which comes first, takes these on every torch."""
@@ -42,7 +47,7 @@ class Then(nn.Module):
 
 
 def scored(model: nn.Module, *size: int) -> Score:
-    return sed_torch.score(model, input_size=size)
+    return score(model, input_size=size)
 
 
 @pytest.mark.parametrize("module", ["sed_torch.scoring.model", "sed_torch.topology"])
@@ -93,8 +98,8 @@ def test_spellings_of_one_function_score_alike(case: str, frontend: sed_torch.tr
     one, other, reader = SPELLINGS[case]
     smooth = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d((2, 3), 1))
     size = (1, 3, 9, 10)  # 8 × 8 after the pool
-    a = sed_torch.score(Then(one, reader, smooth), input_size=size, frontend=frontend)
-    b = sed_torch.score(Then(other, reader, smooth), input_size=size)
+    a = score(Then(one, reader, smooth), input_size=size, frontend=frontend)
+    b = score(Then(other, reader, smooth), input_size=size)
     assert a.total == pytest.approx(b.total, abs=1e-9)
     assert a.suppression == pytest.approx(b.suppression, abs=1e-9)
     assert 0.1 < (a.suppression or 0) < 0.999  # the readers do meet a correlated map
@@ -110,7 +115,7 @@ def test_a_transposed_matrix_is_known_to_both_front_ends() -> None:
             return self.linear(x).T
 
     for frontend in ("fx", "export"):
-        s = sed_torch.score(Model(), input_size=(5, 6), frontend=frontend)  # type: ignore[arg-type]
+        s = score(Model(), input_size=(5, 6), frontend=frontend)  # type: ignore[arg-type]
         assert s.unknown == ()
         # a batch of 5: one position, 4 outputs of 6 inputs
         assert s.total == pytest.approx(math.log(4 * math.sqrt(6)))
@@ -137,7 +142,7 @@ def test_who_gives_a_shape_or_a_dtype_gives_no_field(
         def forward(self, x: Tensor) -> Tensor:
             return self.reader(GIVERS[giver](self.one(x), self.other(F.avg_pool2d(x, 3, 1, 1))))
 
-    s = sed_torch.score(Model(), input_size=(1, 3, 8, 8), frontend=frontend)
+    s = score(Model(), input_size=(1, 3, 8, 8), frontend=frontend)
     amplitude = 64 * 3 * math.sqrt(3 * 9)  # two convolutions of a white map; the other one is dead
     assert s.total == pytest.approx(math.log(2 * amplitude))
     assert s.suppression == pytest.approx(1.0)
@@ -161,7 +166,7 @@ def check(
     **options: Any,
 ) -> Score:
     """Total, MACs and parameters; everything known, nothing opaque."""
-    s = sed_torch.score(model, input_size=size, **options)
+    s = score(model, input_size=size, **options)
     assert (s.unknown, s.coverage, s.node_coverage) == ((), 1.0, 1.0)
     assert s.frontend == options.get("frontend", "fx")
     assert s.total == pytest.approx(math.log(sum(amplitudes)), abs=1e-9)
@@ -245,7 +250,7 @@ def test_hooks_take_part(frontend: str) -> None:
 
     model = nn.Sequential(conv(), conv(4))
     model[0].register_forward_hook(lambda m, args, y: F.max_pool2d(y, 2))
-    s = sed_torch.score(model, input_size=(1, 3, 8, 8), frontend=frontend)  # type: ignore[arg-type]
+    s = score(model, input_size=(1, 3, 8, 8), frontend=frontend)  # type: ignore[arg-type]
     assert s.macs == 64 * 108 + 16 * 144
 
 
@@ -466,7 +471,7 @@ def test_recurrent_cells(kind: Any, gates: int) -> None:
 def test_lstm_with_projections() -> None:
     """Hidden 6, projected to 2: the state that is read is the projection, made by a product of its own."""
     model = Holds(lambda m, x: m.r(x)[0], r=nn.LSTM(8, 6, proj_size=2, batch_first=True))
-    s = sed_torch.score(model, input_size=(1, 5, 8))
+    s = score(model, input_size=(1, 5, 8))
     assert s.params == 24 * (8 + 2 + 2) + 2 * 6
     assert s.unknown == ()
     assert s.macs == 5 * 24 * (8 + 2) + 5 * 2 * 6
@@ -529,7 +534,7 @@ def test_what_steers_an_operator_is_alive() -> None:
     }
     for steer in steered.values():
         model = Holds(steer, s=conv(3, 3))
-        s = sed_torch.score(model, input_size=(1, 3, 8, 8))
+        s = score(model, input_size=(1, 3, 8, 8))
         assert s.total == pytest.approx(math.log(CONV + amplitude(64, 3, 27))), steer
         assert s.macs == 64 * (108 + 81)
 
@@ -658,7 +663,7 @@ def test_macs_are_half_the_flops_of_torchs_counter(name: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = timm.create_model(name).eval().to("meta")
-    s = sed_torch.score(model)
+    s = score(model)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(s.inputs[0], device="meta"))
     assert s.macs == pytest.approx(counter.get_total_flops() / 2, rel=0.01)

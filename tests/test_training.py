@@ -831,13 +831,14 @@ def made(accuracies: dict[str, list[float | None]], **kwargs: Any) -> Counterpar
 
 
 def test_the_score_is_held_against_the_mean_over_seeds() -> None:
-    runs = made({"a": [10, 20], "b": [30, 10], "c": [20, 60], "d": [50, 50], "e": [60, 90]})
+    low = {"a": [10, 20], "b": [30, 10], "c": [20, 60], "d": [50, 50], "e": [60, 90]}
+    runs = made({**low, **{f"{k}{k}": [v + 100 for v in seeds] for k, seeds in low.items()}})
     report = runs.validate(n_bootstrap=50)
-    assert report.n == 5
-    assert report.overall.spearman == pytest.approx(1.0)  # means 15, 20, 40, 50, 75
+    assert report.n == 10
+    assert report.overall.spearman == pytest.approx(1.0)  # means 15, 20, 40, 50, 75, and these plus 100
     assert report.overall.intervals["spearman"].low > 0.5
-    # ranks 1 3 2 4 5 against 2 1 4 3 5: 1 - 6·(1 + 4 + 4 + 1)/(5·24)
-    assert report.ceiling["seed 0/seed 1"].spearman == pytest.approx(0.5)
+    # ranks 1 3 2 4 5 against 2 1 4 3 5, twice: 1 - 6·2·(1 + 4 + 4 + 1)/(10·99)
+    assert report.ceiling["seed 0/seed 1"].spearman == pytest.approx(1 - 120 / 990)
     rivals = {c.rival: c.rival_correlation.spearman for c in report.rivals}
     assert rivals["synflow"] == pytest.approx(-1.0)
     assert rivals["params"] == pytest.approx(1.0)

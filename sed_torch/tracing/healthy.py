@@ -140,7 +140,8 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
         value = _constant(node)
         if value is not None:
             return value, f"no value is NaN or infinite ({where})"
-    found = _statement(frame) if frame is not None else None
+    # what a lambda leaves is used by whoever calls it; the statement around it is not its own
+    found = _statement(frame) if frame is not None and frame.f_code.co_name != "<lambda>" else None
     if found is None:
         return UNKNOWN, ""
     assert frame is not None
