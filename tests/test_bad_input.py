@@ -489,7 +489,7 @@ def test_inputs_that_are_missing_or_malformed() -> None:
     refused(InputError, "must be a tuple of positive integers", plain(), input_size=())
     refused(InputError, r"has no batch dimension: write \(1, 3, 8, 8\)", plain(), input_size=(3, 8, 8))
     refused(InputError, "frontend must be 'auto', 'fx' or 'export', found 'jit'", plain(), frontend="jit")
-    refused(TraceError, "forward of Two raised TypeError", Two(), input_size=SIZE)
+    refused(InputError, "cannot be called so: missing a required argument: 'other'", Two(), input_size=SIZE)
 
 
 def test_what_was_assumed_is_said() -> None:

@@ -99,7 +99,7 @@ def torch_asserted(_: Any, y: Tensor) -> Tensor:
 
 
 def validated(_: Any, y: Tensor) -> Tensor:
-    return torch.distributions.Normal(y, torch.ones_like(y)).mean
+    return torch.distributions.Normal(y, torch.ones_like(y), validate_args=True).mean
 
 
 CHECKS = [
