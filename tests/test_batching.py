@@ -68,6 +68,13 @@ def _restacked(m: Any, x: Tensor) -> Tensor:
     return m.d(torch.stack([m.c(image) for image in x]).flatten(1))
 
 
+def _grouped_samples(m: Any, x: Tensor) -> Tensor:
+    """A kernel a sample: dynamic convolution, which folds the samples into groups."""
+    n, c, h, w = x.shape
+    kernels = m.a(x.mean((2, 3))).view(n * 2, c, 3, 1)
+    return F.conv2d(x.reshape(1, n * c, h, w), kernels, groups=n).view(n, 2, h - 2, w)
+
+
 def _guided(m: Any, x: Tensor) -> Tensor:
     a, b = m.c(torch.cat([x, x])).chunk(2)
     return a + 2 * (b - a)
@@ -142,6 +149,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "one time for all": (lambda: Net(_timed, c=nn.Conv2d(3, 4, 3), t=nn.Linear(1, 4)), lambda n: (torch.zeros(1), torch.zeros(n, 3, 8, 8))),
     "filled by rows": (lambda: Net(_loop, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "image by image": (lambda: Net(_restacked, c=nn.Conv2d(3, 4, 3), d=nn.Linear(144, 2)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "samples as groups": (lambda: Net(_grouped_samples, a=nn.Linear(3, 18)), lambda n: torch.zeros(n, 3, 6, 6)),
     "guidance": (lambda: Net(_guided, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "patches": (lambda: Net(_patches, d=nn.Linear(12, 5)), lambda n: torch.zeros(n, 3, 8, 8)),
     "contrast": (lambda: Net(_contrast, a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 6)),

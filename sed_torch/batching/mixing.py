@@ -56,11 +56,12 @@ class Rules(Moving):
         if inputs[0] not in self.live:
             return None
         self.mark(x[-n:], FIXED, node, "slides along")
-        self.mark(x[-n - 1 : -n], FIXED, node, "mixes as channels")
+        apart, mixed = _grouped(x[-n - 1], int(node.attrs.get("groups", 1)))
+        self.mark([mixed], FIXED, node, "mixes as channels")
         shape = node.shape or ()
         return (
             *x[: -n - 1],
-            self.fresh(shape[-n - 1]),
+            (*apart, *self.fresh(shape[-n - 1] // max(entries(apart), 1))),
             *(self._cut(d, k) for d, k in zip(x[-n:], shape[-n:], strict=True)),
         )
 
@@ -161,6 +162,13 @@ class Rules(Moving):
     def _embedding(self, node: Node, inputs: list[str]) -> Dims | None:
         ids = next((i for i in inputs if i in self.live), inputs[0])
         x, shape = self.dims[ids], node.shape or ()
+        if (
+            node.op == "embedding_bag" and len(x) == 1
+        ):  # bags of one row of ids: where each begins is a tensor too
+            self.mark(x, FIXED, node, "pools into bags")
+            begins = next((self.dims[i] for i in node.inputs if i != ids and _is_row(self.graph[i])), ((),))
+            bags = begins[0] if begins[0] and entries(begins[0]) == shape[0] else self.fresh(shape[0])
+            return (bags, self.fresh(shape[-1]))
         if len(shape) == len(x) + 1:
             return (*x, self.fresh(shape[-1]))
         if len(shape) == len(x) == 2:
@@ -199,6 +207,18 @@ def _letters(equation: object, rank_a: int, rank_b: int) -> tuple[str, str, str]
             sorted(c for c in set(sides) - set(".,") if sides.count(c) == 1)
         )
     return filled[0], filled[1], out.replace("...", spare[:longest][::-1])
+
+
+def _is_row(node: Node) -> bool:
+    return len(node.shape or ()) == 1 and node.dtype.startswith("int")
+
+
+def _grouped(dim: Dim, groups: int) -> tuple[Dim, Dim]:
+    """What groups keep apart of a dimension folded from several axes (samples as groups), and what they mix."""
+    for i in range(1, len(dim)):
+        if entries(dim[:i]) == groups:
+            return dim[:i], dim[i:]
+    return (), dim
 
 
 RULES: Mapping[str, Callable[[Rules, Node, list[str]], Dims | None]] = {

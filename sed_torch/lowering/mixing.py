@@ -35,8 +35,14 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = extent_of(low, node, x, n)
     shape = shape_of(node)
+    folded = _folded(low, node, n)
     numbers = mix_numbers(
-        node.numel, low.held(node.name), a["c_in"], a["c_out"], a["groups"], math.prod(a["window"])
+        node.numel,
+        low.held(node.name),
+        a["c_in"],
+        a["c_out"] // folded,
+        a["groups"] // folded,
+        math.prod(a["window"]),
     )
     return low.emit(
         node,
@@ -49,6 +55,14 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         dilation=a["dilation"],
         **numbers,
     )
+
+
+def _folded(low: Lowering, node: Node, n: int) -> int:
+    """How many samples stand side by side as groups of channels (a kernel a sample); 1 as a rule."""
+    batch, place = low.samples(node.name), len(shape_of(node)) - n - 1
+    a = node.attrs
+    whole = a["groups"] % batch == 0 and a["c_out"] % batch == 0
+    return batch if batch > 1 and place > 0 and low.axes.dims(node.name) == (place,) and whole else 1
 
 
 def extent_of(low: Lowering, node: Node, x: Value, n: int) -> tuple[int, ...]:

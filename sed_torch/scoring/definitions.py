@@ -20,7 +20,8 @@ maps, those before the first strides, rule the sum.
    it has positions. N(r) = Σ √r·a_v is taken over the operators whose map resolves r cells.
 4. *Scales.* Natural images hold about equal power in every octave (Field, 1987), so every octave of r weighs the
    same, however many maps it has: the score is the mean of ln N(r) over ln r. A map of A positions stands for the
-   octave around its own, from A/√2 to A·√2, which gives a vector (A = 1) an octave too; r runs from 1/√2 to √2·A_max.
+   octave around its own, from A/√2 to A·√2, which gives a vector (A = 1, and
+   what fewer than one position a sample passes through) an octave too; r runs from 1/√2 to √2·A_max.
 
 With the distinct map sizes A_1 > … > A_m, the sums S_k of a over the operators with A ≥ A_k, the widths
 d_k = ln(A_k/A_{k+1}) and d_m = ln(2·A_m), this is Σ d_k ln S_k / Σ d_k + ¼ ln A_1, with Σ d_k = ln(2·A_1): the mean
@@ -106,7 +107,7 @@ def _mean_over_scales(sums: Array, positions: Array) -> Array:
         return np.zeros(0)
     order = np.argsort(-positions)
     resolved = np.cumsum(sums[:, order], axis=1)
-    logs = np.log(positions[order])
+    logs = np.log(np.maximum(positions[order], 1.0))
     widths = np.where(resolved > 0.0, logs - np.append(logs[1:], -np.log(2.0)), 0.0)
     scales = widths.sum(axis=1)  # ln(2·A_max) of each network
     found = (widths * _log(resolved, 0.0)).sum(axis=1)
@@ -117,7 +118,7 @@ def _mean_over_scales(sums: Array, positions: Array) -> Array:
 
 def _scale_weights(sums: Array, others: Array, positions: Array) -> Array:
     order = np.argsort(-positions)
-    logs = np.log(positions[order])
+    logs = np.log(np.maximum(positions[order], 1.0))
     widths = logs - np.append(logs[1:], -np.log(2.0))
     between = _log_mean(np.cumsum(sums[order]), np.cumsum(others[order]))
     used = between > 0.0
