@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import run
+from support.processes import hears_ctrl_c
 
 from sed_torch.searching import running
 
@@ -108,7 +109,11 @@ main(["search", "--space", "darts", "--budget", "120", "--format", "json"])
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_real_signal() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", LOOKING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOOKING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
     )
     assert process.stderr is not None
     assert process.stderr.readline() == "looking\n"

@@ -213,8 +213,8 @@ def _is_copy(subject: Subject, value: Node) -> bool:
     """Whether a padded or cut map stands beside other readers of its original, which may read the rest."""
     while value.op in ("pad", "getitem", *_passed_on()):
         inputs = subject.data_inputs(value)
-        if len(inputs) != 1:
-            return True
+        if len(inputs) != 1:  # a sum or a product of maps is a map of its own
+            return value.op not in _passed_on()
         value = inputs[0]
         if len(subject.needed_readers(value)) > 1:
             return True
@@ -263,7 +263,8 @@ def unread_positions(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for value in (*(n for n in subject.graph.nodes if n.op == "input"), *subject.live):
-        if value.op in _passed_on() or value.name in subject.graph.outputs or _is_copy(subject, value):
+        handed_on = value.op in _passed_on() and len(subject.data_inputs(value)) == 1
+        if handed_on or value.name in subject.graph.outputs or _is_copy(subject, value):
             continue
         readers = _sliding_readers(subject, value)
         if not readers or all(_reads_all(r) for r in readers):
