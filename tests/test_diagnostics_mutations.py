@@ -385,7 +385,9 @@ def large_eps(p: Planter) -> Iterator[Planted]:
 
 def shared_norm(p: Planter) -> Iterator[Planted]:
     seen: dict[Any, str] = {}
-    places = [n.path for n in p.graph.nodes if n.op == "batch_norm" and n.path in p.modules]
+    # Behind a sum or a concatenation the rule says nothing, see its page.
+    behind = [n for n in p.graph.nodes if n.op == "batch_norm" and p.graph[n.inputs[0]].op == "conv"]
+    places = [n.path for n in behind if n.path in p.modules]
     for path in dict.fromkeys(places):
         width = getattr(p.modules[path], "num_features", 0)
         if width in seen and type(p.modules[path]) is nn.BatchNorm2d:

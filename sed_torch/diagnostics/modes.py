@@ -174,7 +174,8 @@ def shared_batch_norm(subject: Subject) -> Iterator[Hit]:
     in evaluation; in training each place is normalised by its own batch. Accuracy falls from one to the other.
 
     What to do: create one normalisation a place. Where the layers before share their weights too (siamese and
-    recurrent networks), nothing.
+    recurrent networks), nothing. Norms behind a sum or a concatenation are not looked at: unrolled networks share
+    those by right.
 
     Reference: Ioffe, Szegedy (2015), arXiv 1502.03167, section 3.1, on inference with population statistics.
 
