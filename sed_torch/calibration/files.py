@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +14,23 @@ from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.process import Component, Mixture, Setting
-from sed_torch.calibration.result import Calibration, HeldOut
+from sed_torch.calibration.result import COUNTS, SCHEMA, TEXTS, Calibration, HeldOut
 from sed_torch.calibration.scales import Scale
 from sed_torch.calibration.seen import Domain
 from sed_torch.errors import DataError
 
-__all__ = ["MAX_BYTES", "SCHEMA", "from_dict", "read_calibration", "to_dict", "write_calibration"]
+__all__ = ["MAX_BYTES", "SCHEMA", "from_dict", "read_calibration", "write_calibration"]
 
 Array = NDArray[np.float64]
 
-SCHEMA = "sed_torch.calibration/1"
 MAX_BYTES = 32 << 20
-
-_TEXTS = ("title", "unit", "note", "source", "date", "definition")
-_COUNTS = ("networks", "candidates")
-
-
-def to_dict(calibration: Calibration) -> dict[str, Any]:
-    """Plain data; features of the trained networks are kept to five digits, coefficients to seven."""
-    c = calibration
-    domain, mixture = c.domain, c.mixture
-    return {
-        "schema": SCHEMA,
-        **{name: getattr(c, name) for name in (*_TEXTS, *_COUNTS)},
-        "versions": dict(c.versions),
-        "features": list(c.features),
-        "domain": {
-            **{n: _short(getattr(domain, n), 7) for n in ("centre", "scale", "low", "high")},
-            "reach": domain.reach,
-        },
-        "score_scale": _scale_data(c.score_scale),
-        "target_scale": _scale_data(c.target_scale),
-        "widening": c.widening,
-        "held_out": [asdict(h) for h in c.held_out],
-        "inputs": [_short(row, 5) for row in mixture.inputs],
-        "noise": _short(mixture.noise, 5) if mixture.noise.any() else [],
-        "components": [
-            {
-                **part.setting._asdict(),
-                "probability": part.probability,
-                "coefficients": _short(part.coefficients, 7),
-            }
-            for part in mixture.components
-        ],
-    }
 
 
 def write_calibration(calibration: Calibration, path: str | os.PathLike[str]) -> None:
     """Write a file that :func:`read_calibration` reads, atomically."""
     from sed_torch._files import write_text
 
-    text = json.dumps(to_dict(calibration), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(calibration.to_dict(), allow_nan=False, separators=(",", ":"))
     write_text(path, text + "\n")
 
 
@@ -119,8 +84,8 @@ def _checked(data: Mapping[str, Any]) -> Calibration:
         raise ValueError("the components' probabilities do not add up to 1")
     if (noise < 0).any():
         raise ValueError("a variance of the noise is negative")
-    texts = {name: _text(data[name], name) for name in _TEXTS}
-    counts = {name: int(_number(data[name], name, 0)) for name in _COUNTS}
+    texts = {name: _text(data[name], name) for name in TEXTS}
+    counts = {name: int(_number(data[name], name, 0)) for name in COUNTS}
     whole: dict[str, Any] = {**texts, **counts}
     return Calibration(
         **whole,
@@ -155,15 +120,6 @@ def _held_out(data: Mapping[str, Any]) -> HeldOut:
     for n in ("spearman", "score_spearman"):
         numbers[n] = None if data[n] is None else _number(data[n], n)
     return HeldOut(_text(data["left_out"], "left_out"), int(_number(data["parts"], "parts", 0)), **numbers)
-
-
-def _scale_data(scale: Scale) -> dict[str, Any]:
-    return {
-        "knots": _short(np.array(scale.knots), 9),
-        "normal": _short(np.array(scale.normal), 9),
-        "ceiling": scale.ceiling,
-        "clip": scale.clip,
-    }
 
 
 def _scale(data: Mapping[str, Any], name: str) -> Scale:
@@ -205,10 +161,6 @@ def _numbers(values: Any, name: str, size: int | None = None) -> Array:
 
 def _array(values: Sequence[Any], name: str) -> Array:
     return np.array(values, dtype=np.float64)
-
-
-def _short(values: Array, digits: int) -> list[float]:
-    return [float(f"{v:.{digits}g}") for v in np.asarray(values, dtype=np.float64).tolist()]
 
 
 def _no_constant(name: str) -> None:

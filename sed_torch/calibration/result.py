@@ -33,6 +33,11 @@ LEVEL = 0.9
 _QUANTILE = 1.6448536269514722  # of a normal distribution, for LEVEL on two sides
 
 
+SCHEMA = "sed_torch.calibration/1"
+TEXTS = ("title", "unit", "note", "source", "date", "definition")
+COUNTS = ("networks", "candidates")
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What networks like this one reach.
@@ -214,10 +219,35 @@ class Calibration(tables.Tabular):
         return FrozenMapping({"sentence": self.sentence(estimate), **about, **estimate.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
-        """What :func:`sed_torch.calibration.read_calibration` reads back: numbers and names only."""
-        from sed_torch.calibration.files import to_dict
+        """What :func:`sed_torch.calibration.read_calibration` reads back: numbers and names only.
 
-        return to_dict(self)
+        Features of the trained networks are kept to five digits, coefficients to seven.
+        """
+        domain, mixture = self.domain, self.mixture
+        return {
+            "schema": SCHEMA,
+            **{name: getattr(self, name) for name in (*TEXTS, *COUNTS)},
+            "versions": dict(self.versions),
+            "features": list(self.features),
+            "domain": {
+                **{n: _short(getattr(domain, n), 7) for n in ("centre", "scale", "low", "high")},
+                "reach": domain.reach,
+            },
+            "score_scale": _scale_data(self.score_scale),
+            "target_scale": _scale_data(self.target_scale),
+            "widening": self.widening,
+            "held_out": [asdict(h) for h in self.held_out],
+            "inputs": [_short(row, 5) for row in mixture.inputs],
+            "noise": _short(mixture.noise, 5) if mixture.noise.any() else [],
+            "components": [
+                {
+                    **part.setting._asdict(),
+                    "probability": part.probability,
+                    "coefficients": _short(part.coefficients, 7),
+                }
+                for part in mixture.components
+            ],
+        }
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """The held-out figures, one row each way of leaving out."""
@@ -335,3 +365,16 @@ def _unread(row: Any, score: float | None, numbers: Any, calibration: Calibratio
 def _difference(names: Sequence[str]) -> str:
     odd = sorted(set(names) ^ set(FEATURES))
     return ", ".join(odd[:4]) or "in another order"
+
+
+def _scale_data(scale: Scale) -> dict[str, Any]:
+    return {
+        "knots": _short(np.array(scale.knots), 9),
+        "normal": _short(np.array(scale.normal), 9),
+        "ceiling": scale.ceiling,
+        "clip": scale.clip,
+    }
+
+
+def _short(values: Array, digits: int) -> list[float]:
+    return [float(f"{v:.{digits}g}") for v in np.asarray(values, dtype=np.float64).tolist()]
