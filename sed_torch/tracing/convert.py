@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import torch.fx
@@ -13,6 +12,7 @@ from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
 from sed_torch.ops import Op, canonical, lookup
 from sed_torch.tracing.calls import read_attrs
 from sed_torch.tracing.facts import facts_of
+from sed_torch.tracing.tensors import nodes_in
 
 __all__ = ["to_graph"]
 
@@ -33,7 +33,7 @@ def to_graph(
     outputs: tuple[str, ...] = ()
     for fx_node in fx_graph.nodes:
         if fx_node.op == "output":
-            outputs = tuple(dict.fromkeys(n.name for n in _nodes_in(fx_node.args)))
+            outputs = tuple(dict.fromkeys(n.name for n in nodes_in(fx_node.args)))
         else:
             nodes.append(_node(fx_node))
     counts = _call_counts(nodes)
@@ -92,7 +92,7 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     op: Op | None = fx_node.meta.get("op") or lookup(spelling)
     shaped_like = op is not None and canonical(spelling) in op.shaped_like
     inputs = tuple(
-        n.name for n in _nodes_in(fx_node.args[:1] if shaped_like else (fx_node.args, fx_node.kwargs))
+        n.name for n in nodes_in(fx_node.args[:1] if shaped_like else (fx_node.args, fx_node.kwargs))
     )
     if op is None:
         return Node(op="unknown", target=spelling, inputs=inputs, **common)
@@ -128,19 +128,6 @@ def _refined(op: Op, inputs: tuple[str, ...], fx_node: torch.fx.Node) -> str:
 
 def _is_zero(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
-
-
-def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
-    if isinstance(value, torch.fx.Node):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for v in value:
-            yield from _nodes_in(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from _nodes_in(v)
-    elif isinstance(value, slice):
-        yield from _nodes_in((value.start, value.stop, value.step))
 
 
 @functools.cache

@@ -8,12 +8,14 @@ constants or the whole-number tensors of ``input_data`` alone: these calls are t
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.fx
 from torch import Tensor, nn
+
+from sed_torch.tracing.tensors import nodes_in
 
 __all__ = ["CALL", "UNKNOWN", "Known", "shaped_by_values"]
 
@@ -64,7 +66,7 @@ class Known:
         writes: bool = False,
     ) -> Any:
         """What a call gives whose tensors are nodes here; :data:`UNKNOWN` where one depends on data."""
-        nodes = [*_nodes_in((args, kwargs))]
+        nodes = [*nodes_in((args, kwargs))]
         if not all(map(self._settle, nodes)) or not self._one_kind(nodes):
             return UNKNOWN
         result = self._call(function, args, kwargs, writes=writes)
@@ -201,19 +203,6 @@ def _is_mask_of(value: Tensor, name: str) -> bool:
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
-
-
-def _nodes_in(value: Any) -> Iterator[torch.fx.Node]:
-    if isinstance(value, torch.fx.Node):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for v in value:
-            yield from _nodes_in(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from _nodes_in(v)
-    elif isinstance(value, slice):
-        yield from _nodes_in((value.start, value.stop, value.step))
 
 
 Call = tuple[tuple[Any, ...], dict[str, Any], Any]

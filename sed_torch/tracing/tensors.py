@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor
 
-__all__ = ["has_tensor", "meta_like", "storage_of", "tensors_of"]
+__all__ = ["has_tensor", "meta_like", "nodes_in", "storage_of", "tensors_of"]
 
 
 def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
@@ -47,3 +49,17 @@ def meta_like(tensor: Tensor) -> Tensor:
 def storage_of(tensor: Tensor) -> int:
     """Which memory a tensor looks at; 0 where it has none of the ordinary kind."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else 0
+
+
+def nodes_in(value: Any) -> Iterator[torch.fx.Node]:
+    """The fx nodes among a call's arguments, inside containers and slices too, in order."""
+    if isinstance(value, torch.fx.Node):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for v in value:
+            yield from nodes_in(v)
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from nodes_in(v)
+    elif isinstance(value, slice):
+        yield from nodes_in((value.start, value.stop, value.step))
