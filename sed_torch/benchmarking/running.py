@@ -31,7 +31,10 @@ from sed_torch.spaces import SPACES as SEARCH_SPACES
 
 __all__ = ["SPACES", "run_benchmarks"]
 
-SPACES = ("nasbench201", "nasbench101", "nasbench301", "transnas_micro", "transnas_macro")
+SPACES = (
+    *("nasbench201", "nasbench101", "nasbench301", "transnas_micro", "transnas_macro"),
+    *("accel_nasbench", "nasbench_macro"),
+)
 """Benchmarks of the report. Published models (timm, pycls) are ranked by name and have a report of their own."""
 
 
