@@ -18,7 +18,19 @@ from sed_torch.errors import InputError, MissingDependencyError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["HATCHES", "MARKERS", "SUFFIXES", "Theme", "ThemeName", "inline_svg", "new_figure", "save_figure"]
+__all__ = [
+    "HATCHES",
+    "MARKERS",
+    "SUFFIXES",
+    "Theme",
+    "ThemeName",
+    "inline_svg",
+    "new_figure",
+    "save_figure",
+    "say_instead",
+    "shortened",
+    "write_title",
+]
 
 ThemeName = Literal["light", "dark", "css"]
 
@@ -91,6 +103,23 @@ def new_figure(width: float, height: float, theme: ThemeName) -> Iterator[tuple[
         import matplotlib.pyplot  # noqa: F401  # notebooks show figures once this is loaded
     with rc_context(_settings(colours)):
         yield Figure(figsize=(width, height), layout="constrained"), colours
+
+
+def write_title(figure: Figure, text: str, theme: Theme) -> None:
+    """The figure's title; none on a page, which has headings of its own."""
+    if theme.name != "css":
+        figure.suptitle(text, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+
+
+def say_instead(figure: Figure, text: str) -> Figure:
+    """A figure that has nothing to draw says why."""
+    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+    return figure
+
+
+def shortened(text: str, width: int) -> str:
+    """The end of a text that is longer than ``width`` characters."""
+    return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
 def _settings(theme: Theme) -> Any:  # the keys are a Literal of some matplotlib releases only
