@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sed_torch.ranking.cache import RowCache, default_cache_dir
-from sed_torch.ranking.result import Ranking, read_ranking
+from sed_torch.ranking.reading import read_ranking
+from sed_torch.ranking.result import Ranking
 from sed_torch.ranking.rows import FamilyRow, RankRow
 from sed_torch.ranking.running import rank
 

@@ -1,16 +1,10 @@
-"""A ranking: rows in order, what must be said of them at once, and where they are read back from."""
+"""A ranking: rows in order, and what must be said of them at once."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, overload
 
 from sed_torch import tables
@@ -28,8 +22,19 @@ from sed_torch.ranking.rows import (
     ranked,
     sorted_rows,
 )
+from sed_torch.ranking.showing import (
+    RESIDUAL_NOTE,
+    SHOWN,
+    SPARED,
+    SPELLED,
+    described,
+    display,
+    listed,
+    modality,
+    task,
+)
 
-__all__ = ["SCHEMA", "Ranking", "check_sizes", "read_ranking"]
+__all__ = ["SCHEMA", "Ranking", "check_sizes"]
 
 SCHEMA = "sed_torch.ranking/1"
 
@@ -210,18 +215,18 @@ class Ranking(tables.Tabular):
         sizes = self._counted(lambda r: "x".join(r.input.split("x")[1:]) if r.input else None)
         if len(sizes) > 1:
             lines.append(
-                f"scores compare at one input size only, and these have {len(sizes)}: {_listed(sizes)}. "
+                f"scores compare at one input size only, and these have {len(sizes)}: {listed(sizes)}. "
                 "Score all at one with --input-size (input_size=), or rank them apart"
             )
         for what, kinds in (
-            ("read different kinds of input", self._counted(lambda r: _modality(r.input))),
-            ("do different tasks, by what they return", self._counted(lambda r: _task(r.output))),
+            ("read different kinds of input", self._counted(lambda r: modality(r.input))),
+            ("do different tasks, by what they return", self._counted(lambda r: task(r.output))),
         ):
             if len(kinds) > 1:
-                lines.append(f"these models {what}: {_listed(kinds)}; their scores do not compare")
+                lines.append(f"these models {what}: {listed(kinds)}; their scores do not compare")
         definitions = self._counted(lambda r: r.definition)
         if len(definitions) > 1:
-            lines.append(f"scores of different definitions do not compare: {_listed(definitions)}")
+            lines.append(f"scores of different definitions do not compare: {listed(definitions)}")
         return tuple(lines)
 
     def _counted(self, kind: Any) -> dict[str, list[str]]:
@@ -297,30 +302,30 @@ class Ranking(tables.Tabular):
         if best is None:
             return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
         if self.limits:
-            limits = " and ".join(f"{_SPELLED[n]} ≤ {tables.quantity(v)}" for n, v in self.limits.items())
-            return f"Best within {limits}: {_described(best)}"
+            limits = " and ".join(f"{SPELLED[n]} ≤ {tables.quantity(v)}" for n, v in self.limits.items())
+            return f"Best within {limits}: {described(best)}"
         if len(self.scored) == 1:
-            return _described(best)
+            return described(best)
         front = self.front
         step = max(1, -(-len(front) // 4))
         some = [*front[:-1:step], *front[-1:]]
         return (
             f"{len(front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
             + (", among them " if len(some) < len(front) else ": ")
-            + "; ".join(_described(r) for r in some)
+            + "; ".join(described(r) for r in some)
         )
 
     def view(self) -> tables.View:
         """The main columns of every row, with what must be said of them."""
-        shown = tuple(_display(r) for r in self.rows)
+        shown = tuple(display(r) for r in self.rows)
         pale = frozenset(i for i, r in enumerate(self.rows) if r.status != "ok")
         warned = tuple(f"Careful: {w}." for w in self.warnings)
-        columns = _SHOWN if self.expects is None else (*_SHOWN[:4], "expected", *_SHOWN[4:])
-        grid = tables.Grid(columns, shown, spared=_SPARED, pale=pale)
+        columns = SHOWN if self.expects is None else (*SHOWN[:4], "expected", *SHOWN[4:])
+        grid = tables.Grid(columns, shown, spared=SPARED, pale=pale)
         return tables.View(self.headline(), warned, (grid,), tuple(self._notes()))
 
     def _baseline_text(self) -> str:
-        return " and ".join(_SPELLED[b] for b in self.baselines)
+        return " and ".join(SPELLED[b] for b in self.baselines)
 
     def _notes(self) -> list[str]:
         if self.whole is None:
@@ -359,125 +364,11 @@ class Ranking(tables.Tabular):
         return f"Ranking({len(self.rows)} models, {len(self.failures)} not ok, sort={self.sort!r})"
 
 
-RESIDUAL_NOTE = "rank of the residual of ordinary least squares of SED's ranks on the ranks of {}"
-
-_SPELLED = {"params": "params", "macs": "MACs"}
-
-_SHOWN = (
-    *("#", "model", "family", "SED", "in family", "given size", "front", "params", "MACs", "input"),
-    *("suppression", "coverage", "status"),
-)
-_SPARED = (
-    *("in family", "coverage", "suppression", "family", "front", "input", "MACs", "status", "given size"),
-    *("#", "params"),
-)
-
-
-def _display(r: RankRow) -> dict[str, Any]:
-    return {
-        "#": r.rank,
-        "model": r.name,
-        "family": r.family,
-        "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
-        "expected": _interval(r),
-        "in family": r.family_rank,
-        "given size": r.residual_rank,
-        "front": "yes" if r.pareto else "",
-        "params": tables.quantity(r.params),
-        "MACs": tables.quantity(r.macs),
-        "input": r.input,
-        "suppression": r.suppression,
-        "coverage": None if r.coverage is None else f"{r.coverage:.1%}",
-        "status": r.status,
-    }
-
-
-def _described(r: RankRow) -> str:
-    sizes = f"{tables.quantity(r.params)} params, {tables.quantity(r.macs)} MACs"
-    expected = "" if r.expected is None else f"expected {_interval(r)}, "
-    return f"{r.name} ({expected}SED {tables.cell(r.sed)}, {sizes})"
-
-
-def _interval(r: RankRow) -> str | None:
-    if r.expected is None or r.expected_low is None or r.expected_high is None:
-        return None if r.unexpected is None else "outside"
-    return f"{r.expected:.1f} ({r.expected_low:.1f} to {r.expected_high:.1f})"
-
-
 def check_sizes(limits: Mapping[str, float]) -> dict[str, float]:
     """The limits as numbers; raise InputError for one that is unknown or not positive."""
     for name, most in limits.items():
-        if name not in _SPELLED or not isinstance(most, (int, float)) or not most > 0:
+        if name not in SPELLED or not isinstance(most, (int, float)) or not most > 0:
             raise InputError(
                 f"cannot limit {name!r} to {most!r}: expected params or macs, each a positive number"
             )
     return {n: float(v) for n, v in limits.items()}
-
-
-def _listed(kinds: Mapping[str, Sequence[str]]) -> str:
-    """``12 at 3x224x224, 1 at 3x300x300 (ssd300)``: counts, and names where they are few."""
-    parts = []
-    for i, (kind, names) in enumerate(kinds.items()):
-        named = f" ({', '.join(names)})" if i and len(names) <= 3 else ""
-        parts.append(f"{len(names)} × {kind}{named}")
-    shown = parts[:6]
-    return ", ".join(shown) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
-
-
-_MODALITIES = {2: "tokens or vectors", 3: "sequences or signals", 4: "images", 5: "video or volumes"}
-
-
-def _modality(shapes: str | None) -> str | None:
-    if not shapes:
-        return None
-    kinds = Counter(_MODALITIES.get(s.count("x") + 1, "other tensors") for s in shapes.split(" + "))
-    return " and ".join(sorted(kinds))
-
-
-def _task(shapes: str | None) -> str | None:
-    if not shapes:
-        return None
-    parts = shapes.split(" + ")
-    if len(parts) > 1:
-        return "several outputs (detectors, say)"
-    return "one row of numbers (classifiers)" if parts[0].count("x") == 1 else "maps or sequences"
-
-
-def read_ranking(path: str | os.PathLike[str]) -> Ranking:
-    """A ranking written by :meth:`Ranking.to_csv` or :meth:`Ranking.to_json`.
-
-    Raises:
-        DataError: the file is missing or something else.
-    """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the ranking {file}: {error}") from error
-    try:
-        if file.suffix.lower() == ".json":
-            return _of_file(json.loads(text), file)
-        lines = csv.DictReader(io.StringIO(text))
-        if not {"name", "sed"} <= set(lines.fieldnames or ()):
-            raise DataError(f"{file} is not a ranking: expected columns 'name' and 'sed'")
-        if len(set(lines.fieldnames or ())) < len(lines.fieldnames or ()):
-            raise DataError(f"{file} is not a ranking: a column stands twice in its first line")
-        return Ranking(tuple(RankRow.from_dict(_whole(r, lines.line_num, file)) for r in lines))
-    except RecursionError as error:
-        raise DataError(f"{file} is not a ranking: nested too deeply") from error
-    except (json.JSONDecodeError, csv.Error, KeyError) as error:
-        raise DataError(f"{file} is not a ranking: {error!r}") from error
-
-
-def _whole(row: dict[str, Any], line: int, file: Path) -> dict[str, Any]:
-    """The row, if it has a cell for each column: a file that was cut off ends in one that has not."""
-    if None in row or None in row.values():
-        raise DataError(f"{file}, line {line}: not as many cells as columns; the file is cut off or damaged")
-    return row
-
-
-def _of_file(data: Any, file: Path) -> Ranking:
-    try:
-        return Ranking.from_dict(data)
-    except DataError as error:
-        raise DataError(f"{file} is not a ranking: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from sed_torch import tables
 from sed_torch.ranking import Ranking, RankRow
-from sed_torch.ranking.result import RESIDUAL_NOTE
+from sed_torch.ranking.showing import RESIDUAL_NOTE
 from sed_torch.report import plots
 from sed_torch.report.parts import (
     Card,

@@ -1,0 +1,99 @@
+"""How a ranking is shown: columns, cells, and models in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sed_torch import tables
+from sed_torch.ranking.rows import RankRow
+
+__all__ = [
+    "RESIDUAL_NOTE",
+    "SHOWN",
+    "SPARED",
+    "SPELLED",
+    "described",
+    "display",
+    "listed",
+    "modality",
+    "task",
+]
+
+RESIDUAL_NOTE = "rank of the residual of ordinary least squares of SED's ranks on the ranks of {}"
+
+SPELLED = {"params": "params", "macs": "MACs"}
+
+SHOWN = (
+    *("#", "model", "family", "SED", "in family", "given size", "front", "params", "MACs", "input"),
+    *("suppression", "coverage", "status"),
+)
+SPARED = (
+    *("in family", "coverage", "suppression", "family", "front", "input", "MACs", "status", "given size"),
+    *("#", "params"),
+)
+
+
+def display(r: RankRow) -> dict[str, Any]:
+    """A row as the table shows it, by column."""
+    return {
+        "#": r.rank,
+        "model": r.name,
+        "family": r.family,
+        "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
+        "expected": _interval(r),
+        "in family": r.family_rank,
+        "given size": r.residual_rank,
+        "front": "yes" if r.pareto else "",
+        "params": tables.quantity(r.params),
+        "MACs": tables.quantity(r.macs),
+        "input": r.input,
+        "suppression": r.suppression,
+        "coverage": None if r.coverage is None else f"{r.coverage:.1%}",
+        "status": r.status,
+    }
+
+
+def described(r: RankRow) -> str:
+    """A model in a sentence: its name, score and size."""
+    sizes = f"{tables.quantity(r.params)} params, {tables.quantity(r.macs)} MACs"
+    expected = "" if r.expected is None else f"expected {_interval(r)}, "
+    return f"{r.name} ({expected}SED {tables.cell(r.sed)}, {sizes})"
+
+
+def _interval(r: RankRow) -> str | None:
+    if r.expected is None or r.expected_low is None or r.expected_high is None:
+        return None if r.unexpected is None else "outside"
+    return f"{r.expected:.1f} ({r.expected_low:.1f} to {r.expected_high:.1f})"
+
+
+def listed(kinds: Mapping[str, Sequence[str]]) -> str:
+    """``12 at 3x224x224, 1 at 3x300x300 (ssd300)``: counts, and names where they are few."""
+    parts = []
+    for i, (kind, names) in enumerate(kinds.items()):
+        named = f" ({', '.join(names)})" if i and len(names) <= 3 else ""
+        parts.append(f"{len(names)} × {kind}{named}")
+    shown = parts[:6]
+    return ", ".join(shown) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
+
+
+_MODALITIES = {2: "tokens or vectors", 3: "sequences or signals", 4: "images", 5: "video or volumes"}
+
+
+def modality(shapes: str | None) -> str | None:
+    """What a model reads, by the shapes of its inputs."""
+    if not shapes:
+        return None
+    kinds = Counter(_MODALITIES.get(s.count("x") + 1, "other tensors") for s in shapes.split(" + "))
+    return " and ".join(sorted(kinds))
+
+
+def task(shapes: str | None) -> str | None:
+    """What a model does, by the shapes of its outputs."""
+    if not shapes:
+        return None
+    parts = shapes.split(" + ")
+    if len(parts) > 1:
+        return "several outputs (detectors, say)"
+    return "one row of numbers (classifiers)" if parts[0].count("x") == 1 else "maps or sequences"
