@@ -17,9 +17,22 @@ from typing import Any
 
 from sed_torch.errors import GraphError
 
-__all__ = ["SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter"]
+__all__ = ["BYTES", "SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter", "itemsize"]
 
 SCHEMA = "sed_torch.graph/1"
+
+BYTES: Mapping[str, float] = {
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    **dict.fromkeys(("float32", "int32", "uint32", "complex32"), 4),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    "complex128": 16,
+}
+"""Bytes of an entry by dtype; one byte for all that are not named (bool, uint8, the float8 types)."""
+
+
+def itemsize(dtype: str) -> float:
+    """Bytes of one entry of a dtype, named as in ``torch.float32`` without ``torch.``."""
+    return BYTES.get(dtype, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +121,13 @@ class ModuleInfo:
         path: dotted path, ``""`` for the root.
         type: class name.
         calls: how many times the forward called it.
+        training: whether it was in train mode.
     """
 
     path: str
     type: str
     calls: int = 0
+    training: bool = True
 
 
 @dataclass(frozen=True)

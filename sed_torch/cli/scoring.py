@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 @click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
 @click.option("--frontend", type=click.Choice(["auto", "fx", "export"]), default="auto", show_default=True)
 @click.option("--strict", is_flag=True, help="An operator without a rule is an error.")
+@click.option(
+    "--columns",
+    metavar="NAME,NAME",
+    help="List the modules instead, with these columns; 'all' has all, 'default' a few. '--legend' names them.",
+)
+@click.option("--tree", is_flag=True, help="List the modules as a tree.")
 @click.option("--legend", is_flag=True, help="Say what the columns mean, below the table.")
 @expected_options
 @output_options
@@ -36,6 +43,8 @@ def score(
     depth: int | None,
     frontend: Any,
     strict: bool,
+    columns: str | None,
+    tree: bool,
     legend: bool,
     expected: bool,
     calibration: str | None,
@@ -49,6 +58,7 @@ def score(
     \b
     sed-torch score timm:resnet50
     sed-torch score "nets.py:Net(width=32)" --input-size 1,3,32,32 --format json
+    sed-torch score timm:resnet50 --tree --depth 2 --columns output,kernel,params,macs
     """
     import dataclasses
 
@@ -70,12 +80,28 @@ def score(
         result = with_expected(result, calibrations(calibration))
     if depth is not None:
         result = dataclasses.replace(result, depth=depth)
-    emit(result, form, output)
+    listed = columns is not None or tree
+    if listed:
+        chosen = None if columns in (None, "default") else columns
+        emit(result.table(chosen, depth=depth, tree=tree), form, output)
+    else:
+        emit(result, form, output)
     if legend:
-        from sed_torch.scoring.result import LEGEND
-
-        click.echo("\n" + "\n".join(f"{word:12} {meaning}" for word, meaning in LEGEND.items()))
+        _tell_legend(listed)
     return score_status(result)
+
+
+def _tell_legend(listed: bool) -> None:
+    """What the words mean, in lines of the terminal's width."""
+    from sed_torch.scoring.layers import COLUMNS
+    from sed_torch.scoring.result import LEGEND
+    from sed_torch.tables import wrapped
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo()
+    for word, meaning in (COLUMNS if listed else LEGEND).items():
+        for line in wrapped(f"{word:12} {meaning}", width):
+            click.echo(line)
 
 
 def score_status(result: Score) -> int:

@@ -7,23 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from sed_torch.graph import Graph, Node
+from sed_torch.graph import BYTES, Graph, Node, itemsize
 from sed_torch.ops import OPS
 
 __all__ = ["BYTES", "Storages", "itemsize"]
-
-BYTES: Mapping[str, float] = {
-    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
-    **dict.fromkeys(("float32", "int32", "uint32", "complex32"), 4),
-    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
-    "complex128": 16,
-}
-"""Bytes of an entry by dtype; one byte for all that are not named (bool, uint8, the float8 types)."""
-
-
-def itemsize(dtype: str) -> float:
-    """Bytes of one entry of a dtype, named as in ``torch.float32`` without ``torch.``."""
-    return BYTES.get(dtype, 1)
 
 
 @dataclass(frozen=True)

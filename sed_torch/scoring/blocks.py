@@ -148,7 +148,7 @@ LEGEND: Mapping[str, str] = {
     "(root)": "(root): operators that the model's own forward runs, outside every submodule",
     "share": "its share of exp(SED); all shares add up to 100 %",
     "SED part": "the SED of this block alone, in nats",
-    "taps": "values that its operators read for one value they make, summed: kernel size × input channels",
+    "taps": "positions that its kernels read for one value they make, summed: 49 for 7×7, 1 for a linear layer",
     "effective": "how many of these taps are free of each other, given what pools and skips correlated before",
     "suppression": "effective taps over taps, from 0 to 1: 1 is best, and low where averages came before",
     "h in": "local entropy a tap of the map it reads, in nats; at most 1.419, white noise at unit variance",

@@ -18,6 +18,7 @@ from sed_torch.ops import OPS, Op, RuleName, Trait
 from sed_torch.scoring.definitions import DEFAULT_DEFINITION
 from sed_torch.scoring.formula import Evaluation, evaluate
 from sed_torch.scoring.result import Scope, Score, Unknown
+from sed_torch.scoring.structure import Structure
 from sed_torch.topology import Topology, cut_path
 from sed_torch.tracing import Frontend, trace
 
@@ -116,6 +117,7 @@ def score_graph(
         depth=_default_depth(evaluation.topology) if depth is None else depth,
         fingerprint=graph.fingerprint,
         evaluation=evaluation,
+        structure=Structure(graph),
     )
 
 

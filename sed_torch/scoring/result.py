@@ -16,7 +16,9 @@ from sed_torch.scoring.blocks import LEGEND, Block, OpRow, blocks_of, folded, gr
 from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
 from sed_torch.scoring.formula import Evaluation, evaluate
+from sed_torch.scoring.layers import LayerTable, tabled
 from sed_torch.scoring.standing import read_reference
+from sed_torch.scoring.structure import Layer, Structure
 from sed_torch.topology import Topology
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Score(tables.Tabular):
         fingerprint: digest of the traced graph.
         expected: what a calibration foretells (:meth:`sed_torch.calibration.Calibration.told`), or None where none was
             asked.
+        structure: the modules, from which :meth:`table` is made; None for a score that an older version wrote.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Score(tables.Tabular):
     fingerprint: str
     evaluation: Evaluation = field(repr=False, compare=False)
     expected: Mapping[str, Any] | None = field(default=None, compare=False)
+    structure: Structure | None = field(default=None, repr=False, compare=False)
 
     def _checked(self, other: Score, doing: str) -> tuple[float, float]:
         """Both totals, which are of one definition and one input size.
@@ -208,6 +212,30 @@ class Score(tables.Tabular):
             raise InputError(f"depth must be 0 or more, found {depth}")
         return blocks_of(self.evaluation, depth)
 
+    def table(
+        self, columns: Sequence[str] | str | None = None, *, depth: int | None = None, tree: bool = False
+    ) -> LayerTable:
+        """The modules one by one, as summary tools list them: shapes, kernels, parameters, work, effective taps.
+
+        Args:
+            columns: names of :data:`sed_torch.scoring.layers.COLUMNS`, or ``"all"``; torchinfo's names are understood
+                too. A few when None. ``module`` always leads.
+            depth: leave out modules deeper than so many names; all of them when None.
+            tree: show modules as a tree instead of by their paths.
+
+        Raises:
+            InputError: for a column that there is not, or a score read from a file without its modules.
+
+        Example:
+            >>> import sed_torch, torch
+            >>> s = sed_torch.score(torch.nn.Sequential(torch.nn.Linear(4, 2)), input_size=(1, 4))
+            >>> s.table(["output", "params"], tree=True)["0"].params
+            10
+        """
+        return tabled(
+            self.name, self.total, self.structure, self.evaluation, columns=columns, depth=depth, tree=tree
+        )
+
     def by_op(self) -> tuple[OpRow, ...]:
         """Contributions by operator kind, largest share first."""
         return ops_of(self.evaluation)
@@ -252,6 +280,7 @@ class Score(tables.Tabular):
             "elapsed": self.elapsed,
             "depth": self.depth if depth is None else depth,
             "topology": self.evaluation.topology.to_dict(),
+            "layers": [asdict(x) for x in self.structure.layers] if self.structure is not None else [],
         }
 
     @classmethod
@@ -273,7 +302,9 @@ class Score(tables.Tabular):
             evaluation = evaluate(Topology.from_dict(data["topology"]), definition=data["definition"])
         except (GraphError, AttributeError, TypeError) as error:
             raise DataError(f"a score, its topology: {error}") from error
-        read = revived(cls, {**data, "evaluation": evaluation}, "a score")
+        layers = [revived(Layer, x, "a score: layers") for x in data.get("layers") or ()]
+        made = {"evaluation": evaluation, "structure": Structure(layers=layers) if layers else None}
+        read = revived(cls, {**data, **made}, "a score")
         if not _same(read.total, evaluation.total):
             raise DataError(
                 f"a score of {read.total} whose topology scores {evaluation.total}: the file was changed, or written "

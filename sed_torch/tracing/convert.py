@@ -45,7 +45,9 @@ def to_graph(
             Parameter(n, tuple(p.shape), _dtype(p.dtype), p.requires_grad)
             for n, p in model.named_parameters()
         ),
-        modules=tuple(ModuleInfo(p, type(m).__name__, counts.get(p, 0)) for p, m in model.named_modules()),
+        modules=tuple(
+            ModuleInfo(p, type(m).__name__, counts.get(p, 0), m.training) for p, m in model.named_modules()
+        ),
         frontend=frontend,
         assumed=assumed,
     )
