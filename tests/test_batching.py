@@ -161,6 +161,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "bilinear": (lambda: nn.Bilinear(3, 4, 5), lambda n: (torch.zeros(n, 3), torch.zeros(n, 4))),
     "upsampled": (lambda: Net(lambda m, x: m.c(F.interpolate(x, scale_factor=2)), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 4, 4)),
     "shuffled": (lambda: Net(lambda m, x: m.c(F.pixel_shuffle(x, 2)), c=nn.Conv2d(1, 4, 3)), lambda n: torch.zeros(n, 4, 4, 4)),
+    "a cache that is empty yet": (lambda: Net(lambda m, x: m.b(torch.cat([x.new_zeros(0), m.a(x)], -1)), a=nn.Linear(6, 4), b=nn.Linear(4, 3)), lambda n: torch.zeros(n, 5, 6)),
+    "cut to nothing": (lambda: Net(lambda m, x: m.a(torch.cat([x[:, :0], x], 1)), a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 5, 6)),
     "gate": (lambda: Net(lambda m, x: m.c(x) * m.a(x.mean((2, 3))).sigmoid()[..., None, None], c=nn.Conv2d(3, 4, 3), a=nn.Linear(3, 4)), lambda n: torch.zeros(n, 3, 6, 6)),
 }  # fmt: skip
 
@@ -232,6 +234,32 @@ def test_edges_before_nodes_do_not_pass_for_a_batch() -> None:
     score = sed_torch.score(model, input_data=(edges, x))
     assert score.macs == 6 * 8 + 8 * 3  # a node
     assert any("dimension 0 of x1" in words for words in score.assumed)
+
+
+def _propagate(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Tensor, Tensor], Tensor]:
+    return lambda m, x, adjacency: m.b(product(adjacency, m.a(x)))
+
+
+@pytest.mark.parametrize(
+    "product",
+    [torch.mm, torch.sparse.mm, torch.spmm, torch.matmul, lambda a, x: torch.einsum("ij,jf->if", a, x)],
+)
+@pytest.mark.parametrize("layout", [torch.strided, torch.sparse_coo])
+def test_the_nodes_that_a_matrix_of_neighbours_joins_are_the_samples(product: Any, layout: Any) -> None:
+    model = Net(_propagate(product), a=nn.Linear(6, 8, bias=False), b=nn.Linear(8, 3, bias=False))
+    for n in (5, 6, 9):
+        neighbours = torch.zeros(n, n) if layout is torch.strided else torch.zeros(n, n).to_sparse()
+        score = sed_torch.score(model, input_data=(torch.zeros(n, 6), neighbours))
+        assert score.macs == 6 * 8 + n * 8 + 8 * 3  # a node
+        assert any("passes messages along" in words for words in score.assumed)
+        assert any("as if it were dense" in words for words in score.assumed) == (layout != torch.strided)
+
+
+def test_a_square_batch_times_weights_that_are_given_is_no_graph() -> None:
+    model = Net(lambda m, x, w: m.a(x @ w), a=nn.Linear(4, 3, bias=False))
+    for n in (2, 8):
+        score = sed_torch.score(model, input_data=(torch.zeros(n, 8), torch.zeros(8, 4)))
+        assert score.macs == 8 * 4 + 4 * 3
 
 
 def test_samples_that_are_mixed_are_read_one_by_one_and_that_is_said() -> None:

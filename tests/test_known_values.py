@@ -210,10 +210,14 @@ def test_objects_of_the_caller_are_followed_and_left_as_found(kind: str) -> None
         assert getattr(given, "seen", []) == []
 
 
-def test_nested_tensors_are_refused_in_words() -> None:
-    nested = torch.nested.nested_tensor([torch.zeros(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
-    with pytest.raises(InputError, match=r"x0 is a nested tensor.*padded"):
-        sed_torch.score(nn.Linear(4, 2), input_data=nested)
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_read_at_their_longest(layout: torch.layout) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2, 4), torch.zeros(3, 4)], layout=layout)
+    found = sed_torch.score(nn.Linear(4, 2), input_data=nested)
+    assert found.macs == 3 * 8
+    assert found.inputs == ((2, 3, 4),)
+    assert any("x0 is nested" in words for words in found.assumed)
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")

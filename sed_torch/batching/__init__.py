@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
 from sed_torch.batching.following import Follower
+from sed_torch.batching.mixing import MESSAGES
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
@@ -79,7 +80,7 @@ def find_batch(graph: Graph) -> BatchAxes:
     inputs = [n for n in graph.nodes if n.op == "input" and n.shape is not None]
     plain = all(not n.shape or n.shape[0] == 1 for n in inputs)
     runs = any(n.op in OPS and OPS[n.op].rule in ("recurrent", "multi_head_attention") for n in graph.nodes)
-    empty = any(0 in (n.shape or ()) for n in graph.nodes)
+    empty = any(0 in (n.shape or ()) for n in inputs)
     if not inputs or (plain and not runs) or empty:  # of nothing, every dimension is as good
         return BatchAxes(1, {n.name: 0 if n.shape else None for n in inputs})
     return _Chooser(graph).found()
@@ -139,7 +140,7 @@ class _Chooser(Follower):
                     )
         node = next((n for n in inputs if n.shape), inputs[0])
         dims = self.dims[node.name]
-        least = 2 if "int" in node.dtype else 3
+        least = 2 if "int" in node.dtype or (dims and self._how(dims[0]) == MESSAGES) else 3
         if dims and self._level(dims[0]) < FIXED and len(dims) >= least:
             where = f"the batch is dimension 0 of {node.name} ({entries(dims[0])})"
             return node, 0, f"{where}, though the network {self._how(dims[0])} it"
@@ -169,7 +170,11 @@ class _Chooser(Follower):
             if self.root(axis) == root and how != "fixes":
                 found.setdefault(
                     (node, how),
-                    Mixing(node, how, level >= WALKED or how in ("pairs", "takes a softmax over")),
+                    Mixing(
+                        node,
+                        how,
+                        (level >= WALKED and how != MESSAGES) or how in ("pairs", "takes a softmax over"),
+                    ),
                 )
         return tuple(found.values())
 

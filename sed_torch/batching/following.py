@@ -19,7 +19,8 @@ class Follower(Rules):
             self._visit(node)
 
     def _visit(self, node: Node) -> None:
-        inputs = [i for i in node.inputs if i in self.dims]
+        # what has no entries (the start of a cache) says nothing of axes
+        inputs = [i for i in node.inputs if i in self.dims and 0 not in (self.graph[i].shape or ())]
         live = [i for i in inputs if i in self.live]
         if node.op == "input" or any(i in self.live for i in node.inputs):
             self.live.add(node.name)
@@ -30,7 +31,7 @@ class Follower(Rules):
             if any(i in self.live for i in node.inputs):
                 self._several(node, live)
             return
-        if node.op in ("input", "parameter", "constant") or not inputs:
+        if node.op in ("input", "parameter", "constant") or not inputs or 0 in node.shape:
             self.dims[node.name] = tuple(self.fresh(n) for n in node.shape)
             if node.op == "parameter":
                 self.mark(self.dims[node.name], FIXED, node, "fixes")

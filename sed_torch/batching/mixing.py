@@ -8,7 +8,10 @@ from sed_torch.batching.axes import FIXED, WALKED, WEAK, Dim, Dims, entries
 from sed_torch.batching.moving import Moving
 from sed_torch.graph import Node
 
-__all__ = ["RULES", "Rules"]
+__all__ = ["MESSAGES", "RULES", "Rules"]
+
+MESSAGES = "passes messages along"
+"""What the nodes of a graph do, which are read as samples nevertheless."""
 
 
 class Rules(Moving):
@@ -103,10 +106,11 @@ class Rules(Moving):
             elif dim or letter not in at:
                 at[letter] = dim
         weights = [n for n in names if n not in self.live]
+        passed = self._messages(node, names, a, b)
         for letter in set(left) & set(right) - set(out):
             if weights:
                 self.mark([at[letter]], FIXED, node, "mixes as channels")
-            else:
+            elif not passed:
                 self.mark([at[letter]], WALKED, node, "sums over")
         rows, columns = set(out) - set(right), set(out) - set(left)
         if not weights:
@@ -114,6 +118,21 @@ class Rules(Moving):
             paired = [at[c] for c in rows if any(self.root(x) in roots for x, _ in at[c])]
             self.mark(paired, WEAK, node, "pairs")
         return tuple(at.get(c, ()) for c in out)
+
+    def _messages(self, node: Node, names: list[str], a: Dims, b: Dims) -> bool:
+        """A square matrix among the inputs, times what was computed of the nodes of a graph: its rows and columns
+        are those nodes. (``x @ w`` of two inputs, the first one square by chance, is no such product.)
+        """
+        inputs = [n.name for n in self.graph.nodes if n.op == "input"]
+        left, right = (next((i for i in inputs if self.dims[i] == self.dims[n]), None) for n in names)
+        if left is None or len(a) != 2 or len(b) != 2 or not a[0] or entries(a[0]) != entries(a[1]):
+            return False
+        passed = node.op == "_sparse_mm" or right is None or inputs.index(right) < inputs.index(left)
+        if passed:
+            self.unify(a[0], a[1])
+            self.unify(a[1], b[0])
+            self.mark(a[:1], WALKED, node, MESSAGES)
+        return passed
 
     def _attention(self, node: Node, inputs: list[str]) -> Dims | None:
         q = self.dims[inputs[0]]

@@ -188,8 +188,11 @@ def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     approximation (the seam between the parts is not seen).
     """
     dim = node.attrs["dim"]
-    main, aligned = _aligned(low, node, inputs)
     sizes = [_size_along(low.graph[i], dim) for i in node.inputs if i in low.values]
+    if any(sizes):  # what has no entries, as a cache at the start, adds none
+        inputs = [v for v, s in zip(inputs, sizes, strict=True) if s]
+        sizes = [s for s in sizes if s]
+    main, aligned = _aligned(low, node, inputs)
     shape = shape_of(node)
     layout = broadcast([main.layout], shape)
     if len(layout) > dim and main.layout:

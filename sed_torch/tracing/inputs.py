@@ -110,19 +110,21 @@ class _StandIns:
     def __init__(self) -> None:
         self._values: dict[int, Tensor] = {}
         self._empty: list[str] = []
+        self._words: list[str] = []
 
     def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
         new_args, new_kwargs = tensors_replaced(args, kwargs, self._of)
         words = (f"one sample in place of none in {', '.join(self._empty)}",) if self._empty else ()
-        return Inputs(new_args, new_kwargs, words, values=self._values)
+        return Inputs(new_args, new_kwargs, (*words, *self._words), values=self._values)
 
     def _of(self, value: Any, name: str) -> Tensor:
         tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
         if tensor.is_nested:
-            raise InputError(
-                f"{name} is a nested tensor, whose samples differ in size: give a padded one "
-                "(torch.nested.to_padded_tensor), or one sample."
-            )
+            self._words.append(f"{name} is nested: all its samples are read as long as the longest")
+            return _meta(_padded_shape(tensor), tensor.dtype)
+        if tensor.layout is not torch.strided:
+            self._words.append(f"{name} is sparse: products with it are counted as if it were dense")
+            return _meta(tensor.shape, tensor.dtype)
         dtype = torch.float32 if tensor.is_quantized else tensor.dtype
         if tensor.dim() and not tensor.shape[0]:
             self._empty.append(name)
@@ -130,7 +132,15 @@ class _StandIns:
         meta = _meta(tensor.shape, dtype)
         if not tensor.is_quantized and tensor.device.type != "meta":
             self._values[id(meta)] = tensor
+        if type(tensor) is not Tensor:  # what a subclass knows besides its numbers
+            vars(meta).update(vars(tensor))
         return meta
+
+
+def _padded_shape(nested: Tensor) -> tuple[int, ...]:
+    """The size of a nested tensor were its samples padded to the longest."""
+    samples = [tuple(sample.shape) for sample in nested.unbind()]
+    return (len(samples), *map(max, zip(*samples, strict=True)))
 
 
 def _from_size(model: nn.Module, size: Any) -> Inputs:

@@ -96,6 +96,7 @@ class Recorder(TorchFunctionMode):
             value = value.narrow(dim, 0, 1).contiguous()
             known = known.narrow(dim, 0, 1) if known is not None else None
         meta = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+        vars(meta).update(vars(value))
         if known is not None:
             self.known.hold(node, known)
         self._tape.bind(meta, node, path="", source=None)
