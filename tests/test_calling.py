@@ -136,7 +136,7 @@ X = torch.zeros(2, 4)
         (_Of(), {"input_data": {"x": X}}, r"put it into a tuple: input_data=\(features,\)"),
         (_Of(), {"input_size": X}, r"found a tensor: give it as input_data"),
         (_Of(), {"input_size": [X]}, r"found a tensor: give it as input_data"),
-        (_Scaled(), {"input_data": (X, X)}, r"'scale'"),
+        (_Scaled(), {"input_data": (X, X)}, r"'scale'.*input_data=\(\(a, \*more,\), \{'scale': scale\}\)"),
     ],
 )
 def test_a_call_that_does_not_fit_is_told_with_the_one_that_does(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.errors import DataDependentError, InputError
+from sed_torch.errors import DataDependentError
 from sed_torch.graph import Graph
 
 
@@ -234,3 +234,59 @@ def test_dropout_in_training_is_no_known_value() -> None:
 
     with pytest.raises(DataDependentError, match=r"bool\(tensor\)"):
         sed_torch.trace(Draws(), input_size=(1, 3, 6, 6), frontend="fx")
+
+
+# -- random numbers --------------------------------------------------------------------------------------------
+
+
+class _Drops(nn.Module):
+    def __init__(self, keep: Any) -> None:
+        super().__init__()
+        self.layers, self.keep = nn.ModuleList(nn.Linear(8, 8) for _ in range(3)), keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x) if self.keep() else x
+        return x
+
+
+@pytest.mark.parametrize(
+    ("keep", "layers"),
+    [
+        (lambda: torch.rand(()) < 1.0, 3),
+        (lambda: torch.rand(()) < 0.0, 0),
+        (lambda: torch.empty(1).uniform_(0, 1).item() < 1.0, 3),
+        (lambda: bool(torch.bernoulli(torch.tensor(1.0))), 3),
+        (lambda: torch.zeros(1).uniform_(2, 3)[0] < 1.0, 0),  # what was there before is gone
+        (lambda: int(torch.randint(1, 2, (1,))), 3),
+        (lambda: torch.randperm(4).tolist()[0] < 4, 3),
+        (lambda: torch.distributions.Bernoulli(1.0).sample() > 0, 3),
+        (lambda: torch.rand_like(torch.zeros(3)).max() < 1.0, 3),
+    ],
+)
+def test_where_random_numbers_decide_one_is_drawn_and_that_is_said(keep: Any, layers: int) -> None:
+    model = _Drops(keep)
+    state = torch.get_rng_state()
+    found = sed_torch.score(model, input_size=(2, 8), frontend="fx")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert found.macs == 64 * layers
+    assert any("one draw of its random numbers" in words for words in found.assumed)
+
+
+def test_a_loop_until_chance_ends_it_ends() -> None:
+    class Loop(_Drops):
+        def forward(self, x: Tensor) -> Tensor:
+            while torch.rand(1) < 0.7:
+                x = self.layers[0](x)
+            return x
+
+    assert sed_torch.score(Loop(None), input_size=(2, 8)).macs >= 0
+
+
+def test_random_numbers_that_meet_data_stay_data() -> None:
+    class Meets(_Drops):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers[0](x) if torch.rand(()) < x.mean() else x
+
+    with pytest.raises(DataDependentError, match="asks for the values"):
+        sed_torch.score(Meets(None), input_size=(2, 8))

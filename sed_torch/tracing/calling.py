@@ -89,6 +89,12 @@ def _words(model: nn.Module, signature: inspect.Signature, inputs: Inputs, why: 
             "A dict as input_data gives keyword arguments; to give it as the one argument, put it into a tuple: "
             f"input_data=({names[0]},)"
         )
+    only = [p.name for p in takes if p.kind is p.KEYWORD_ONLY and p.name in names]
+    if only and any(p.kind in (*_POSITIONAL, p.VAR_POSITIONAL) for p in takes):
+        places = [p.name for p in takes if p.kind in _POSITIONAL and p.name in names]
+        places += [f"*{p.name}" for p in takes if p.kind is p.VAR_POSITIONAL]
+        named = ", ".join(f"{n!r}: {n}" for n in only)
+        return text + f"Give input_data=(({', '.join(places)},), {{{named}}})"
     listed = ", ".join(names)
     named = ", ".join(f"{n!r}: {n}" for n in names)
     return text + f"Give input_data=({listed},) or, by name, input_data={{{named}}}"

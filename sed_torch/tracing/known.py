@@ -26,6 +26,7 @@ _MOST_ENTRIES = 1 << 24  # of one tensor on the way: what decides control flow i
 CALL = "call"
 """Where a node's ``meta`` keeps the function called, and whether it writes into its first argument."""
 
+_RANDOM = "random numbers"
 _SEVERAL = "item"  # spelling of the nodes that take one of several results
 
 
@@ -43,6 +44,7 @@ class Known:
         self._held: dict[
             torch.fx.Node, Tensor
         ] = {}  # given at the start: the model's, the caller's, constants
+        self._draws: dict[torch.fx.Node, Callable[[], Any]] = {}
         self._values: dict[torch.fx.Node, Any] = {}
         self._versions: dict[
             torch.fx.Node, int
@@ -56,6 +58,11 @@ class Known:
         if value.device.type != "meta" and value.layout is torch.strided and not value.is_quantized:
             self._held[node] = value
             self._versions[node] = _version(value)
+
+    def draw(self, node: torch.fx.Node, draw: Callable[[], Any]) -> None:
+        """``node`` stands for random numbers, drawn when something asks."""
+        self._held.pop(node, None)
+        self._draws[node] = draw
 
     def result(
         self,
@@ -118,7 +125,7 @@ class Known:
                 self._unknown.update(waiting)
                 return False
             self._values[top] = value
-            if top not in self._held:
+            if top not in self._held and top not in self._draws:
                 behind = [self._rests_on.get(n, frozenset()) for n in top.all_input_nodes]
                 self._rests_on[top] = frozenset().union(*behind)
             waiting.pop()
@@ -133,9 +140,21 @@ class Known:
             return False
         if node.meta.get("spelling") == "setitem" and CALL not in node.meta:
             return node.args[1] is not None  # which entries a view wrote to
-        return node in self._held or CALL in node.meta or node.meta.get("spelling") == _SEVERAL
+        return (
+            node in self._held
+            or node in self._draws
+            or CALL in node.meta
+            or node.meta.get("spelling") == _SEVERAL
+        )
 
     def _first_value(self, node: torch.fx.Node) -> Any:
+        if node in self._draws:
+            self._kinds[_RANDOM] = _RANDOM
+            self._rests_on[node] = frozenset([_RANDOM])
+            try:
+                return self._draws[node]()
+            except (RuntimeError, TypeError, NotImplementedError):  # drawn with what depends on data
+                return UNKNOWN
         held = self._held.get(node)
         if held is not None:
             if _version(held) != self._versions[node]:
@@ -191,7 +210,9 @@ class Known:
         for name, kind in self.read.items():
             kinds.setdefault(kind, []).append(name)
         return tuple(
-            f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"
+            "followed as one draw of its random numbers decides"
+            if kind == _RANDOM
+            else f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"
             for kind, names in kinds.items()
         )
 

@@ -40,6 +40,7 @@ from sed_torch.tracing.names import (
     target,
 )
 from sed_torch.tracing.places import Places
+from sed_torch.tracing.randomness import Draw
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal, with_explanation
 from sed_torch.tracing.stand_ins import StandIns
@@ -76,6 +77,7 @@ class Recorder(TorchFunctionMode):
         self.signalled: TraceError | None = None
         self.assumed: list[str] = []
         self._selecting: str | None = None
+        self._draws = 0
         self._places = Places(shadow)
         self._tape = Tape(self._places)
         self._stand_ins = StandIns(self._tape, shadow)
@@ -246,15 +248,19 @@ class Recorder(TorchFunctionMode):
     def _random(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Random numbers have a shape but no value here: the generator is not drawn from."""
-        if name.endswith("_"):  # in place on a constant: from now on its values are unknown
-            self._tape.node(self._stand_ins.of(args[0]))
+        """Random numbers have a shape and no value, unless something asks: then they are drawn, from a generator of
+        their own.
+        """
+        draw = Draw(func, args, kwargs, self._draws)
+        self._draws += 1
+        if name.endswith("_"):  # in place on a constant
+            self.known.draw(self._tape.node(self._stand_ins.of(args[0])), draw)
             return args[0]
         kwargs = {k: v for k, v in kwargs.items() if k != "generator"} | {"device": "meta"}
         if name in RANDOM_OF_TENSORS:
             kwargs.pop("device")
             args = tuple(a.to("meta") if isinstance(a, Tensor) else a for a in args)
-        return self._stand_ins.made(func(*args, **kwargs))
+        return self._stand_ins.drawn(func(*args, **kwargs), draw)
 
     # -- recording ---------------------------------------------------------------------------------------
 

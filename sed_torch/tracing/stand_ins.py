@@ -7,7 +7,7 @@ the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ class StandIns:
         self._known: dict[int, Held] = {}
         self._kept: list[Tensor] = []
         self._fresh: dict[int, Tensor] = {}  # kept, as their ids must stay theirs
+        self._draws: dict[int, Callable[[], Any]] = {}
         self._own_storages: set[int] = set()
         self._filled: dict[
             int, Tensor
@@ -53,6 +54,12 @@ class StandIns:
         elif (storage := storage_of(result)) not in map(storage_of, tensors):
             self._own_storages.add(storage)
         return result
+
+    def drawn(self, result: Any, draw: Callable[[], Any]) -> Any:
+        """Remember random numbers, which are drawn should anything ask for them."""
+        if isinstance(result, Tensor):
+            self._draws[id(result)] = draw
+        return self.made(result)
 
     def is_own(self, tensor: Tensor) -> bool:
         """Made by the forward, not older than this trace."""
@@ -115,7 +122,10 @@ class StandIns:
         node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
         if name is None:
             node.meta["facts"] = self._shadow.unregistered(tensor)
-        self.known.hold(node, tensor)
+        if id(tensor) in self._draws:
+            self.known.draw(node, self._draws[id(tensor)])
+        else:
+            self.known.hold(node, tensor)
         self._tape.bind(meta, node, path=name.rpartition(".")[0] if name else "", source=None)
         self._known[id(tensor)] = self._tape.values.held(meta)
         if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps
