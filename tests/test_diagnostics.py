@@ -353,6 +353,21 @@ class TestBaseline:
         assert f"most of it in 1 ({shares['1']:+.4f})" in report.findings[0].message
         assert f"\n  {shares['2']:+.4f}  2" in str(report)
 
+    def test_a_baseline_of_another_definition_is_not_dropped_in_silence(self) -> None:
+        entry = {"sed": 99.0, "definition": "sed/1", "findings": [], "blocks": {}}
+        content = {"schema": "sed_torch.baseline/1", "models": {"Net": entry}}
+        report = check(Net(), input_size=SIZE, baseline=content, ignore=["SED202"])
+        assert "SED401" not in report.codes()
+        assert report.sed_before is None
+        told = "the baseline's score is of sed/1, this one of sed/2: they are not compared"
+        assert f"Careful: {told}" in str(report)
+        assert told in report.to_dict()["uncompared"]
+        same = check(
+            Net(), input_size=SIZE, baseline={**content, "models": {"Net": {**entry, "definition": "sed/2"}}}
+        )
+        assert same.uncompared is None
+        assert "SED401" in same.codes()
+
     def test_a_baseline_without_blocks_is_read(self) -> None:
         known = Baseline({}).with_report(check(Net(), input_size=SIZE))
         entry = {k: v for k, v in known.models["Net"].items() if k != "blocks"}

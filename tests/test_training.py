@@ -592,6 +592,10 @@ def test_rows_hold_predictors_and_epochs(tmp_path: Path) -> None:
     assert str(sed_torch.__version__) in str(row.software)
     again = read_runs(tmp_path / "runs.csv")
     assert again.rows == runs.rows
+    assert again.definitions == ("sed/2",)
+    old = replace(again.rows[0], network="c", software="sed_torch 0.1.0 (sed/1), torch 2.4.0")
+    with pytest.raises(DataError, match=r"scores of sed/1 and sed/2, which do not compare"):
+        replace(again, rows=(*again.rows, old)).validate()
     assert again.proxies == ("synflow", "naswot")
     assert str(runs).startswith("2 networks × 2 seeds on stripes: 4 runs trained, 0 not")
     assert "<table>" in runs._repr_html_()

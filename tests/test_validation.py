@@ -230,6 +230,25 @@ def test_a_ranking_in_hand_joins_as_its_csv_does(tmp_path: Path) -> None:
         v.join(ranking, Accuracies((AccuracyRow("z", 1.0),), "top1", "%", "here", "one"))
 
 
+def test_scores_of_two_definitions_are_never_held_against_accuracies_together(tmp_path: Path) -> None:
+    trained = Accuracies(
+        tuple(AccuracyRow(n, float(i)) for i, n in enumerate("abc")), "top-1", "%", "here", "none"
+    )
+    lines = ["name,sed,definition,input", "a,1,sed/1,1x3x8x8", "b,2,sed/2,1x3x8x8", "c,3,sed/2,1x3x16x16"]
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(
+        DataError, match=r"scores of sed/1 and sed/2, which do not compare: rank all models anew"
+    ):
+        v.join(path, trained)
+    path.write_text("\n".join([lines[0], *lines[2:]]) + "\n")  # of one definition, but of two input sizes
+    (caution,) = v.join(path, trained).cautions
+    assert "scored at 2 inputs" in caution
+    assert caution in v.join(path, trained).validate(n_bootstrap=0).notes
+    path.write_text("\n".join([lines[0], lines[1].replace("sed/1", "sed/2"), lines[2]]) + "\n")
+    assert v.join(path, trained).cautions == ()
+
+
 def test_join_takes_the_reference_of_the_accuracies_own_zoo(tmp_path: Path) -> None:
     """One ranking of both zoos, which share names, serves both sources."""
     ranking = tmp_path / "r.csv"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ Array = NDArray[np.float64]
 POOL = 400
 """Architectures of a space that are looked at beside the trained ones, so that scales are the space's own."""
 
-_DEFINITION = re.compile(r"\((sed/[^)]+)\)")
 _NAMES = ("model", "name", "arch", "network", "architecture")
 _VALUES = ("top1", "acc@1", "test_accuracy", "accuracy", "acc", "val_accuracy")
 
@@ -156,10 +154,10 @@ def candidates_in(runs: Counterparts) -> Candidates:
             f"{runs.path or 'these runs'}: no features of the networks; files of sed_torch 0.1 have none. Rank the "
             "networks, and give the runs as accuracies: calibrate(ranking, runs)"
         )
-    definitions = {m[1] for r in rows.values() if (m := _DEFINITION.search(r.software or ""))}
+    definitions = runs.definitions
     if len(definitions) > 1:
         raise DataError(
-            f"{runs.path or 'these runs'}: scores of several definitions: {', '.join(sorted(definitions))}"
+            f"{runs.path or 'these runs'}: scores of several definitions: {', '.join(definitions)}"
         )
     nothing = (math.nan,) * len(FEATURES)
     return Candidates(
@@ -168,7 +166,7 @@ def candidates_in(runs: Counterparts) -> Candidates:
         np.array(
             [unpack_features(r.features) if r.features else nothing for r in rows.values()], dtype=np.float64
         ),
-        definitions.pop() if definitions else DEFAULT_DEFINITION,
+        definitions[0] if definitions else DEFAULT_DEFINITION,
     )
 
 

@@ -101,8 +101,8 @@ def apply_baseline(report: CheckReport, baseline: Baseline, max_drop: float) -> 
     keys = set(entry["findings"])
     known = tuple(f for f in report.findings if f.key in keys)
     new = tuple(f for f in report.findings if f.key not in keys)
-    same = report.score is None or entry.get("definition") in (None, report.score.definition)
-    before = entry.get("sed") if same else None  # numbers of two definitions cannot be compared
+    uncompared = _uncompared(report.score, entry)
+    before = entry.get("sed") if uncompared is None else None
     changes = _changes(report.score, entry)
     drop = tuple(_drop(report, entry, max_drop, changes)) if isinstance(before, (int, float)) else ()
     return dataclasses.replace(
@@ -112,6 +112,18 @@ def apply_baseline(report: CheckReport, baseline: Baseline, max_drop: float) -> 
         gone=tuple(sorted(keys - {f.key for f in report.findings})),
         sed_before=float(before) if isinstance(before, (int, float)) else None,
         changes=changes,
+        uncompared=uncompared,
+    )
+
+
+def _uncompared(score: Score | None, entry: Mapping[str, Any]) -> str | None:
+    """Why the scores cannot be held against each other: numbers of two definitions never are."""
+    was = entry.get("definition")
+    if score is None or was in (None, score.definition) or entry.get("sed") is None:
+        return None
+    return (
+        f"the baseline's score is of {was}, this one of {score.definition}: they are not compared, and a drop "
+        "would go unseen; write the baseline anew with --update-baseline"
     )
 
 

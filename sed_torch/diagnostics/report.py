@@ -35,6 +35,7 @@ class CheckReport(tables.Tabular):
         known: findings that the baseline forgives.
         gone: keys (code and path) of the baseline that were not found any more.
         sed_before: the baseline's score in nats, or None.
+        uncompared: why the baseline's score is not held against this one, or None.
         changes: blocks whose part of the score changed since the baseline, each with its share of the change in
             nats; they add up to it. Empty when the baseline holds no blocks.
         assumed: what was not given and had to be assumed, in words.
@@ -53,6 +54,7 @@ class CheckReport(tables.Tabular):
     assumed: tuple[str, ...] = ()
     elapsed: float = 0.0
     ignored: tuple[Finding, ...] = ()
+    uncompared: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -105,6 +107,7 @@ class CheckReport(tables.Tabular):
             "gone": list(self.gone),
             "sed": _finite(self.score.total) if self.score is not None else None,
             "sed_before": self.sed_before,
+            "uncompared": self.uncompared,
             "changes": dict(self.changes),
             "definition": self.score.definition if self.score is not None else None,
             "assumed": list(self.assumed),
@@ -161,6 +164,8 @@ class CheckReport(tables.Tabular):
             lines += [
                 f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes if abs(share) >= 5e-5
             ]
+        if self.uncompared is not None:
+            lines.append(f"Careful: {self.uncompared}")
         if self.ignored:
             lines.append(f"{len(self.ignored)} ignored by a comment or a setting")
         if self.known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class Joined:
         left_out: (name, reason) of ranked networks without a score or without an accuracy, then of networks
             with an accuracy that were not ranked.
         unit, source, metric, reduction: of the accuracies.
+        cautions: what makes these scores hard to compare, such as several input sizes; a validation repeats it.
     """
 
     names: tuple[str, ...]
@@ -57,6 +59,7 @@ class Joined:
     source: str
     metric: str
     reduction: str
+    cautions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,7 +82,7 @@ class Joined:
             title=f"{score_name} against {self.metric}",
             unit=self.unit,
             source=self.source,
-            notes=(f"accuracies: {self.reduction}",),
+            notes=(f"accuracies: {self.reduction}", *self.cautions),
         )
         return replace(report, left_out=(*self.left_out, *report.left_out))
 
@@ -134,7 +137,8 @@ def join(
         score_column: of the ranking, higher is better.
 
     Raises:
-        DataError: a file is not what it should be, a network is ranked twice, or nothing matches.
+        DataError: a file is not what it should be, a network is ranked twice, nothing matches, or the scores are of
+            several definitions.
     """
     known = accuracies if isinstance(accuracies, Accuracies) else read_accuracies(accuracies)
     if isinstance(ranking, (str, os.PathLike)):
@@ -154,6 +158,7 @@ def join(
             f"accuracies of {known.source}; the ranking has {_first(table.text(name_column))}, "
             f"the accuracies {_first(known.names)}"
         )
+    _one_definition(table, rows)
     ranked = {key for key in keys if key is not None}
     names = tuple(str(keys[i]) for i in rows)
     return Joined(
@@ -168,6 +173,32 @@ def join(
         known.source,
         known.metric,
         known.reduction,
+        _cautions(table, rows) if score_column == "sed" else (),
+    )
+
+
+def _kinds(table: Table, column: str, rows: Sequence[int]) -> list[str]:
+    """The values of a column in some rows, the most frequent first; none where there is no such column."""
+    if column not in table.columns:
+        return []
+    cells = table.text(column)
+    return [v for v, _ in Counter(cells[i] for i in rows if cells[i]).most_common()]
+
+
+def _one_definition(table: Table, rows: Sequence[int]) -> None:
+    found = _kinds(table, "definition", rows)
+    if len(found) > 1:
+        raise DataError(
+            f"{table.path}: scores of {' and '.join(sorted(found))}, which do not compare: rank all models anew"
+        )
+
+
+def _cautions(table: Table, rows: Sequence[int]) -> tuple[str, ...]:
+    sizes = {v.partition("x")[2] for v in _kinds(table, "input", rows)}
+    if len(sizes) < 2:
+        return ()
+    return (
+        f"the networks were scored at {len(sizes)} inputs, and a larger input lifts the score as a larger network does",
     )
 
 

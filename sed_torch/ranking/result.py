@@ -24,6 +24,7 @@ from sed_torch.ranking.rows import (
 )
 from sed_torch.ranking.showing import (
     RESIDUAL_NOTE,
+    SHAPE_NOTE,
     SHOWN,
     SPARED,
     SPELLED,
@@ -216,7 +217,8 @@ class Ranking(tables.Tabular):
         if len(sizes) > 1:
             lines.append(
                 f"scores compare at one input size only, and these have {len(sizes)}: {listed(sizes)}. "
-                "Score all at one with --input-size (input_size=), or rank them apart"
+                "Score all at one with --input-size (input_size=), or sort by shape (--by shape), which hardly moves "
+                "with the input"
             )
         for what, kinds in (
             ("read different kinds of input", self._counted(lambda r: modality(r.input))),
@@ -320,7 +322,10 @@ class Ranking(tables.Tabular):
         shown = tuple(display(r) for r in self.rows)
         pale = frozenset(i for i, r in enumerate(self.rows) if r.status != "ok")
         warned = tuple(f"Careful: {w}." for w in self.warnings)
-        columns = SHOWN if self.expects is None else (*SHOWN[:4], "expected", *SHOWN[4:])
+        unknown = {"expected"} if self.expects is None else set()
+        if all(r.shape is None for r in self.rows):
+            unknown.add("shape")
+        columns = tuple(c for c in SHOWN if c not in unknown)
         grid = tables.Grid(columns, shown, spared=SPARED, pale=pale)
         return tables.View(self.headline(), warned, (grid,), tuple(self._notes()))
 
@@ -341,6 +346,8 @@ class Ranking(tables.Tabular):
             )
         if self.beyond:
             lines.append(f"{self.beyond} larger models are left out")
+        if any(r.shape is not None for r in self.rows):
+            lines.append(SHAPE_NOTE)
         if self.baselines:
             lines.append(
                 f"given size: place among models of like {self._baseline_text()}, 1 is the best for its size "

@@ -30,7 +30,17 @@ __all__ = [
 Status = Literal["ok", "undefined", "failed", "timeout", "memory", "crashed"]
 
 BASELINES = ("params", "macs")
-_DESCENDING = ("sed", "expected", "given_size", "params", "macs", "suppression", "coverage", "seconds")
+_DESCENDING = (
+    "sed",
+    "shape",
+    "expected",
+    "given_size",
+    "params",
+    "macs",
+    "suppression",
+    "coverage",
+    "seconds",
+)
 SORTS = (*_DESCENDING, "name", "family")
 
 
@@ -45,6 +55,7 @@ class RankRow:
             built or traced); ``"timeout"``, ``"memory"`` (stopped at a limit); ``"crashed"`` (process died).
         reason: why it is not ok, or why the score is -inf, or None.
         sed: the score in nats, higher is better.
+        shape: nats of it beyond what params, MACs and input size predict (:attr:`sed_torch.Score.shape`), or None.
         conv, pool, skip: its parts in nats, see :class:`~sed_torch.Score`.
         suppression: Σ n_eff / Σ n in (0, 1], higher is better.
         params: parameters.
@@ -81,6 +92,7 @@ class RankRow:
     status: Status = "ok"
     reason: str | None = None
     sed: float | None = None
+    shape: float | None = None
     conv: float | None = None
     pool: float | None = None
     skip: float | None = None

@@ -11,6 +11,7 @@ from sed_torch.ranking.rows import RankRow
 
 __all__ = [
     "RESIDUAL_NOTE",
+    "SHAPE_NOTE",
     "SHOWN",
     "SPARED",
     "SPELLED",
@@ -23,15 +24,32 @@ __all__ = [
 
 RESIDUAL_NOTE = "rank of the residual of ordinary least squares of SED's ranks on the ranks of {}"
 
+SHAPE_NOTE = (
+    "shape: nats of SED beyond what params, MACs and input size predict on torchvision's classifiers; it hardly moves "
+    "with the input"
+)
+
 SPELLED = {"params": "params", "macs": "MACs"}
 
 SHOWN = (
-    *("#", "model", "family", "SED", "in family", "given size", "front", "params", "MACs", "input"),
-    *("suppression", "coverage", "status"),
+    *(
+        "#",
+        "model",
+        "family",
+        "SED",
+        "shape",
+        "expected",
+        "in family",
+        "given size",
+        "front",
+        "params",
+        "MACs",
+    ),
+    *("input", "suppression", "coverage", "status"),
 )
 SPARED = (
     *("in family", "coverage", "suppression", "family", "front", "input", "MACs", "status", "given size"),
-    *("#", "params"),
+    *("#", "params", "shape"),
 )
 
 
@@ -42,6 +60,7 @@ def display(r: RankRow) -> dict[str, Any]:
         "model": r.name,
         "family": r.family,
         "SED": None if r.sed is None else f"{r.sed:.3f}{'~' if r.scope == 'extrapolated' else ''}",
+        "shape": None if r.shape is None else f"{r.shape:+.2f}",
         "expected": _interval(r),
         "in family": r.family_rank,
         "given size": r.residual_rank,

@@ -141,6 +141,7 @@ def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
         status="undefined" if s.total is None else "ok",
         reason=s.reason,
         sed=s.total,
+        shape=s.shape,
         conv=s.conv,
         pool=s.pool,
         skip=s.skip,

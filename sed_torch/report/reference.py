@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sed_torch._files import write_text
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
-from sed_torch.scoring.standing import INPUT, Reference, ReferenceRow
+from sed_torch.scoring.standing import INPUT, SIDES, Reference, ReferenceRow
+
+if TYPE_CHECKING:
+    from sed_torch.ranking import Ranking
 
 __all__ = ["make_reference", "write_reference"]
 
@@ -29,17 +34,23 @@ def make_reference(patterns: str | Sequence[str] = "torchvision:*", *, jobs: int
     ranking = rank(names, jobs=jobs, input_size=INPUT)
     if ranking.failures:
         raise DataError("; ".join(f"{r.name}: {r.status}: {r.reason}" for r in ranking.failures))
-    rows = [
+    # vision transformers and the like read images of one size only
+    elsewhere = {s: _rows(rank(names, jobs=jobs, input_size=(*INPUT[:2], s, s))) for s in SIDES}
+    return Reference(DEFAULT_DEFINITION, _rows(ranking), dict(ranking.versions), FrozenMapping(elsewhere))
+
+
+def _rows(ranking: Ranking) -> tuple[ReferenceRow, ...]:
+    return tuple(
         ReferenceRow(r.name.partition(":")[2], round(r.sed, 6), r.params, r.macs)
         for r in ranking.rows
         if r.sed is not None and r.params is not None and r.macs is not None
-    ]
-    return Reference(DEFAULT_DEFINITION, tuple(rows), dict(ranking.versions))
+    )
 
 
 def write_reference(reference: Reference, path: str | os.PathLike[str]) -> None:
     """Write the table, one row a line."""
     data = reference.to_dict()
     rows = ",\n".join(f"  {json.dumps(r)}" for r in data.pop("rows"))
+    elsewhere = ",\n".join(f'  "{side}": {json.dumps(r)}' for side, r in data.pop("elsewhere").items())
     head = json.dumps(data, indent=1)[:-2]
-    write_text(path, f'{head},\n "rows": [\n{rows}\n ]\n}}\n')
+    write_text(path, f'{head},\n "rows": [\n{rows}\n ],\n "elsewhere": {{\n{elsewhere}\n }}\n}}\n')

@@ -146,8 +146,11 @@ def _entropy(evaluation: Evaluation, steps: Iterable[int]) -> float | None:
 LEGEND: Mapping[str, str] = {
     "block": "a module of the model, by its path; equal neighbours are one row, path … path ×n",
     "(root)": "(root): operators that the model's own forward runs, outside every submodule",
-    "share": "its share of exp(SED); all shares add up to 100 %",
-    "SED part": "the SED of this block alone, in nats",
+    "share": "its share of the score: were its norm 1 % larger, SED would be larger by this share of 0.01 nats; all "
+    "shares add up to 100 %",
+    "SED part": "SED + ln share: the exponentials of all parts add up to exp(SED); not what it would score alone",
+    "shape": "SED beyond what parameters, multiply-accumulates and input size predict on torchvision's networks, in "
+    "nats: above 0 it makes more of its size than they do; it hardly moves with the input",
     "taps": "positions that its kernels read for one value they make, summed: 49 for 7×7, 1 for a linear layer",
     "effective": "how many of these taps are free of each other, given what pools and skips correlated before",
     "suppression": "effective taps over taps, from 0 to 1: 1 is best, and low where averages came before",

@@ -17,6 +17,7 @@ from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
 from sed_torch.scoring.formula import Evaluation, evaluate
 from sed_torch.scoring.layers import LayerTable, tabled
+from sed_torch.scoring.shape import Shape
 from sed_torch.scoring.standing import read_reference
 from sed_torch.scoring.structure import Layer, Structure
 from sed_torch.topology import Topology
@@ -64,6 +65,9 @@ class Score(tables.Tabular):
     2411.06236. Scores compare architectures at the same task, input size and definition; they say nothing of data,
     recipe or weights.
 
+    The score is blind to what leaves Γ as it is (:mod:`sed_torch.scoring.definitions` lists it), and it grows with the
+    network's size and the input's. :attr:`shape` is what is left of it at equal size.
+
     Attributes:
         name: the model's name.
         total: the score in nats; -inf without a live path, None where SED is not defined (see ``reason``).
@@ -72,6 +76,8 @@ class Score(tables.Tabular):
         pool: what pooling costs (≤ 0), in nats.
         skip: what identity skips change; > 0 where they suppress a decrease, in nats.
         suppression: Σ n_eff / Σ n in (0, 1], higher is better.
+        shape: nats beyond what its parameters, multiply-accumulates and input size predict; None where that is not
+            known (:attr:`shape_note` says why).
         coverage: share of the parameters that the forward reads which are under a known rule, in [0, 1].
         node_coverage: the same, of operators.
         unknown: operators without a rule.
@@ -193,6 +199,27 @@ class Score(tables.Tabular):
         return self.evaluation.topology.macs
 
     @cached_property
+    def _shape(self) -> tuple[Shape | None, str | None]:
+        return read_reference().shape(self)
+
+    @property
+    def shape(self) -> float | None:
+        """What is left of the score at equal size, in nats, higher is better (:mod:`sed_torch.scoring.shape`).
+
+        The population are torchvision's image classifiers. It hardly moves with the input, so that it compares where
+        networks read images of different sizes. None outside the sizes of the population, and where the score is not
+        finite or not of all operators; :attr:`shape_note` says why.
+        """
+        found, _ = self._shape
+        return None if found is None else found.nats
+
+    @property
+    def shape_note(self) -> str:
+        """:attr:`shape` in words, or why it is not known."""
+        found, why = self._shape
+        return found.sentence() if found is not None else f"not known: {why}"
+
+    @cached_property
     def features(self) -> Mapping[str, float]:
         """Closed-form numbers about the topology, see :data:`sed_torch.scoring.features.FEATURES`."""
         return features_of(self.evaluation)
@@ -259,6 +286,8 @@ class Score(tables.Tabular):
             "pool": self.pool,
             "skip": self.skip,
             "suppression": self.suppression,
+            "shape": self.shape,
+            "shape_note": self.shape_note,
             "definition": self.definition,
             "formula": DEFINITIONS[self.definition].formula,
             "source": DEFINITIONS[self.definition].source,
@@ -362,7 +391,8 @@ class Score(tables.Tabular):
             f"size: {tables.quantity(self.params)} params ({self.params * 4 / 2**20:,.1f} MiB in float32), "
             f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"
         )
-        lines = [size, f"standing: {self.standing()}", self._parts()]
+        shape = f"shape: {self.shape_note}" if self.total is not None and math.isfinite(self.total) else ""
+        lines = [size, f"standing: {self.standing()}", shape, self._parts()]
         if self.unknown:
             lines.append(
                 f"Careful: {sum(u.count for u in self.unknown)} operators have no rule; this is the score of the rest"

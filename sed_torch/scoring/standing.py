@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Protocol
 
 from sed_torch import tables
+from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
+from sed_torch.scoring.shape import Shape, Sized, SizeLaw, image_positions
 
-__all__ = ["ALIKE", "INPUT", "SCHEMA", "Reference", "ReferenceRow", "Scored", "Standing", "read_reference"]
+__all__ = [
+    "ALIKE",
+    "INPUT",
+    "SCHEMA",
+    "SIDES",
+    "Reference",
+    "ReferenceRow",
+    "Scored",
+    "Standing",
+    "read_reference",
+]
 
 SCHEMA = "sed_torch.reference/1"
 INPUT = (1, 3, 224, 224)
 """Scores compare at one input size only; this is theirs."""
+
+SIDES = (96, 128, 160, 192, 256, 320, 384, 448, 512, 640)
+"""Other sides of square images at which those of them that read such were scored, for the law of size."""
 
 ALIKE = 1.5
 """Networks with at most so many times more or fewer parameters are of like size."""
@@ -84,21 +100,60 @@ class Reference:
         definition: name of the form of the scores in it.
         rows: by score, best first.
         versions: of the packages that made it.
+        elsewhere: at other sides of the input, the networks that read such images.
     """
 
     definition: str
     rows: tuple[ReferenceRow, ...]
     versions: dict[str, str]
+    elsewhere: Mapping[int, tuple[ReferenceRow, ...]] = field(default_factory=FrozenMapping)
+
+    @cached_property
+    def law(self) -> SizeLaw:
+        """How SED goes with size over these networks."""
+        sides = {INPUT[-1]: self.rows, **self.elsewhere}
+        return SizeLaw(tuple(Sized(*_numbers(r), s * s) for s, rows in sides.items() for r in rows))
+
+    def shape(self, score: Scored) -> tuple[Shape | None, str | None]:
+        """What is left of a score at equal size (:mod:`sed_torch.scoring.shape`), or why that cannot be said."""
+        unfit = self._unfit(score)
+        if unfit is not None or score.total is None:
+            return None, unfit
+        if not self.elsewhere:
+            return None, "the reference networks were scored at one input only"
+        if score.coverage < 1.0:
+            return None, "some operators have no rule, so that the score is not of all the parameters"
+        positions = image_positions(score.inputs)
+        if positions is None or not score.params or not score.macs:
+            return None, "the reference networks read one batch of images"
+        low, high = self.law.positions
+        if not low <= positions <= high:
+            sides = " to ".join(f"{math.sqrt(v):.0f}×{math.sqrt(v):.0f}" for v in (low, high))
+            return None, f"the reference networks were scored at inputs of {sides}"
+        if self.law.leverage(score.params, score.macs, positions) > 1.0 + 1e-9:
+            sizes = f"{tables.quantity(score.params)} params, {tables.quantity(score.macs)} MACs"
+            return None, f"no reference network is of such a size ({sizes})"
+        nats = self.law.nats(score.total, score.params, score.macs, positions)
+        others = [
+            self.law.nats(r.sed, r.params, r.macs, INPUT[-2] * INPUT[-1])
+            for r in self.rows
+            if not _is(r, score)
+        ]
+        return Shape(nats, sum(v < nats - 1e-9 for v in others), len(others)), None
+
+    def _unfit(self, score: Scored) -> str | None:
+        """Why a score cannot be held against these networks at all, or None."""
+        if score.total is None or not math.isfinite(score.total):
+            return "the model has no finite score"
+        if score.definition != self.definition:
+            return f"the reference networks were scored as {self.definition}, this one as {score.definition}"
+        return None
 
     def standing(self, score: Scored) -> tuple[Standing | None, str | None]:
         """Where a score stands, or why that cannot be said. The network itself is never among those it is held to."""
-        if score.total is None or not math.isfinite(score.total):
-            return None, "the model has no finite score"
-        if score.definition != self.definition:
-            return (
-                None,
-                f"the reference networks were scored as {self.definition}, this one as {score.definition}",
-            )
+        unfit = self._unfit(score)
+        if unfit is not None or score.total is None:
+            return None, unfit
         if [s[1:] for s in score.inputs] != [INPUT[1:]]:
             shape = "×".join(map(str, INPUT[1:]))
             return (
@@ -131,7 +186,8 @@ class Reference:
             "input": list(INPUT),
             "versions": self.versions,
             "columns": ["name", "sed", "params", "macs"],
-            "rows": [[r.name, r.sed, r.params, r.macs] for r in self.rows],
+            "rows": [list(_numbers(r)) for r in self.rows],
+            "elsewhere": {str(s): [list(_numbers(r)) for r in rows] for s, rows in self.elsewhere.items()},
         }
 
     @classmethod
@@ -144,14 +200,27 @@ class Reference:
         if data.get("schema") != SCHEMA:
             raise DataError(f"expected a reference table of schema {SCHEMA!r}, found {data.get('schema')!r}")
         try:
-            rows = tuple(ReferenceRow(str(n), float(s), int(p), float(m)) for n, s, p, m in data["rows"])
-            return cls(str(data["definition"]), rows, dict(data["versions"]))
-        except (KeyError, TypeError, ValueError) as error:
+            elsewhere = {int(s): _rows(rows) for s, rows in data.get("elsewhere", {}).items()}
+            return cls(
+                str(data["definition"]),
+                _rows(data["rows"]),
+                dict(data["versions"]),
+                FrozenMapping(elsewhere),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"malformed reference table: {error!r}") from error
 
 
+def _numbers(row: ReferenceRow) -> tuple[str, float, int, float]:
+    return row.name, row.sed, row.params, row.macs
+
+
+def _rows(data: Iterable[Any]) -> tuple[ReferenceRow, ...]:
+    return tuple(ReferenceRow(str(n), float(s), int(p), float(m)) for n, s, p, m in data)
+
+
 class Scored(Protocol):
-    """What of a score its standing depends on."""
+    """What of a score its standing and its shape depend on."""
 
     @property
     def total(self) -> float | None: ...
@@ -163,6 +232,8 @@ class Scored(Protocol):
     def params(self) -> int: ...
     @property
     def macs(self) -> float: ...
+    @property
+    def coverage(self) -> float: ...
 
 
 def _is(row: ReferenceRow, score: Scored) -> bool:

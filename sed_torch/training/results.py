@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ __all__ = ["Counterparts", "read_runs"]
 
 SCHEMA = "sed_torch.runs/1"
 _SPELLED = {"sed": "SED"}
+_DEFINITION = re.compile(r"\((sed/[^)]+)\)")
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +62,12 @@ class Counterparts(tables.Tabular):
         return tuple(sorted({r.seed for r in self.rows}))
 
     @property
+    def definitions(self) -> tuple[str, ...]:
+        """Names of the forms that the scores are of, sorted: more than one where a later version went on."""
+        found = (_DEFINITION.search(r.software or "") for r in self.rows if r.sed is not None)
+        return tuple(sorted({m[1] for m in found if m}))
+
+    @property
     def finals(self) -> tuple[RunRow, ...]:
         """The last row of every run that ended."""
         return tuple(r for r in self.rows if r.final)
@@ -89,12 +97,17 @@ class Counterparts(tables.Tabular):
             n_bootstrap: resamples; 0 leaves the intervals out.
 
         Raises:
-            DataError: there is no such predictor, or no run was finished.
+            DataError: there is no such predictor, no run was finished, or the scores are of several definitions.
             MissingDependencyError: scipy is not installed.
         """
         known = (*COUNTS, *self.proxies)
         if score not in known:
             raise DataError(f"no predictor {score!r} in these runs: expected one of {', '.join(known)}")
+        if len(self.definitions) > 1:
+            raise DataError(
+                f"{self.path or 'these runs'}: scores of {' and '.join(self.definitions)}, which do not compare: rank "
+                "the networks anew, and hold that ranking against these runs"
+            )
         by_seed = {s: self._accuracies(s) for s in self.seeds}
         if all(np.isnan(a).all() for a in by_seed.values()):
             raise DataError(f"{self.path or 'these runs'}: no run was finished, there is nothing to validate")
@@ -147,6 +160,7 @@ class Counterparts(tables.Tabular):
         ]
         if self._one("space"):
             notes.append(f"networks of {self._one('space')}, uniformly drawn unless named")
+        notes += [f"score: {d}" for d in self.definitions]
         dead = int(np.isneginf(x).sum())
         if dead:
             notes.append(
