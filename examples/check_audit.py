@@ -1,20 +1,29 @@
-"""Audit the check on real, well-trained models: what it finds, and what a person made of each grave finding.
+"""Audit the check on good models: what it finds, what a backward pass says, and what a person made of each finding.
 
-python examples/check_audit.py [--timm 150] [--seed 0] [--jobs 2] [-o examples/results/check-audit.md]
+    python examples/check_audit.py [--timm 150] [--pytorchcv 120] [--seed 0] [--jobs 2] [--minutes 9] [--only 'timm:*']
 
-Runs ``sed_torch.check`` over all classification models of torchvision and as many of timm, drawn with a seed, built
-as ``sed-torch check`` builds them. As a second opinion it trains each model's graph for one backward pass in training
-mode, on ``meta`` tensors (shapes only), and asks which parameters got no gradient. Every finding of severity error or
-warning must have a verdict in ``check_audit_verdicts.csv``, written by hand after reading the model's source; the
-command exits with 1 when one has none.
+Looks at models as their authors ship them: classification, segmentation, video, detection and optical flow networks
+of torchvision; timm and pytorchcv, drawn with a seed; transformers with attention masks, segmentation_models_pytorch
+and ultralytics where they are installed. Each is checked as ``sed-torch check`` does, and then goes forward and
+backward once in training and once in evaluation mode on ``meta`` tensors (shapes only), or, where the forward asks
+for values, on made-up data; that tells which parameters get no gradient. Every finding of severity error or warning
+needs a verdict in ``check_audit_verdicts.csv``, written by hand after reading the model's source; the command exits
+with 1 when one has none.
+
+Rows are kept in a folder (``--rows``) as they come: stop it at any time, give it some minutes at a time, or run a
+part of it in another environment; the same command goes on. ``--again`` looks anew at models by pattern.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import datetime
 import fnmatch
+import importlib.util
+import inspect
+import json
 import os
 import platform
 import random
@@ -22,7 +31,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_torch import tables
+from sed_torch._files import write_text
 from sed_torch.diagnostics import RULES, Finding, check
 from sed_torch.zoo import load
 
@@ -40,6 +50,9 @@ HERE = Path(__file__).resolve().parent
 SEVERITIES = ("error", "warning", "info")
 UNUSED = ("SED001", "SED002", "SED003", "SED005")
 """Codes of parameters that the output does not depend on, or not in a way that has a gradient."""
+
+
+MODES = ("training", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -50,17 +63,32 @@ class Row:
         ref: its reference.
         findings: of the check.
         reason: why it could not be checked.
-        idle: trainable parameters without a gradient after a real backward pass; None where there was none.
-        no_backward: why there was none.
-        seconds: CPU time of the check.
+        idle: mode → trainable parameters without a gradient after a backward pass in it.
+        no_backward: mode → why there was no backward pass.
+        coverage: share of the parameters that the check could read.
+        seconds: CPU time of the check, building included.
     """
 
     ref: str
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
-    idle: tuple[str, ...] | None = None
-    no_backward: str | None = None
+    idle: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    no_backward: Mapping[str, str] = field(default_factory=dict)
+    coverage: float | None = None
     seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """One line."""
+        plain = {**vars(self), "findings": [f.to_dict() for f in self.findings]}
+        return json.dumps(plain, default=str)
+
+    @staticmethod
+    def read(text: str) -> Row:
+        """What :meth:`to_json` wrote."""
+        plain = json.loads(text)
+        plain["findings"] = tuple(Finding(**f) for f in plain["findings"])
+        plain["idle"] = {mode: tuple(names) for mode, names in plain["idle"].items()}
+        return Row(**plain)
 
 
 @dataclass(frozen=True)
@@ -104,52 +132,140 @@ class Audit:
         return None
 
 
-# -- looking at models ---------------------------------------------------------------------------------------
+# -- which models ---------------------------------------------------------------------------------------------
+
+TEXT = {
+    "MaskedLM": "albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie esm ibert "
+    "layoutlm mobilebert modernbert mpnet nystromformer rembert roberta roformer squeezebert xlm-roberta xmod",
+    "SequenceClassification": "bert distilbert electra roberta",
+    "CausalLM": "biogpt bloom codegen ctrl falcon gemma gemma2 gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite llama "
+    "mistral olmo openai-gpt opt phi phi3 qwen2 qwen3 starcoder2 xglm",
+    "Seq2SeqLM": "bart blenderbot marian mbart mt5 mvp pegasus plbart t5 umt5",
+}
+"""Head of transformers' auto classes → model types that read ids and an attention mask."""
+VISION = (
+    "beit bit convnext convnextv2 deit dinov2 mobilenet_v1 mobilevit poolformer regnet resnet swin swinv2 vit"
+)
+SMP = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet PAN DeepLabV3 DeepLabV3Plus UPerNet Segformer"
+ENCODERS = ("resnet34", "efficientnet-b0", "mobilenet_v2")
+YOLO = (
+    *(
+        f"DetectionModel('yolo{v}.yaml')"
+        for v in ("v5n", "v8n", "v8s", "v8m", "v9t", "v9c", "v10n", "11n", "12n")
+    ),
+    *(f"SegmentationModel('yolo{v}-seg.yaml')" for v in ("v8n", "11n")),
+    *(f"PoseModel('yolo{v}-pose.yaml')" for v in ("v8n", "11n")),
+    *(f"ClassificationModel('yolo{v}-cls.yaml')" for v in ("v8n", "11n")),
+)
 
 
-def drawn(timm_models: int, seed: int) -> list[str]:
-    """References: all classification models of torchvision, and some of timm."""
+def drawn(timm_models: int, pytorchcv_models: int, seed: int) -> list[str]:
+    """References of all models to look at."""
     import timm
     from torchvision import models
 
-    names = sorted(timm.list_models())
-    sample = random.Random(seed).sample(names, min(timm_models, len(names)))
-    return [
-        *(f"torchvision:{n}" for n in models.list_models(module=models)),
-        *(f"timm:{n}" for n in sorted(sample)),
-    ]
+    def sample(names: Sequence[str], count: int) -> list[str]:
+        return sorted(random.Random(seed).sample(sorted(names), min(count, len(names))))
+
+    kinds = (models, models.detection, models.segmentation, models.video, models.optical_flow)
+    found = [f"torchvision:{n}" for m in kinds for n in models.list_models(module=m)]
+    found += [f"timm:{n}" for n in sample(timm.list_models(), timm_models)]
+    if importlib.util.find_spec("pytorchcv") is not None:
+        from pytorchcv import model_provider
+
+        names = sample(list(model_provider._models), pytorchcv_models)
+        found += [f"pytorchcv.model_provider:get_model({n!r})" for n in names]
+    found += [f"transformers:{kind} {head}" for head, kinds in TEXT.items() for kind in kinds.split()]
+    found += [f"transformers:{kind} ImageClassification" for kind in VISION.split()]
+    pairs = [(a, e) for a in SMP.split() for e in ENCODERS]
+    found += [f"segmentation_models_pytorch:{a}({e!r}, encoder_weights=None)" for a, e in pairs]
+    return [*found, *(f"ultralytics.nn.tasks:{call}" for call in YOLO)]
+
+
+def package(ref: str) -> str:
+    """The package that a reference is of."""
+    return ref.partition(":")[0].partition(".")[0]
+
+
+# -- looking at one -------------------------------------------------------------------------------------------
+
+Inputs = Mapping[str, Any] | tuple[Any, ...] | None
+
+
+def made(ref: str) -> tuple[nn.Module, Inputs]:
+    """A model, and its inputs where they are not left to be inferred."""
+    kind, _, name = ref.partition(":")
+    if kind == "transformers":
+        return of_transformers(*name.split())
+    model = load(ref).model
+    inputs: Inputs = None
+    if kind == "segmentation_models_pytorch":
+        inputs = (torch.zeros(2, 3, 256, 256),)
+    elif kind.startswith("ultralytics"):
+        inputs = (torch.zeros(2, 3, 224 if "cls" in name else 640, 224 if "cls" in name else 640),)
+    elif hasattr(model, "in_size") and kind.startswith("pytorchcv"):
+        channels = getattr(model, "in_channels", 3)
+        inputs = (torch.zeros(2, channels, *model.in_size),)
+    return model, inputs
+
+
+def of_transformers(kind: str, head: str) -> tuple[nn.Module, Inputs]:
+    """A model from its default configuration at four layers, with a mask; on ``meta``."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    config = transformers.AutoConfig.for_model(
+        kind, **({"vocab_size": 33, "pad_token_id": 1} if kind == "esm" else {})
+    )
+    config.use_cache = False
+    with torch.device("meta"):
+        model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
+    if head == "ImageClassification":
+        return model, None
+    ids = torch.zeros(2, 64, dtype=torch.int64)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    taken = inspect.signature(model.forward).parameters
+    more = {"decoder_input_ids": ids} if head == "Seq2SeqLM" else {}
+    return model, {**inputs, **{k: v for k, v in more.items() if k in taken}}
 
 
 def audited(ref: str) -> Row:
-    """One model, checked and trained for a step."""
+    """One model, checked, and trained for a step in both modes."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     start = time.process_time()
     try:
-        model = load(ref).model
-        report = check(model, name=ref)
+        with contextlib.redirect_stdout(sys.stderr):
+            model, inputs = made(ref)
+        report = check(model, input_data=inputs, name=ref)
     except Exception as error:
-        return Row(ref, reason=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return Row(ref, reason=_said(error))
     seconds = time.process_time() - start
-    try:
-        assert report.score is not None
-        idle = without_gradient(model, report.score.inputs)
-    except Exception as error:
-        return Row(
-            ref,
-            report.findings,
-            no_backward=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            seconds=seconds,
-        )
-    return Row(ref, report.findings, idle=idle, seconds=seconds)
+    idle: dict[str, tuple[str, ...]] = {}
+    failed: dict[str, str] = {}
+    if inputs is None and report.score is not None:
+        inputs = tuple(torch.zeros((2, *shape[1:])) for shape in report.score.inputs)
+    for mode in MODES:
+        try:
+            idle[mode] = without_gradient(model, inputs or (), mode == "training")
+        except Exception as error:
+            failed[mode] = _said(error)
+    return Row(ref, report.findings, None, idle, failed, report.coverage, seconds)
 
 
-def without_gradient(model: nn.Module, shapes: Sequence[Sequence[int]]) -> tuple[str, ...]:
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def without_gradient(model: nn.Module, inputs: Inputs, training: bool = True) -> tuple[str, ...]:
     """Names of the trainable parameters that a backward pass from every output leaves without a gradient."""
-    model = model.to("meta").train()
-    inputs = [torch.zeros((2, *shape[1:]), device="meta") for shape in shapes]
-    outputs = [t for t in tensors(model(*inputs)) if t.requires_grad]
-    torch.stack([t.sum() for t in outputs]).sum().backward()
+    model = model.to("meta").train(training)
+    for p in model.parameters():
+        p.grad = None
+    named = {k: v.to("meta") for k, v in inputs.items()} if isinstance(inputs, Mapping) else {}
+    listed = () if isinstance(inputs, Mapping) else tuple(t.to("meta") for t in inputs or ())
+    outputs = [t for t in tensors(model(*listed, **named)) if t.requires_grad]
+    torch.stack([t.real.sum() for t in outputs]).sum().backward()
     return tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
 
 
@@ -179,14 +295,14 @@ def to_markdown(audit: Audit) -> str:
 
 def _head(audit: Audit, checked: Sequence[Row]) -> str:
     versions = ", ".join(f"{p} {version(p)}" for p in ("sed-torch", "torch", "torchvision", "timm"))
-    zoos = Counter(r.ref.partition(":")[0] for r in audit.rows)
+    zoos = Counter(package(r.ref) for r in audit.rows)
     return (
         "# The check on real, well-trained models\n\n"
         f"Made by `{audit.command}` on {datetime.date.today().isoformat()} with {versions}, "
         f"Python {platform.python_version()}.\n\n"
-        f"{len(audit.rows)} models: {zoos['torchvision']} classification models of torchvision (all) and "
-        f"{zoos['timm']} of timm (drawn); {len(checked)} were checked, in {_cpu(checked):.2f} s of CPU time each "
-        "on average, building included."
+        f"{len(audit.rows)} models: {', '.join(f'{n} of {z}' for z, n in zoos.items())}; {len(checked)} were checked, "
+        f"in {_cpu(checked):.2f} s of CPU time each on average, building included; "
+        f"{sum((r.coverage or 0.0) >= 0.999 for r in checked)} of them were read whole."
     )
 
 
@@ -239,11 +355,13 @@ def _judged(audit: Audit, severity: str) -> str:
 
 
 def disagreements(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Parameters about which the check and a real backward pass say different things."""
+    """Parameters about which the check and real backward passes say different things.
+
+    A finding holds where no pass gives a gradient; what it leaves out is held against training, as is its claim
+    where there was such a pass.
+    """
     found = []
     for row in rows:
-        if row.idle is None:
-            continue
         named = {
             p
             for f in row.findings
@@ -251,28 +369,33 @@ def disagreements(rows: Sequence[Row]) -> list[dict[str, Any]]:
             for p in f.evidence.get("parameters", ())
             if f.severity != "info"
         }
+        mode = next((m for m in MODES if m in row.idle), None)
+        if mode is None:
+            continue
+        idle = set(row.idle[mode])
         for what, names in (
-            ("no gradient, not found", set(row.idle) - named),
-            ("found, has a gradient", named - set(row.idle)),
+            ("no gradient, not found", idle - named),
+            ("found, has a gradient", named - idle),
         ):
             if names:
-                found.append({"model": row.ref, "what": what, "parameters": ", ".join(sorted(names)[:4])})
+                shown = ", ".join(sorted(names)[:4])
+                found.append({"model": row.ref, "mode": mode, "what": what, "parameters": shown})
     return found
 
 
 def _second_opinion(rows: Sequence[Row]) -> str:
-    asked = [r for r in rows if r.idle is not None]
-    skipped = [{"model": r.ref, "reason": r.no_backward} for r in rows if r.idle is None]
     differ = disagreements(rows)
+    passes = ", ".join(f"{sum(m in r.idle for r in rows)} in {m} mode" for m in MODES)
+    with_idle = sum(bool(next((r.idle[m] for m in MODES if m in r.idle), ())) for r in rows)
     text = (
         "## Second opinion: a backward pass\n\n"
-        f"{len(asked)} models ran forward and backward once in training mode on `meta` tensors; "
-        f"{sum(bool(r.idle) for r in asked)} of them have trainable parameters that got no gradient. "
-        f"The check ({', '.join(UNUSED)}) says otherwise of parameters of "
+        f"Forward and backward once on `meta` tensors: {passes}. {with_idle} models have trainable parameters that got "
+        f"no gradient. The check ({', '.join(UNUSED)}) says otherwise of parameters of "
         f"{len({d['model'] for d in differ})} models."
     )
     if differ:
-        text += "\n\n" + tables.to_markdown(differ, ("model", "what", "parameters"))
+        text += "\n\n" + tables.to_markdown(differ, ("model", "mode", "what", "parameters"))
+    skipped = [{"model": r.ref, "reason": r.no_backward.get("evaluation", "")} for r in rows if not r.idle]
     if skipped:
         text += "\n\nNo backward pass:\n\n" + tables.to_markdown(skipped, ("model", "reason"))
     return text
@@ -285,26 +408,88 @@ def _failures(rows: Sequence[Row]) -> str:
     return "## Not checked\n\n" + tables.to_markdown(failed, ("model", "reason"))
 
 
+# -- keeping rows -----------------------------------------------------------------------------------------------
+
+
+class Kept:
+    """Rows in a folder, a file each.
+
+    Args:
+        folder: made where it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _file(self, ref: str) -> Path:
+        return self.folder / ("".join(c if c.isalnum() else "_" for c in ref) + ".json")
+
+    def get(self, ref: str) -> Row | None:
+        """The row of a reference, or None."""
+        file = self._file(ref)
+        return Row.read(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def put(self, row: Row) -> None:
+        """Keep a row."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self._file(row.ref), row.to_json())
+
+
+def look(refs: Sequence[str], kept: Kept, jobs: int, minutes: float) -> None:
+    """Look at models and keep their rows, for some minutes at most."""
+    end = time.monotonic() + 60 * minutes
+    for start in range(0, len(refs), 4 * jobs):
+        if time.monotonic() > end:
+            print(f"{len(refs) - start} models are left: run the command again")
+            return
+        for row in joblib.Parallel(n_jobs=jobs)(
+            joblib.delayed(audited)(r) for r in refs[start : start + 4 * jobs]
+        ):
+            kept.put(row)
+            print(
+                row.ref,
+                row.reason or sorted({f.code for f in row.findings if f.severity != "info"}),
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--timm", type=int, default=150, help="how many models of timm")
+    parser.add_argument("--pytorchcv", type=int, default=120, help="how many models of pytorchcv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop looking after so many")
+    parser.add_argument("--only", default="*", help="a pattern: look at these models alone")
+    parser.add_argument("--again", default="", help="a pattern: look at these models anew")
+    parser.add_argument("--rows", type=Path, default=Path.home() / ".cache" / "sed_torch" / "check-audit")
     parser.add_argument("-o", "--output", default=os.fspath(HERE / "results" / "check-audit.md"))
     args = parser.parse_args()
     with open(HERE / "check_audit_verdicts.csv", encoding="utf-8", newline="") as file:
         verdicts = [Verdict(**row) for row in csv.DictReader(file)]
-    rows = joblib.Parallel(n_jobs=args.jobs)(joblib.delayed(audited)(r) for r in drawn(args.timm, args.seed))
-    audit = Audit(rows, verdicts, f"python examples/check_audit.py --timm {args.timm} --seed {args.seed}")
+    refs, kept = drawn(args.timm, args.pytorchcv, args.seed), Kept(args.rows)
+    todo = [
+        r
+        for r in refs
+        if fnmatch.fnmatchcase(r, args.only)
+        and (kept.get(r) is None or fnmatch.fnmatchcase(r, args.again))
+        and (package(r) in ("timm", "torchvision") or importlib.util.find_spec(package(r)) is not None)
+    ]
+    look(todo, kept, args.jobs, args.minutes)
+    rows = [row for r in refs if (row := kept.get(r)) is not None]
+    shown = (
+        f"python examples/check_audit.py --timm {args.timm} --pytorchcv {args.pytorchcv} --seed {args.seed}"
+    )
+    audit = Audit(rows, verdicts, shown)
     text = to_markdown(audit)
-    Path(args.output).write_text(text, encoding="utf-8")
-    print(f"wrote {args.output}")
+    write_text(Path(args.output), text)
+    print(f"wrote {args.output}: {len(rows)} of {len(refs)} models")
     missing = text.count("| MISSING |")
-    unused = [v for v in verdicts if v not in audit.used]
-    for v in unused:
-        print(f"a verdict about nothing found here: {v.model} {v.code} {v.path}")
+    for v in verdicts:
+        if v not in audit.used:
+            print(f"a verdict about nothing found here: {v.model} {v.code} {v.path}")
     if missing:
         sys.exit(
             f"{missing} findings have no verdict in check_audit_verdicts.csv: read the models, and add them"

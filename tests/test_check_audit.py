@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from sed_torch.diagnostics import check
@@ -38,19 +39,19 @@ class Net(nn.Module):
 
 
 def test_a_backward_pass_names_what_got_no_gradient(script: ModuleType) -> None:
-    idle = script.without_gradient(Net(), [(1, 4)])
+    idle = script.without_gradient(Net(), (torch.zeros(2, 4),))
     assert idle == ("b.weight", "c.weight")
     report = check(Net(), input_size=(1, 4))
-    agreed = script.Row("net", report.findings, idle=idle)
+    agreed = script.Row("net", report.findings, idle={"training": idle})
     assert script.disagreements([agreed]) == []
-    (missed,) = script.disagreements([script.Row("net", (), idle=idle)])
+    (missed,) = script.disagreements([script.Row("net", (), idle={"training": idle})])
     assert missed["what"] == "no gradient, not found"
-    (wrong,) = script.disagreements([script.Row("net", report.findings, idle=("b.weight",))])
+    (wrong,) = script.disagreements([script.Row("net", report.findings, idle={"training": ("b.weight",)})])
     assert (wrong["what"], wrong["parameters"]) == ("found, has a gradient", "c.weight")
 
 
 def test_a_grave_finding_needs_a_verdict(script: ModuleType) -> None:
-    rows = [script.Row("timm:net", check(Net(), input_size=(1, 4)).findings, idle=())]
+    rows = [script.Row("timm:net", check(Net(), input_size=(1, 4)).findings, idle={"training": ()})]
     verdict = script.Verdict("timm:*", "SED001", "c", "true", "it is never called")
     text = script.to_markdown(script.Audit(rows, [verdict], "a test"))
     lines = [line for line in text.splitlines() if line.startswith("| timm:net | SED00")]

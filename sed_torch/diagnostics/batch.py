@@ -147,6 +147,8 @@ def batch_axis_mixed(subject: Subject) -> Iterator[Hit]:
         model = Net()
         size = (2, 10, 8)
     """
+    if subject.traces is None or subject.traces.doubtful is None:
+        return
     dims = subject.batch_dims
     if dims is None or not _keep_batch(subject, dims):
         return
@@ -272,7 +274,7 @@ def batch_size_fixed(subject: Subject) -> Iterator[Hit]:
         size = (4, 3, 16, 16)
     """
     traces = subject.traces
-    other = traces.other if traces is not None else None
+    other = traces.doubtful if traces is not None else None
     if traces is None or other is None:
         return
     if isinstance(other, TraceError):

@@ -124,8 +124,9 @@ def softmax_over_one(subject: Subject) -> Iterator[Hit]:
             dim = 0 if len(shape) in (0, 1, 3) else 1
         if not isinstance(dim, int) or shape[dim % len(shape)] != 1:
             continue
-        scaled = (subject.batch_dims or {}).get(node.name, ())
-        if node.name not in subject.trained or dim % len(shape) in scaled or (dim == 0 and batch == 1):
+        if node.name not in subject.trained or (dim == 0 and batch == 1):
+            continue
+        if dim % len(shape) in (subject.batch_dims or {}).get(node.name, ()):
             continue
         yield Hit(
             node.path,

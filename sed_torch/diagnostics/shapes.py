@@ -77,7 +77,6 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
         model = Net()
         size = (2, 3, 32, 32)
     """
-    other = subject.traces.other if subject.traces is not None else None
     found: dict[str | None, list[Node]] = {}
     for node in subject.live:
         inputs = subject.data_inputs(node)
@@ -85,6 +84,7 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
             continue
         if not _swaps(inputs[0].shape, node.shape):
             continue
+        other = subject.traces.other if subject.traces is not None else None
         if isinstance(other, Aligned):
             a, b = other.shapes.get(inputs[0].name), other.shapes.get(node.name)
             if a is None or b is None or not _swaps(a, b):

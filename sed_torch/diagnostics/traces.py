@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch.diagnostics.asking import mode_matters
+from sed_torch.diagnostics.code import Sizes
+from sed_torch.diagnostics.doubts import batch_in_doubt
 from sed_torch.errors import DataDependentError, SedTorchError, TraceError
-from sed_torch.graph import Graph, Node
-from sed_torch.ops import OPS
+from sed_torch.graph import Graph
 from sed_torch.tracing import trace
 
 __all__ = ["Aligned", "Traces", "scaled_dims"]
@@ -67,15 +66,16 @@ class Traces:
         return self._graph.frontend == "fx" and self.samples > 0
 
     @cached_property
+    def _mode_matters(self) -> bool:
+        return self._graph.frontend != "fx" or mode_matters(self._model)
+
+    @cached_property
     def training(self) -> Graph | None:
         """In training mode; None when it cannot be followed (some forwards take targets there).
 
-        Where no code of the model's own asks for the mode, the graph that was scored is that of training too.
+        Where the mode does no more than switch noise and statistics, the graph that was scored is that of training too.
         """
-        if self._graph.frontend == "fx" and not _asks_for_mode(self._model):
-            return self._graph
-        found = self._trained if isinstance(self._trained, Graph) else self._plain_training
-        return found if isinstance(found, Graph) else None
+        return self.modes if self._mode_matters else self._graph
 
     @cached_property
     def modes(self) -> Graph | None:
@@ -84,17 +84,21 @@ class Traces:
         return found if isinstance(found, Graph) else None
 
     @cached_property
+    def doubtful(self) -> Aligned | TraceError | None:
+        """As :attr:`other`, and None too where the first trace and the code leave no doubt about the batch axis."""
+        if not self._resizable or not batch_in_doubt(self._graph, self.samples, Sizes(self._model)):
+            return None
+        return self.other
+
+    @cached_property
     def other(self) -> Aligned | TraceError | None:
         """At the other batch size, operator for operator as the graph that was scored.
 
-        None where that cannot be had or nothing could touch the batch axis, and the error where shapes do not fit
-        at any batch size but the given one.
+        None where that cannot be had, and the error where shapes do not fit at any batch size but the given one.
         """
-        if not self._resizable or not any(
-            _may_touch_batch(self._graph, n, self.samples) for n in self._graph.nodes
-        ):
+        if not self._resizable:
             return None
-        if _asks_for_mode(self._model) and isinstance(self._trained, Graph):
+        if self._mode_matters and isinstance(self._trained, Graph):
             same = self._aligned(self._trained)
             if same is not None:
                 return same
@@ -110,54 +114,6 @@ class Traces:
     def _aligned(self, other: Graph) -> Aligned | None:
         shapes = _shapes(self._graph, other)
         return Aligned(self.samples, self.batch, shapes) if shapes is not None else None
-
-
-def _asks_for_mode(model: nn.Module) -> bool:
-    """Whether a class of the model's own asks whether it is in training, or changes what train() does."""
-    return any(_reads_mode(kind) for kind in {type(m) for m in model.modules()})  # type: ignore[arg-type]
-
-
-@functools.lru_cache(maxsize=1024)
-def _reads_mode(kind: type) -> bool:
-    own = [k for k in kind.__mro__ if not k.__module__.startswith("torch.") and k is not object]
-    functions = [f for k in own for v in vars(k).values() if (f := inspect.unwrap(v) if callable(v) else v)]
-    return any("train" in vars(k) for k in own) or any(_mentions(f, _DEEPEST) for f in functions)
-
-
-_DEEPEST = 2
-"""How many calls deep a helper is looked into for the mode of the module it is given."""
-
-
-def _mentions(function: Any, depth: int) -> bool:
-    """Whether a function, or one that it names or encloses, reads an attribute called ``training``."""
-    if not isinstance(function, types.FunctionType):
-        return False
-    code = function.__code__
-    if _in_code(code):
-        return True
-    named = (function.__globals__.get(n) for n in code.co_names)
-    enclosed = (c.cell_contents for c in function.__closure__ or () if c != types.CellType())
-    helpers = [f for f in (*named, *enclosed) if isinstance(f, types.FunctionType)]
-    own = (f for f in helpers if not str(f.__module__).startswith("torch.") and f is not function)
-    return depth > 0 and any(_mentions(f, depth - 1) for f in own)
-
-
-def _in_code(code: types.CodeType) -> bool:
-    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return "training" in code.co_names or "training" in code.co_consts or any(map(_in_code, inner))
-
-
-def _may_touch_batch(graph: Graph, node: Node, batch: int) -> bool:
-    """Whether an operator may change, drop or mix the first axis."""
-    if node.op in OPS.ruled("reshape"):
-        return node.op != "flatten" or (node.shape or ())[:1] != (batch,)
-    if node.op in OPS.having("attends", "recurrent") or node.op in ("expand", "unknown", "normalize"):
-        return True
-    if node.op in OPS.having("squashes"):
-        return node.facts.get("dim") in (None, 0, -len(node.shape or ()))
-    if node.op in OPS.having("arithmetic") and len(node.inputs) == 2:
-        return len({len(graph[i].shape or ()) for i in node.inputs}) > 1
-    return False
 
 
 @dataclass(frozen=True)

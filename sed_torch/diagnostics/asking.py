@@ -1,0 +1,282 @@
+"""Whether the training mode changes what a model's forward computes, as its code says.
+
+A forward that asks for its mode to switch dropout, noise or running statistics on has the same operators, parameters
+and gradients in both modes. Then the graph that was scored is that of training too, and a second trace is spared.
+Whatever is not plainly of that kind counts as a change.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from sed_torch.diagnostics.code import functions_of, tree_of
+
+__all__ = ["mode_matters"]
+
+_DEEPEST = 3
+"""How many calls deep a helper is looked into for the mode that it is given."""
+_CUTS = frozenset(
+    "detach no_grad inference_mode set_grad_enabled data item argmax round sign getattr setattr training".split()  # noqa: SIM905
+)
+_PLAIN = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Expr, ast.Pass)
+_Falsy = frozenset[str]
+
+
+def mode_matters(model: nn.Module) -> bool:
+    """Whether code of the model's own asks for the mode, and for more than to switch noise or statistics."""
+    by_kind: dict[type, list[nn.Module]] = {}
+    for module in model.modules():
+        by_kind.setdefault(type(module), []).append(module)
+    return any(_kind_matters(kind, _falsy(kind, modules)) for kind, modules in by_kind.items())
+
+
+def _falsy(kind: type, modules: list[nn.Module]) -> _Falsy:
+    """Plain switches that are off in all modules of a kind."""
+    if not any(_names_mode(f) for f in functions_of(kind)):
+        return frozenset()
+    off = [{k for k, v in vars(m).items() if v is None or v is False or v == 0} for m in modules[:64]]
+    return frozenset(set.intersection(*off)) if len(modules) <= 64 and off else frozenset()
+
+
+@functools.lru_cache(maxsize=2048)
+def _kind_matters(kind: type, off: _Falsy) -> bool:
+    own = [k for k in kind.__mro__ if not k.__module__.startswith("torch.") and k is not object]
+    if any("train" in vars(k) for k in own):
+        return True
+    return any(_function_matters(f, off) for f in functions_of(kind))
+
+
+def _function_matters(function: types.FunctionType, off: _Falsy) -> bool:
+    if _names_mode(function):
+        return not _Reading(function, off, _DEEPEST).harmless()
+    return any(_names_mode(f) for f in _helpers(function, 2))
+
+
+def _helpers(function: types.FunctionType, depth: int) -> Iterator[types.FunctionType]:
+    """Functions, not torch's, that a function names or encloses, and those that these do."""
+    named = (function.__globals__.get(n) for n in function.__code__.co_names)
+    enclosed = (c.cell_contents for c in function.__closure__ or () if c != types.CellType())
+    for f in (*named, *enclosed):
+        if (
+            isinstance(f, types.FunctionType)
+            and not str(f.__module__).startswith("torch.")
+            and f is not function
+        ):
+            yield f
+            if depth > 1:
+                yield from _helpers(f, depth - 1)
+
+
+def _names_mode(function: types.FunctionType) -> bool:
+    return _in_code(function.__code__)
+
+
+@functools.lru_cache(maxsize=8192)
+def _in_code(code: types.CodeType) -> bool:
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return "training" in code.co_names or "training" in code.co_consts or any(map(_in_code, inner))
+
+
+class _Reading:
+    """Reads one function: what its mode, an attribute or a parameter, does in it.
+
+    Args:
+        function: the function.
+        off: attributes of ``self`` that are off.
+        depth: how much deeper helpers may be read.
+        parameter: the parameter that holds the mode, where it is not ``self.training``.
+    """
+
+    def __init__(
+        self, function: types.FunctionType, off: _Falsy, depth: int, parameter: str | None = None
+    ) -> None:
+        self._globals, self._off, self._depth = function.__globals__, off, depth
+        self._tree, _ = tree_of(function.__code__)
+        self._code = function.__code__
+        self._names = {parameter} if parameter else set()
+        if self._tree is not None:
+            self._parents = {c: n for n in ast.walk(self._tree) for c in ast.iter_child_nodes(n)}
+            given = self._tree.args
+            listed = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            self._data = set(listed) - {"self", *self._names}
+
+    def harmless(self) -> bool:
+        """Whether the mode switches noise and statistics alone."""
+        if self._tree is None:
+            return False
+        self._spread_data()
+        known: set[str] = set()
+        while True:
+            if not all(self._use(n) for n in self._uses()):
+                return False
+            if self._names == known:
+                return True
+            known = set(self._names)
+
+    def _spread_data(self) -> None:
+        """Names that data is assigned to, or what is computed from it."""
+        assert self._tree is not None
+        before = -1
+        while before != len(self._data):
+            before = len(self._data)
+            for node in ast.walk(self._tree):
+                if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For)):
+                    value = node.iter if isinstance(node, ast.For) else node.value
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    if value is not None and self._holds_data(value) and not _is_size(value):
+                        self._data |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        self._data -= self._names
+
+    def _holds_data(self, tree: ast.AST) -> bool:
+        return any(isinstance(n, ast.Name) and n.id in self._data for n in ast.walk(tree))
+
+    def _uses(self) -> Iterator[ast.expr]:
+        assert self._tree is not None
+        for node in ast.walk(self._tree):
+            if (
+                (isinstance(node, ast.Attribute) and node.attr == "training")
+                or (isinstance(node, ast.Name) and node.id in self._names and isinstance(node.ctx, ast.Load))
+                or (isinstance(node, ast.Constant) and node.value == "training")
+            ):
+                yield node
+
+    def _use(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Constant):
+            return False
+        inner = node
+        parent = self._parents[node]
+        while isinstance(parent, (ast.BoolOp, ast.UnaryOp, ast.Compare)):
+            if isinstance(parent, ast.BoolOp) and isinstance(parent.op, ast.And) and self._never(parent):
+                return True
+            inner, parent = parent, self._parents[parent]
+        if isinstance(parent, ast.keyword):
+            return self._given(self._parents[parent], parent.arg)
+        if isinstance(parent, ast.Call) and inner in parent.args:
+            return self._given(parent, parent.args.index(inner))
+        if isinstance(parent, ast.IfExp) and inner is parent.test:
+            return not any(
+                isinstance(n, ast.Call) for b in (parent.body, parent.orelse) for n in ast.walk(b)
+            ) and (not self._holds_data(parent.body) and not self._holds_data(parent.orelse))
+        if isinstance(parent, ast.If) and inner is parent.test:
+            return self._branch(parent)
+        if isinstance(parent, (ast.Assign, ast.AnnAssign)) and inner is parent.value:
+            targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
+            return self._assigned(targets)
+        return False
+
+    def _never(self, test: ast.BoolOp) -> bool:
+        """Whether an ``and`` has a switch of ``self`` in it that is off."""
+        return any(
+            isinstance(v, ast.Attribute)
+            and isinstance(v.value, ast.Name)
+            and v.value.id == "self"
+            and v.attr in self._off
+            for v in test.values
+        )
+
+    def _assigned(self, targets: Sequence[ast.expr]) -> bool:
+        """A local name holds the mode from now on."""
+        if not all(isinstance(t, ast.Name) for t in targets):
+            return False
+        self._names |= {t.id for t in targets if isinstance(t, ast.Name)}
+        return True
+
+    def _branch(self, node: ast.If) -> bool:
+        if len(node.body) == 1 and isinstance(node.body[0], ast.Return) and not node.orelse:
+            value = node.body[0].value
+            return isinstance(value, ast.Name) and value.id in self._data and self._is_noise(self._tree)
+        blocks = [*node.body, *node.orelse]
+        if not any(self._holds_data(s) for s in blocks) and not any(
+            isinstance(n, ast.stmt) and not isinstance(n, _PLAIN) for s in blocks for n in ast.walk(s)
+        ):
+            return all(self._flags(s) for s in blocks)
+        return not node.orelse and all(self._adds_noise(s) for s in node.body)
+
+    def _flags(self, statement: ast.stmt) -> bool:
+        """Statements that touch no data: they set flags, which are followed, or count steps."""
+        for n in ast.walk(statement):
+            if isinstance(n, (ast.Assign, ast.AnnAssign)):
+                targets = n.targets if isinstance(n, ast.Assign) else [n.target]
+                names = [t for t in targets if isinstance(t, ast.Name)]
+                self._names |= {t.id for t in names}
+                if len(names) != len(targets) and not _counts(targets):
+                    return False
+        return True
+
+    def _adds_noise(self, statement: ast.stmt) -> bool:
+        """``x = x * mask``: data stays in what it is assigned to, and no layer is called."""
+        if not isinstance(statement, (ast.Assign, ast.AugAssign)) or not self._is_noise(statement):
+            return False
+        if isinstance(statement, ast.AugAssign):
+            return True
+        names = {t.id for t in statement.targets if isinstance(t, ast.Name)}
+        if not names or any(not isinstance(t, ast.Name) for t in statement.targets):
+            return False
+        read = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)}
+        assert self._tree is not None
+        first = self._tree.args.args
+        inputs = {a.arg for a in first}
+        return not (names & inputs) or bool(names & read)
+
+    def _is_noise(self, tree: ast.AST | None) -> bool:
+        """Calls no layer, cuts nothing, and returns its data."""
+        for n in ast.walk(tree) if tree is not None else ():
+            if isinstance(n, ast.Attribute) and n.attr in _CUTS and n.attr != "training":
+                return False
+            if isinstance(n, ast.Call) and _of_self(n.func):
+                return False
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in _CUTS:
+                return False
+            if isinstance(n, ast.Return) and (n.value is None or not self._holds_data(n.value)):
+                return False
+        return True
+
+    def _given(self, call: ast.AST, place: str | int | None) -> bool:
+        """The mode is handed on: to an operator of torch, or to a function that is as harmless."""
+        if not isinstance(call, ast.Call) or place is None:
+            return False
+        function = _resolved(call.func, self._globals)
+        if function is None:
+            return False
+        module = str(getattr(function, "__module__", "") or "")
+        if module.startswith("torch.") or inspect.isbuiltin(function):
+            return True
+        if not isinstance(function, types.FunctionType) or self._depth <= 0:
+            return False
+        function = inspect.unwrap(function)
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        name = place if isinstance(place, str) else names[place] if place < code.co_argcount else None
+        if name not in names:
+            return False
+        return _Reading(function, frozenset(), self._depth - 1, name).harmless()
+
+
+def _is_size(value: ast.AST) -> bool:
+    return isinstance(value, ast.Attribute) and value.attr in ("shape", "ndim", "dtype", "device")
+
+
+def _counts(targets: Sequence[ast.expr]) -> bool:
+    return all("num_batches" in ast.unparse(t) for t in targets)
+
+
+def _of_self(function: ast.expr) -> bool:
+    while isinstance(function, (ast.Attribute, ast.Subscript)):
+        function = function.value
+    return isinstance(function, ast.Name) and function.id == "self"
+
+
+def _resolved(function: ast.expr, names: Mapping[str, Any]) -> Any:
+    if isinstance(function, ast.Name):
+        return names.get(function.id)
+    if isinstance(function, ast.Attribute):
+        holder = _resolved(function.value, names)
+        return getattr(holder, function.attr, None) if isinstance(holder, types.ModuleType) else None
+    return None
