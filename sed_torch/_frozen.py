@@ -32,6 +32,9 @@ class FrozenMapping(Mapping[K, V]):
     def __len__(self) -> int:
         return len(self._data)
 
+    def __hash__(self) -> int:
+        return hash(frozenset(self._data.items()))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._data,)
 

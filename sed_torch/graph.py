@@ -13,13 +13,19 @@ import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+from sed_torch._frozen import FrozenMapping
+from sed_torch.attributes import Attributes
 from sed_torch.errors import GraphError
 
 __all__ = ["BYTES", "SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter", "itemsize"]
 
 SCHEMA = "sed_torch.graph/1"
+
+A = TypeVar("A", bound=Attributes)
+
+_NOTHING: FrozenMapping[str, Any] = FrozenMapping()
 
 BYTES: Mapping[str, float] = {
     **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
@@ -47,7 +53,8 @@ class Node:
         inputs: names of the nodes it reads, in argument order.
         shape: sizes of the result, batch included; None for a tuple of results (see ``"item"`` nodes).
         dtype: of the result, as in ``torch.float32`` without ``torch.``.
-        attrs: the numbers its rule needs (kernel, stride, dims, …).
+        attrs: the numbers its rule needs (window, stride, dims, …), see :mod:`sed_torch.attributes`; read by name
+            with :meth:`of`.
         path: dotted path of the module it ran in, ``""`` for the root.
         source: ``file:line`` in the user's code, or None.
         shares: name of the node whose memory the result lies in (a view, or written in place); ``""`` where it
@@ -65,13 +72,38 @@ class Node:
     inputs: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
     dtype: str = ""
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = _NOTHING
     path: str = ""
     source: str | None = None
     shares: str = ""
     until: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = _NOTHING
     copied: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attrs, (Attributes, FrozenMapping)):
+            object.__setattr__(self, "attrs", FrozenMapping(self.attrs))
+        if not isinstance(self.facts, FrozenMapping):
+            object.__setattr__(self, "facts", FrozenMapping(self.facts) if self.facts else _NOTHING)
+
+    def of(self, kind: type[A]) -> A:
+        """The attributes, typed as those of one kind of rule.
+
+        Raises:
+            GraphError: in a graph made by hand or read back, where they are none of that kind.
+        """
+        if isinstance(self.attrs, kind):
+            return self.attrs
+        try:
+            return kind.read(self.attrs, whole=False)
+        except ValueError as error:
+            raise GraphError(f"attributes of node {self.name!r} ({self.op}): {error}") from error
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Sizes of the window it slides over a map, ``()`` where it slides none."""
+        window: tuple[int, ...] = self.attrs.get("window", ())
+        return window
 
     @property
     def numel(self) -> int:
@@ -278,7 +310,9 @@ class Graph:
 
 
 def _row(node: Node) -> dict[str, Any]:
-    row = dataclasses.asdict(node)
+    row = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+    row["attrs"] = dict(node.attrs)
+    row["facts"] = dict(node.facts)
     if not row["facts"]:
         del row["facts"]
     return row

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "_plain", "tables"),
-    *("graph", "entropy", "ops", "batching", "tracing"),
+    *("attributes", "graph", "entropy", "ops", "batching", "tracing"),
     *("topology", "lowering", "scoring", "costing"),
     *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("evidence", "training", "calibration", "report", "integrations"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import FrozenInstanceError
 from typing import Any, get_args
 
 import pytest
@@ -11,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.errors import RuleError, UnsupportedOpError
+from sed_torch.attributes import KINDS, Conv, Linear
+from sed_torch.errors import GraphError, RuleError, UnsupportedOpError
+from sed_torch.graph import Graph, Node
 from sed_torch.lowering import LOWERINGS
 from sed_torch.ops import OPS, Op, Registry, RuleName, canonical, lookup, table
+from sed_torch.tracing import calls
 
 FAMILIES = {
     # rows of several dimensions, named after what they have in common
@@ -244,6 +249,52 @@ def test_a_function_gets_a_rule_by_name(target: Any, forget: Callable[[Any], Non
         assert score.node_coverage == 1.0
     sed_torch.unregister_rule(target)
     assert sed_torch.score(Net(), input_size=(1, 3, 9, 9)).node_coverage == 0.5
+
+
+@pytest.mark.parametrize(
+    ("rule", "told", "wrong"),
+    [
+        ("conv", {"window": (3, 3)}, r"'stride' is missing: expected window, stride, dilation, c_in, c_out"),
+        ("linear", {"c_in": 3, "c_out": 4, "bias": True}, r"there is no 'bias': expected c_in, c_out"),
+        ("pool", {"window": 3, "stride": (1,), "dilation": (1,)}, r"window is 3: expected several numbers"),
+        ("keep", {"slope": 0.1}, r"there is no 'slope': expected no attributes"),
+    ],
+)
+def test_numbers_that_a_rule_cannot_use_are_refused(
+    rule: Any, told: dict[str, Any], wrong: str, forget: Callable[[Any], None]
+) -> None:
+    forget(OwnConv)
+    sed_torch.register_rule(OwnConv, rule, attrs=lambda module: told)
+    with pytest.raises(RuleError, match=rf"attrs of '.*OwnConv', for its rule '{rule}': {wrong}"):
+        sed_torch.score(network(OwnConv), input_size=(1, 3, 16, 16))
+
+
+def test_every_rule_has_its_kind_of_attributes() -> None:
+    """A rule that reads numbers has a class of them, and its reader makes one of that class."""
+    assert set(KINDS) <= set(get_args(RuleName))
+    for rule, read in calls.READERS.items():
+        made = {t.strip() for t in str(read.__annotations__["return"]).split("|")}
+        of = KINDS[rule]
+        assert made <= {of.__name__, "Cut"}, rule
+
+
+def test_attributes_are_frozen_typed_and_a_mapping_of_what_was_stated() -> None:
+    graph = sed_torch.trace(network(nn.Conv2d), input_size=(1, 3, 16, 16))
+    conv = next(n for n in graph if n.op == "conv")
+    assert list(conv.attrs) == ["window", "stride", "dilation", "c_in", "c_out", "groups"]
+    assert conv.of(Conv).c_out == conv.attrs["c_out"] == 4
+    assert {**conv.attrs} == conv.attrs == Conv.read(dict(conv.attrs))
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field"):
+        conv.attrs.c_out = 5  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        conv.attrs["c_out"] = 5  # type: ignore[index]
+    again = Graph.from_dict(graph.to_dict())
+    assert again.fingerprint == graph.fingerprint
+    assert [n.attrs for n in again] == [n.attrs for n in graph]
+    assert again[conv.name].of(Conv).window == (3, 3)
+    assert pickle.loads(pickle.dumps(graph)) == graph
+    with pytest.raises(GraphError, match=r"attributes of node 'x' \(linear\): 'c_out' is missing"):
+        Node("x", "linear", attrs={"c_in": 3}).of(Linear)
 
 
 def test_rules_that_cannot_be_are_refused(forget: Callable[[Any], None]) -> None:

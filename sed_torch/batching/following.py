@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sed_torch.attributes import Item, Recurrent, Slice
 from sed_torch.batching.axes import FIXED, Dim, Dims, entries
 from sed_torch.batching.mixing import RULES, Rules
 from sed_torch.graph import Graph, Node
@@ -75,10 +76,9 @@ class Follower(Rules):
             return
         if rule == "slice" and source.op == "unbind":
             self._unbound(node, source, first)
-        elif rule == "recurrent" and len(first) == 3 and source.attrs.get("time") is not None:
-            time = source.attrs["time"]
+        elif rule == "recurrent" and len(first) == 3 and (time := source.of(Recurrent).time) is not None:
             batch = first[1 - time]
-            at = 1 - time if node.attrs.get("index") == 0 else 1
+            at = 1 - time if node.of(Item).index == 0 else 1
             if len(shape) == 3 and shape[at] == entries(batch):
                 self._set(node, at, batch)
         elif len(first) == len(shape):
@@ -95,7 +95,7 @@ class Follower(Rules):
 
     def _unbound(self, node: Node, source: Node, first: Dims) -> None:
         shape = node.shape or ()
-        named = [d for d, _ in source.attrs.get("dims", ())]
+        named = [d for d, _ in source.of(Slice).dims or ()]
         gone = next((d for d in range(len(first)) if d not in named), 0)
         rest = tuple(d for i, d in enumerate(first) if i != gone)
         if len(rest) == len(shape):

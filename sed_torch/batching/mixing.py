@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sed_torch.attributes import AdaptivePool, Conv, Matmul, Recurrent, Reduce
 from sed_torch.batching.axes import FIXED, WALKED, WEAK, Dim, Dims, entries
 from sed_torch.batching.moving import Moving
 from sed_torch.graph import Node
@@ -54,12 +55,13 @@ class Rules(Moving):
         return x
 
     def _conv(self, node: Node, inputs: list[str]) -> Dims | None:
-        n = len(node.attrs.get("window", (1, 1)))
+        a = node.of(Conv)
+        n = len(a.window)
         x = self.dims[inputs[0]]
         if inputs[0] not in self.live:
             return None
         self.mark(x[-n:], FIXED, node, "slides along")
-        apart, mixed = _grouped(x[-n - 1], int(node.attrs.get("groups", 1)))
+        apart, mixed = _grouped(x[-n - 1], a.groups)
         self.mark([mixed], FIXED, node, "mixes as channels")
         shape = node.shape or ()
         return (
@@ -75,7 +77,7 @@ class Rules(Moving):
         return (*x[:-1], self.fresh(shape[-1])) if len(shape) == len(x) else x[:-1]
 
     def _pool(self, node: Node, inputs: list[str]) -> Dims | None:
-        n = len(node.attrs["window"]) if "window" in node.attrs else node.attrs.get("axes", 2)
+        n = len(node.window) or node.of(AdaptivePool).axes
         x = self.dims[inputs[0]]
         self.mark(x[-n:], FIXED, node, "slides along")
         return x
@@ -84,18 +86,20 @@ class Rules(Moving):
         if not inputs:
             return None
         x = self.dims[inputs[0]]
-        gone = {d for d in node.attrs.get("dims", range(len(x))) if d < len(x)}
+        named = node.of(Reduce).dims
+        gone = {d for d in (range(len(x)) if named is None else named) if d < len(x)}
         self.mark([x[d] for d in gone], WEAK, node, "reduces")
         if node.shape is not None and len(node.shape) == len(x):
             return tuple(() if i in gone else d for i, d in enumerate(x))
         return tuple(d for i, d in enumerate(x) if i not in gone)
 
     def _matmul(self, node: Node, inputs: list[str]) -> Dims | None:
-        names = list(node.inputs[1:] if node.attrs.get("added") else node.inputs)[:2]
-        if len(node.inputs) - bool(node.attrs.get("added")) != 2 or any(n not in self.dims for n in names):
+        call = node.of(Matmul)
+        names = list(node.inputs[1:] if call.added else node.inputs)[:2]
+        if len(node.inputs) - bool(call.added) != 2 or any(n not in self.dims for n in names):
             return None
         a, b = (self.dims[n] for n in names)
-        letters = _letters(node.attrs.get("equation"), len(a), len(b))
+        letters = _letters(call.equation, len(a), len(b))
         if letters is None:
             return None
         left, right, out = letters
@@ -161,7 +165,7 @@ class Rules(Moving):
         x = next((self.dims[i] for i in node.inputs if i in self.dims), None)
         if x is None:
             return None
-        time = node.attrs.get("time")
+        time = node.of(Recurrent).time
         self.mark(x[-1:], FIXED, node, "mixes as channels")
         if time is None and node.op.endswith("_cell"):
             for name in inputs[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sed_torch.attributes import Cut, Expand, Join, Permute, Slice, Write
 from sed_torch.batching.axes import FIXED, Axes, Axis, Dim, Dims, entries
 from sed_torch.graph import Node
 
@@ -22,7 +23,7 @@ class Moving(Axes):
         return (*x[:keep], *(self.fresh(k) for k in shape[keep:])) if len(shape) == len(x) else None
 
     def _cat(self, node: Node, inputs: list[str]) -> Dims | None:
-        at = node.attrs["dim"]
+        at = node.of(Join).dim
         shape = node.shape or ()
         fits = [i for i in inputs if len(self.dims[i]) == len(shape)]
         if not fits:
@@ -49,7 +50,7 @@ class Moving(Axes):
         return tuple(dims)
 
     def _stack(self, node: Node, inputs: list[str]) -> Dims | None:
-        at, shape = node.attrs["dim"], node.shape or ()
+        at, shape = node.of(Join).dim, node.shape or ()
         first = self.dims[inputs[0]]
         for name in inputs[1:]:
             for a, b in zip(first, self.dims[name], strict=False):
@@ -95,12 +96,12 @@ class Moving(Axes):
 
     def _permute(self, node: Node, inputs: list[str]) -> Dims | None:
         x = self.dims[inputs[0]]
-        order = node.attrs.get("order", ())
+        order = node.of(Permute).order
         return tuple(x[i] for i in order) if len(order) == len(x) else None
 
     def _slice(self, node: Node, inputs: list[str]) -> Dims | None:
         x, shape = self.dims[inputs[0]], node.shape or ()
-        dims = node.attrs.get("dims")
+        dims = node.of(Slice).dims
         if dims is None or any(d >= len(x) for d, _ in dims):
             return None
         kept = {d for d, _ in dims}
@@ -143,7 +144,7 @@ class Moving(Axes):
                 dims.append(dim)
             elif n % have:
                 dims.append(self.fresh(n))
-            elif "repeats" in node.attrs:
+            elif node.of(Expand).repeats is not None:
                 dims.append((*dim, *self.fresh(n // have)))
             else:
                 dims.append((*self.fresh(n // have), *dim))
@@ -152,7 +153,7 @@ class Moving(Axes):
     def _unfold(self, node: Node, inputs: list[str]) -> Dims | None:
         x, shape = self.dims[inputs[0]], node.shape or ()
         if "dim" in node.attrs:
-            self.mark([x[node.attrs["dim"]]], FIXED, node, "slides along")
+            self.mark([x[node.of(Cut).dim]], FIXED, node, "slides along")
             return (*(self._cut(d, n) for d, n in zip(x, shape, strict=False)), self.fresh(shape[-1]))
         self.mark(x[-3:], FIXED, node, "slides along")
         return (*x[:-3], *(self.fresh(n) for n in shape[len(x) - 3 :]))
@@ -162,7 +163,7 @@ class Moving(Axes):
         base, value = self.dims.get(node.inputs[0]), self.dims.get(node.inputs[-1])
         if base is None or value is None or len(node.inputs) < 2:
             return base
-        region = node.attrs.get("dims") or tuple(range(len(base)))
+        region = node.of(Write).dims or tuple(range(len(base)))
         for place, dim in zip(reversed(region), reversed(value), strict=False):
             if 0 <= place < len(base):
                 self.unify(base[place], dim)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sed_torch.attributes import MultiHead, Norm
 from sed_torch.costing.precision import Precision
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
@@ -224,7 +225,7 @@ class _Keeper:
         shape = node.shape or ()
         weight = next((graph[i].numel for i in node.inputs if graph[i].op == "parameter"), 0)
         if node.op == "group_norm":
-            return (shape[0] if shape else 0) * int(node.attrs.get("groups", 32))
+            return (shape[0] if shape else 0) * (node.of(Norm).groups or 32)
         if node.op == "instance_norm":
             return math.prod(shape[:2])
         if node.op == "normalize":
@@ -245,7 +246,7 @@ class _Keeper:
         entries = [graph[i].numel for i in node.inputs[:3]]
         width = (graph[node.inputs[0]].shape or (1,))[-1]
         projected = sum(math.prod((graph[i].shape or (0,))[:-1]) * width for i in node.inputs[:3])
-        heads = int(node.attrs.get("heads", 1))
+        heads = node.of(MultiHead).heads or 1
         queries = math.prod((graph[node.inputs[0]].shape or (0,))[:-1])
         yield from self._own(
             "state", (size * (projected + 2 * entries[0]) + 4 * heads * queries) * self._times

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from sed_torch.attributes import Recurrent
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.diagnostics.traces import Aligned
@@ -59,8 +60,8 @@ def _time(node: Node, source: Node) -> int | None:
         return 0 if rank == 3 else None
     if node.op == "scaled_dot_product_attention":
         return rank - 2 if rank > 2 else None
-    time = node.attrs.get("time")
-    return int(time) if isinstance(time, int) and rank == 3 else None
+    time = node.of(Recurrent).time if node.op in OPS.having("recurrent") else None
+    return time if rank == 3 else None
 
 
 def _along(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sed_torch.attributes import Attributes
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, is_in_place
 from sed_torch.graph import Node
@@ -176,7 +177,7 @@ def overwritten_skip(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for node in subject.live:
-        stale = [n for n in node.attrs.get("stale", ()) if n in subject.graph.needed]
+        stale = [n for n in node.of(Attributes).stale if n in subject.graph.needed]
         readers = subject.needed_readers(node)
         fresh = [r for r in readers if r.name not in stale or r.inputs.count(node.name) > 1]
         if stale and fresh:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch.attributes import Sliding
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, share
 from sed_torch.graph import Node
@@ -65,7 +66,7 @@ def degraded_map(subject: Subject) -> Iterator[Hit]:
         up = subject.back_through(node, _carriers()).op == "interpolate"
         yield Hit(
             node.path,
-            f"the {_size(node.attrs['window'])} kernel reads a nearly constant map: "
+            f"the {_size(node.window)} kernel reads a nearly constant map: "
             f"{term.effective_taps:.2g} effective of {term.taps:g} taps",
             "read the map before it is upsampled"
             if up
@@ -108,15 +109,15 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
         if node.op not in OPS.ruled("pool"):
             continue
         extent, out = subject.extent(node), subject.out_extent(node)
-        window = tuple(min(k, n) for k, n in zip(node.attrs["window"], extent, strict=False))
+        window = tuple(min(k, n) for k, n in zip(node.window, extent, strict=False))
         covered = share(math.prod(window), math.prod(extent))
         if math.prod(out) > 1 and covered > COVERED:
             yield Hit(
                 node.path,
-                f"the {_size(node.attrs['window'])} pool covers {covered:.0%} of its {_size(extent)} map "
+                f"the {_size(node.window)} pool covers {covered:.0%} of its {_size(extent)} map "
                 f"and leaves {_size(out)} nearly equal positions",
                 "pool globally or use a smaller window",
-                {"window": tuple(node.attrs["window"]), "map": extent, "covered": covered},
+                {"window": node.window, "map": extent, "covered": covered},
                 node.source,
             )
 
@@ -144,15 +145,15 @@ def pool_after_pool(subject: Subject) -> Iterator[Hit]:
         size = (1, 3, 32, 32)
     """
     for node in subject.live:
-        if node.op not in OPS.ruled("pool") or math.prod(node.attrs["window"]) <= 1:
+        if node.op not in OPS.ruled("pool") or math.prod(node.window) <= 1:
             continue
         if math.prod(subject.out_extent(node)) <= 1:
             continue  # the global pool at the end
         before = subject.back_through(node, _carriers() | {"item", "pad"})
         if len(subject.needed_readers(before)) > 1:
             continue  # a pyramid, each level of which is read
-        if before.op in OPS.ruled("pool") and math.prod(before.attrs["window"]) > 1:
-            first, second = before.attrs["window"], node.attrs["window"]
+        if before.op in OPS.ruled("pool") and math.prod(before.window) > 1:
+            first, second = before.window, node.window
             yield Hit(
                 node.path,
                 f"a {_size(second)} {node.op} directly after the {_size(first)} {before.op} {before.path}".rstrip(),
@@ -167,8 +168,8 @@ def _seen(
 ) -> list[NDArray[np.bool_]]:
     """For each axis, which positions of the map fall under some tap."""
     masks = []
-    a = node.attrs
-    for n, p, o, k, s, d in zip(extent, padding, out, a["window"], a["stride"], a["dilation"], strict=True):
+    a = node.of(Sliding)
+    for n, p, o, k, s, d in zip(extent, padding, out, a.window, a.stride, a.dilation, strict=True):
         where = (np.arange(o)[:, None] * s - p + np.arange(k)[None, :] * d).ravel()
         mask = np.zeros(n, dtype=bool)
         mask[where[(where >= 0) & (where < n)]] = True
@@ -222,9 +223,9 @@ def _is_copy(subject: Subject, value: Node) -> bool:
 
 
 def _reads_all(node: Node) -> bool:
-    a = node.attrs
-    dense = all(d == 1 for d in a["dilation"])
-    return dense and all(s <= k for s, k in zip(a["stride"], a["window"], strict=True))
+    a = node.of(Sliding)
+    dense = all(d == 1 for d in a.dilation)
+    return dense and all(s <= k for s, k in zip(a.stride, a.window, strict=True))
 
 
 @rule("SED104", "unread-positions", "warning")
@@ -277,14 +278,14 @@ def unread_positions(subject: Subject) -> Iterator[Hit]:
             first = readers[0]
             yield Hit(
                 first.path,
-                f"{lost:.0%} of the {_size(extent)} map is never read: stride {_size(first.attrs['stride'])} "
-                f"with a {_size(first.attrs['window'])} kernel",
+                f"{lost:.0%} of the {_size(extent)} map is never read: stride {_size(first.of(Sliding).stride)} "
+                f"with a {_size(first.window)} kernel",
                 "move the stride to a layer whose kernel covers it, or pool first",
                 {
                     "unread": lost,
                     "map": extent,
-                    "window": tuple(first.attrs["window"]),
-                    "stride": tuple(first.attrs["stride"]),
+                    "window": first.window,
+                    "stride": first.of(Sliding).stride,
                     "readers": tuple(r.path for r in readers),
                 },
                 first.source,
@@ -295,13 +296,13 @@ def _padded_taps(subject: Subject, node: Node) -> float:
     """Share of a convolution's taps that fall on padding at every position."""
     extent, pad = subject.before_padding(node)
     used = 1
-    a = node.attrs
+    a = node.of(Sliding)
     for n, p, o, k, s, d in zip(
-        extent, pad, subject.out_extent(node), a["window"], a["stride"], a["dilation"], strict=True
+        extent, pad, subject.out_extent(node), a.window, a.stride, a.dilation, strict=True
     ):
         where = np.arange(o)[:, None] * s - p + np.arange(k)[None, :] * d
         used *= int(((where >= 0) & (where < n)).any(axis=0).sum())
-    return 1.0 - float(used / math.prod(a["window"]))
+    return 1.0 - float(used / math.prod(a.window))
 
 
 def _on_one_position(subject: Subject, node: Node) -> bool:
@@ -309,7 +310,7 @@ def _on_one_position(subject: Subject, node: Node) -> bool:
 
 
 def _spatial_convs(subject: Subject) -> list[Node]:
-    return [n for n in subject.live if n.op == "conv" and math.prod(n.attrs["window"]) > 1]
+    return [n for n in subject.live if n.op == "conv" and math.prod(n.window) > 1]
 
 
 @rule("SED105", "taps-on-padding", "warning")
@@ -343,10 +344,10 @@ def taps_on_padding(subject: Subject) -> Iterator[Hit]:
             extent = subject.before_padding(node)[0]
             yield Hit(
                 node.path,
-                f"{lost:.0%} of the {_size(node.attrs['window'])} kernel's taps only see padding: "
+                f"{lost:.0%} of the {_size(node.window)} kernel's taps only see padding: "
                 f"the map is {_size(extent)}",
                 "reduce the total stride before it, or use a smaller kernel",
-                {"unused": lost, "window": tuple(node.attrs["window"]), "map": extent},
+                {"unused": lost, "window": node.window, "map": extent},
                 node.source,
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch.attributes import Conv, Linear, Permute, Pool
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
@@ -91,8 +92,8 @@ def _pair_after(subject: Subject, first: Node) -> tuple[Node, bool] | None:
             return (node, axis not in (None, _mixed_axis(node))) if _is_linear_map(subject, node) else None
         if not _is_linear_step(subject, node):
             return None
-        order = node.attrs.get("order")
-        if order is not None and axis in order:
+        order = node.of(Permute).order if node.op in OPS.ruled("permute") else ()
+        if axis in order:
             axis = order.index(axis)
         elif node.op in OPS.ruled("reshape", "permute") or len(node.shape or ()) != len(first.shape or ()):
             axis = None  # it may stand anywhere now
@@ -106,19 +107,29 @@ def _mixed_axis(node: Node) -> int | None:
     return len(node.shape) - (1 if node.op == "linear" else 1 + len(_taps(node)))
 
 
+def _groups(node: Node) -> int:
+    """Groups of a convolution; 1 of a linear layer."""
+    return 1 if node.op in OPS.ruled("linear") else node.of(Conv).groups
+
+
+def _made(node: Node) -> int:
+    """Output channels of a convolution or linear layer."""
+    return node.of(Linear).c_out
+
+
 def _total_in(node: Node) -> int:
-    return int(node.attrs["c_in"]) * int(node.attrs.get("groups", 1))
+    return node.of(Linear).c_in * _groups(node)
 
 
 def _taps(node: Node) -> tuple[int, ...]:
-    return tuple(node.attrs.get("window", ()))
+    return node.window
 
 
 def _factorises(first: Node, second: Node) -> str | None:
     """Why two linear maps in a row are worth more than one, if they are."""
-    if int(first.attrs.get("groups", 1)) != int(second.attrs.get("groups", 1)):
+    if _groups(first) != _groups(second):
         return "a grouped and a dense layer: a factorised convolution"
-    if first.attrs["c_out"] < min(_total_in(first), second.attrs["c_out"]):
+    if _made(first) < min(_total_in(first), _made(second)):
         return "narrower between than at both ends: a low-rank factorisation"
     a, b = _taps(first), _taps(second)
     both_slide = len(a) == len(b) and max(a, default=1) > 1 and max(b, default=1) > 1
@@ -138,7 +149,7 @@ def _composed(first: Node, second: Node) -> int:
     n = max(len(a), len(b))
     a, b = a or (1,) * n, b or (1,) * n
     taps = math.prod(x + (y - 1) for x, y in zip(a, b, strict=True)) if len(a) == len(b) else math.prod(a)
-    return _total_in(first) * int(second.attrs["c_out"]) * taps // int(first.attrs.get("groups", 1))
+    return _total_in(first) * _made(second) * taps // _groups(first)
 
 
 def _weights(subject: Subject, node: Node) -> int:
@@ -207,7 +218,7 @@ def _no_effect(subject: Subject, node: Node) -> str | None:
         return f"{node.op} of {before.op} is the same {node.op}"
     if node.op == "relu" and before.op in OPS.having("nonnegative"):
         return f"what {before.op} leaves is not negative already"
-    if node.op in ("max_pool", "avg_pool") and math.prod((*node.attrs["window"], *node.attrs["stride"])) == 1:
+    if node.op in ("max_pool", "avg_pool") and math.prod((*node.window, *node.of(Pool).stride)) == 1:
         return "a pool of one position with stride 1"
     if node.op == "adaptive_avg_pool" and node.shape == before.shape:
         return f"the map has the wanted {'×'.join(map(str, (node.shape or ())[2:]))} positions already"
@@ -273,7 +284,7 @@ def no_effect(subject: Subject) -> Iterator[Hit]:
 
 
 def _grouped(node: Node) -> bool:
-    return node.op == "conv" and int(node.attrs["groups"]) > 1
+    return node.op == "conv" and _groups(node) > 1
 
 
 def _unmixed_before(subject: Subject, node: Node) -> Node | None:
@@ -281,7 +292,7 @@ def _unmixed_before(subject: Subject, node: Node) -> Node | None:
     before = subject.back_through(node, OPS.having("keeps_channels"))
     if before is node or not _grouped(before):
         return None
-    return before if math.gcd(int(before.attrs["groups"]), int(node.attrs["groups"])) > 1 else None
+    return before if math.gcd(_groups(before), _groups(node)) > 1 else None
 
 
 def _mixed_after(subject: Subject, node: Node) -> bool:
@@ -337,7 +348,7 @@ def groups_never_mixed(subject: Subject) -> Iterator[Hit]:
         if before is None:
             continue
         mixed = _mixed_after(subject, node)
-        groups = math.gcd(int(before.attrs["groups"]), int(node.attrs["groups"]))
+        groups = math.gcd(_groups(before), _groups(node))
         yield Hit(
             node.path,
             f"{groups} groups of channels stay apart from {before.path or before.name} to here"

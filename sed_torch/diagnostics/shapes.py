@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from sed_torch.attributes import Item, Recurrent, Sliding
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.diagnostics.traces import Aligned
@@ -154,7 +155,7 @@ def _at_one_step(subject: Subject, reader: Node, source: Node, time: int) -> boo
 
 
 def _recurrent_items(subject: Subject, node: Node) -> tuple[Node | None, Node | None]:
-    items = {r.attrs.get("index"): r for r in subject.readers.get(node.name, ()) if r.op == "item"}
+    items = {r.of(Item).index: r for r in subject.readers.get(node.name, ()) if r.op == "item"}
     return items.get(0), items.get(1)
 
 
@@ -200,7 +201,7 @@ def half_read_direction(subject: Subject) -> Iterator[Hit]:
         if node.op not in OPS.having("recurrent") or node.facts.get("bidirectional") is not True:
             continue
         output, state = _recurrent_items(subject, node)
-        time = node.attrs.get("time")
+        time = node.of(Recurrent).time
         readers = _read_at(subject, output) if output is not None else []
         returned = output is not None and output.name in subject.graph.outputs
         if output is not None and readers and isinstance(time, int) and not returned:
@@ -226,7 +227,7 @@ def _half(node: Node, reader: Node, what: str) -> Hit:
         node.path,
         f"{node.op} runs in both directions and {what}",
         "use torch.cat([h[-2], h[-1]], -1), or a mean over time",
-        {"hidden": node.attrs.get("hidden"), "reads": str(_index(reader))},
+        {"hidden": node.of(Recurrent).hidden, "reads": str(_index(reader))},
         reader.source,
     )
 
@@ -260,21 +261,22 @@ def uneven_overlap(subject: Subject) -> Iterator[Hit]:
         n
         for n in subject.live
         if n.op == "conv_transpose"
-        and all(d == 1 for d in n.attrs.get("dilation", ()))
-        and any(k % s for k, s in zip(n.attrs["window"], n.attrs["stride"], strict=True))
+        and all(d == 1 for d in n.of(Sliding).dilation)
+        and any(k % s for k, s in zip(n.window, n.of(Sliding).stride, strict=True))
     ]
     if not found:
         return
     first = found[0]
-    kernel, stride = ("×".join(map(str, first.attrs[k])) for k in ("window", "stride"))
+    a = first.of(Sliding)
+    kernel, stride = ("×".join(map(str, sizes)) for sizes in (a.window, a.stride))
     count = f", and {len(found) - 1} more" if len(found) > 1 else ""
     yield Hit(
         first.path if len(found) == 1 else common_path([n.path for n in found]),
         f"a {kernel} kernel with stride {stride} overlaps unevenly ({first.path or 'root'}{count}): a checkerboard",
         "use a kernel that is a multiple of the stride, or interpolate and convolve",
         {
-            "window": first.attrs["window"],
-            "stride": first.attrs["stride"],
+            "window": a.window,
+            "stride": a.stride,
             "layers": tuple(n.path for n in found),
         },
         subject.assigned(first.path) or first.source,

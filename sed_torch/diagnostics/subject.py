@@ -13,10 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from sed_torch.attributes import AdaptivePool, Sliding
 from sed_torch.diagnostics.lines import assignment
 from sed_torch.diagnostics.traces import Aligned, Traces, scaled_dims
 from sed_torch.graph import Graph, Node, Parameter
-from sed_torch.ops import canonical
+from sed_torch.ops import OPS, canonical
 from sed_torch.scoring import Term
 from sed_torch.scoring.result import Score
 from sed_torch.topology import Topology
@@ -178,12 +179,12 @@ class Subject:
     def extent(self, node: Node) -> tuple[int, ...]:
         """Spatial sizes of the map that a convolution or pool slides over."""
         shape = self.graph[node.inputs[0]].shape if node.inputs else None
-        n = len(node.attrs.get("window", ())) or int(node.attrs.get("axes", 0))
+        n = len(node.window) or (node.of(AdaptivePool).axes if node.op in OPS.ruled("adaptive_pool") else 0)
         return tuple((shape or ())[-n:]) if n else ()
 
     def out_extent(self, node: Node) -> tuple[int, ...]:
         """Spatial sizes of what a convolution or pool leaves."""
-        n = len(node.attrs.get("window", ()))
+        n = len(node.window)
         shape = node.shape
         if shape is None:  # a pool that also returns indices
             item = next((r for r in self.readers.get(node.name, ()) if r.op == "item"), None)
@@ -193,16 +194,16 @@ class Subject:
     def padding(self, node: Node) -> tuple[int, ...]:
         """Padding before each axis: the module's own, else the least that explains the shapes."""
         module = self.module_at(node)
-        window, stride, dilation = (node.attrs[k] for k in ("window", "stride", "dilation"))
-        if isinstance(module, _ConvNd) and tuple(module.kernel_size) == tuple(window):
+        a = node.of(Sliding)
+        if isinstance(module, _ConvNd) and tuple(module.kernel_size) == a.window:
             if not isinstance(module.padding, str):
                 return tuple(int(p) for p in module.padding)
             if module.padding == "valid":
-                return (0,) * len(window)
+                return (0,) * len(a.window)
         return tuple(
             max(0, (out - 1) * s + d * (k - 1) + 1 - n) // 2
             for out, n, k, s, d in zip(
-                self.out_extent(node), self.extent(node), window, stride, dilation, strict=False
+                self.out_extent(node), self.extent(node), a.window, a.stride, a.dilation, strict=False
             )
         )
 

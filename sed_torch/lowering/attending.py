@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from sed_torch.attributes import MultiHead
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import (
     CHANNEL,
@@ -158,13 +158,13 @@ def lower_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """nn.MultiheadAttention on (tokens, batch, channels): input projections, attention, output projection."""
-    a = node.attrs
+    a = node.of(MultiHead)
     q, k, v = (low.values.get(i, inputs[0]) for i in node.inputs[:3])
     shapes = [low.graph[i].shape or () for i in node.inputs[:3]]
     tokens = [math.prod(s[:-1]) / low.samples(i) for i, s in zip(node.inputs, shapes, strict=False)]
-    embed = a["embed"]
+    embed = a.embed
     widths = _packed(node.inputs[:3], a)
-    sources = zip((q, k, v), tokens, (embed, a["k_in"], a["v_in"]), widths, ("", ":k", ":v"), strict=True)
+    sources = zip((q, k, v), tokens, (embed, a.k_in, a.v_in), widths, ("", ":k", ":v"), strict=True)
     steps: list[Value] = []
     for x, n, c_in, times, suffix in sources:
         if times:
@@ -187,12 +187,12 @@ def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -
         counts=counts,
         macs=2.0 * tokens[0] * (shapes[1][0] + extra_tokens(node)) * embed,
     )
-    return pointwise(low, node, attended, ":out", positions=tokens[0], c_in=embed, c_out=a["out"])
+    return pointwise(low, node, attended, ":out", positions=tokens[0], c_in=embed, c_out=a.out)
 
 
-def _packed(names: Sequence[str], a: Mapping[str, Any]) -> tuple[int, int, int]:
+def _packed(names: Sequence[str], a: MultiHead) -> tuple[int, int, int]:
     """How many of the three projections each operand gets in one product: torch packs those of one tensor."""
     query, key, value = names
-    if key != value or a["k_in"] != a["embed"]:
+    if key != value or a.k_in != a.embed:
         return 1, 1, 1
     return (3, 0, 0) if query == key else (1, 2, 0)

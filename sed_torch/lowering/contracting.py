@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sed_torch.attributes import Matmul
 from sed_torch.graph import Node
 
 __all__ = ["Contraction", "Product", "contraction_of"]
@@ -61,7 +62,8 @@ class Contraction:
 
 def contraction_of(node: Node, shapes: Sequence[tuple[int, ...]]) -> Contraction | None:
     """The contraction that a node of the rule ``matmul`` computes of operands with ``shapes``; None if unknown."""
-    equation = node.attrs.get("equation")
+    a = node.of(Matmul)
+    equation = a.equation
     if equation is None:
         if len(shapes) != 2:
             return None
@@ -75,11 +77,11 @@ def contraction_of(node: Node, shapes: Sequence[tuple[int, ...]]) -> Contraction
             sizes[c] = max(n, sizes.get(c, 1))
     if any(c not in sizes for c in out):
         return None
-    products = tuple(_pairs(letters, out, node.attrs.get("path")))
+    products = tuple(_pairs(letters, out, a.path))
     return Contraction(letters, out, sizes, products)
 
 
-def _pairs(letters: Sequence[str], out: str, path: Sequence[tuple[int, int]] | None) -> list[Product]:
+def _pairs(letters: Sequence[str], out: str, path: Sequence[tuple[int, ...]] | None) -> list[Product]:
     """From left to right; with a ``path``, as ``opt_einsum`` gives it: places among what is still there."""
     operands, there, products = list(letters), list(range(len(letters))), []
     for step in range(len(letters) - 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sed_torch.attributes import Item
 from sed_torch.graph import Node
 from sed_torch.lowering.state import Lowering, Value, main_of, relayout
 from sed_torch.ops import OPS, canonical
@@ -49,7 +50,7 @@ def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 def lower_item(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """One of several results. Of tensors broadcast to one another, each is the operand at its place."""
     source = low.graph[node.inputs[0]]
-    index = node.attrs.get("index", -1)
+    index = node.of(Item).index
     if canonical(source.target) == "broadcast_tensors" and 0 <= index < len(source.inputs):
         inputs = [low.values.get(source.inputs[index], inputs[0])]
     return lower_keep(low, node, inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from sed_torch.attributes import Join, Write
 from sed_torch.entropy import EQUAL
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import (
@@ -187,7 +188,7 @@ def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Channels side by side: the mean of the Γ, weighted by channels. Along positions it is the same mean, an
     approximation (the seam between the parts is not seen).
     """
-    dim = node.attrs["dim"]
+    dim = node.of(Join).dim
     sizes = [_size_along(low.graph[i], dim) for i in node.inputs if i in low.values]
     if any(sizes):  # what has no entries, as a cache at the start, adds none
         inputs = [v for v, s in zip(inputs, sizes, strict=True) if s]
@@ -213,7 +214,7 @@ def _size_along(node: Node, dim: int) -> int:
 
 def lower_stack(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """A new dimension of channels: the mean of the Γ."""
-    dim = node.attrs["dim"]
+    dim = node.of(Join).dim
     main, aligned = _aligned(low, node, inputs)
     shape = shape_of(node)
     new = (Atom(CHANNEL, shape[dim]),) if shape[dim] > 1 else ()
@@ -245,7 +246,7 @@ def lower_write(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 def _placed(low: Lowering, node: Node, value: Value) -> Layout:
     """The layout of what a value of fewer dimensions is written into; along the others lie other values."""
     shape, batch = shape_of(node), low.axes.dims(node.name)
-    region = node.attrs.get("dims") or tuple(range(len(shape)))
+    region = node.of(Write).dims or tuple(range(len(shape)))
     new: list[tuple[Atom, ...]] = [
         (Atom(BATCH if d in batch else CHANNEL, n),) if n > 1 else () for d, n in enumerate(shape)
     ]

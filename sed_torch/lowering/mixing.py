@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from sed_torch.attributes import Conv, Embedding, Linear
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
@@ -27,10 +28,11 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     Its weights are taken as independent. The result is (N, C, *positions). Taps that padding alone can fill are
     cut from the window. A data operand that is a parameter is a white map.
     """
-    if node.attrs.get("transposed"):
+    a = node.of(Conv)
+    if a.transposed:
         return lower_conv_transpose(low, node, inputs)
-    a, x = node.attrs, low.with_others(node, low.data(node), inputs)
-    n = len(a["window"])
+    x = low.with_others(node, low.data(node), inputs)
+    n = len(a.window)
     rank = len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = extent_of(low, node, x, n)
@@ -39,10 +41,10 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     numbers = mix_numbers(
         node.numel,
         low.held(node.name),
-        a["c_in"],
-        a["c_out"] // folded,
-        a["groups"] // folded,
-        math.prod(a["window"]),
+        a.c_in,
+        a.c_out // folded,
+        a.groups // folded,
+        math.prod(a.window),
     )
     return low.emit(
         node,
@@ -50,9 +52,9 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         (seen.step,),
         n,
         canonical_layout(shape, n, x.layout[0] if rank > n + 1 else ()),
-        window=clip_window(a["window"], extent, a["dilation"]),
-        stride=a["stride"],
-        dilation=a["dilation"],
+        window=clip_window(a.window, extent, a.dilation),
+        stride=a.stride,
+        dilation=a.dilation,
         **numbers,
     )
 
@@ -60,8 +62,8 @@ def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 def _folded(low: Lowering, node: Node, n: int) -> int:
     """How many samples stand side by side as groups of channels (a kernel a sample); 1 as a rule."""
     batch, place = low.samples(node.name), len(shape_of(node)) - n - 1
-    a = node.attrs
-    whole = a["groups"] % batch == 0 and a["c_out"] % batch == 0
+    a = node.of(Conv)
+    whole = a.groups % batch == 0 and a.c_out % batch == 0
     return batch if batch > 1 and place > 0 and low.axes.dims(node.name) == (place,) and whole else 1
 
 
@@ -75,11 +77,11 @@ def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Valu
     """A transposed convolution: an operator that scores, one patch a phase of its stride; then the map is
     spread, Γ(d/s) where s divides d and zero between. MACs are counted at the positions it reads.
     """
-    a, x = node.attrs, low.with_others(node, low.data(node), inputs)
-    n, rank = len(a["window"]), len(x.layout)
+    a, x = node.of(Conv), low.with_others(node, low.data(node), inputs)
+    n, rank = len(a.window), len(x.layout)
     seen = low.on_axes(node, x, range(rank - n, rank))
     extent = extent_of(low, node, x, n)
-    patches = _phases(a["window"], a["stride"], extent)
+    patches = _phases(a.window, a.stride, extent)
     outputs = node.numel / low.samples(node.name)
     value = low.emit(
         node,
@@ -87,19 +89,19 @@ def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Valu
         (seen.step,),
         n,
         canonical_layout(shape_of(node), n, x.layout[0] if rank > n + 1 else ()),
-        window=clip_window(a["window"], extent, (1,) * n),
+        window=clip_window(a.window, extent, (1,) * n),
         stride=(1,) * n,
         dilation=(1,) * n,
         patches=patches,
-        positions=outputs / a["c_out"],
-        c_in=a["c_in"],
-        c_out=a["c_out"],
-        groups=a["groups"],
+        positions=outputs / a.c_out,
+        c_in=a.c_in,
+        c_out=a.c_out,
+        groups=a.groups,
         macs=macs_of(low.graph, node) / low.sharing(node),
     )
-    if all(s == 1 for s in a["stride"]):
+    if all(s == 1 for s in a.stride):
         return value
-    return low.emit(node, "dilate", (value.step,), n, value.layout, suffix=":spread", factor=a["stride"])
+    return low.emit(node, "dilate", (value.step,), n, value.layout, suffix=":spread", factor=a.stride)
 
 
 def _phases(
@@ -120,8 +122,8 @@ def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """A linear layer at each position: an operator that scores, with one tap. Positions in the dimension that it
     contracts are mixed away; those elsewhere stay.
     """
-    c_in, c_out = node.attrs["c_in"], node.attrs["c_out"]
-    return _mix_last(low, node, low.with_others(node, low.data(node), inputs), c_in, c_out)
+    a = node.of(Linear)
+    return _mix_last(low, node, low.with_others(node, low.data(node), inputs), a.c_in, a.c_out)
 
 
 def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix: str = "") -> Value:
@@ -163,6 +165,6 @@ def lower_embedding(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """A row of the table for each token: positions stay, channels are new."""
     x, shape = inputs[0], shape_of(node)
     channel = (Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ()
-    if node.attrs.get("bag"):
+    if node.of(Embedding).bag:
         return low.emit(node, "same", (x.step,), x.ndim, without_axes((x.layout[0], channel), ALL_AXES))
     return low.emit(node, "same", (x.step,), x.ndim, (*x.layout, channel))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from sed_torch.attributes import Cut, Expand, Permute, Pixel, Slice, Unfold
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import (
     CHANNEL,
@@ -43,7 +43,7 @@ def lower_reshape(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Γ unchanged: dimensions change places."""
     x = inputs[0]
-    order = node.attrs["order"]
+    order = node.of(Permute).order
     layout = permuted(x.layout, order) if len(order) == len(x.layout) else reshaped(x.layout, shape_of(node))
     return Value(x.step, x.ndim, layout, x.gate)
 
@@ -51,7 +51,7 @@ def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 def lower_slice(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Γ unchanged, read at every ``step``-th position; an index by a tensor is taken as a run of positions."""
     x = low.with_others(node, inputs[0], inputs)
-    dims = node.attrs.get("dims")
+    dims = node.of(Slice).dims
     if node.shape is None or dims is None or any(d >= len(x.layout) for d, _ in dims):
         return lower_keep(low, node, inputs)
     if len(dims) != len(node.shape):
@@ -74,8 +74,9 @@ def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         return low.with_others(node, main_of(inputs), inputs)
     x = inputs[0]
     shape = shape_of(node)
-    if "repeats" in node.attrs:
-        return _repeat_each(low, node, x)
+    a = node.of(Expand)
+    if a.repeats is not None and a.dim is not None:
+        return _repeat_each(low, node, x, a.dim, a.repeats)
     padded: Layout = (
         ((),) * (len(shape) - len(x.layout)) + x.layout if len(shape) >= len(x.layout) else x.layout
     )
@@ -85,10 +86,9 @@ def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return Value(x.step, x.ndim, layout, x.gate)
 
 
-def _repeat_each(low: Lowering, node: Node, x: Value) -> Value:
+def _repeat_each(low: Lowering, node: Node, x: Value, dim: int, repeats: int) -> Value:
     """``repeat_interleave``: along an axis of the field it is nearest upsampling; elsewhere entries repeat."""
-    dim, repeats = node.attrs["dim"], node.attrs["repeats"]
-    shape, cut = shape_of(node), x.layout[node.attrs["dim"]]
+    shape, cut = shape_of(node), x.layout[dim]
     whole = len(cut) == 1 and cut[0].axis >= 0 and not cut[0].parts
     elsewhere = any(axes_in(d) & axes_in(cut) for i, d in enumerate(x.layout) if i != dim)
     if repeats == 1 or not whole or elsewhere:
@@ -132,7 +132,7 @@ def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value
     """(N, C·r², H, W) → (N, C, r·H, r·W): neighbours come from different channels, so Γ(d/r) where r divides d
     and zero between.
     """
-    x, r = inputs[0], node.attrs["factor"]
+    x, r = inputs[0], node.of(Pixel).factor
     rank = len(x.layout)
     seen = low.on_axes(node, x, (rank - 2, rank - 1))
     layout = canonical_layout(shape_of(node), 2, x.layout[0] if rank > 3 else ())
@@ -141,7 +141,7 @@ def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value
 
 def lower_pixel_unshuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """(N, C, r·H, r·W) → (N, C·r², H, W): each channel reads every r-th position, Γ(r·d)."""
-    x, r = inputs[0], node.attrs["factor"]
+    x, r = inputs[0], node.of(Pixel).factor
     rank = len(x.layout)
     axes = read_axes(x.layout, (rank - 2, rank - 1))
     strided = tuple((a, s * r, d) if a >= 0 and d == 1 else (a, s, d) for a, s, d in axes)
@@ -158,24 +158,23 @@ def lower_unfold(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         return lower_keep(low, node, inputs)
     rank = len(x.layout)
     seen = low.on_axes(node, x, (rank - 2, rank - 1))
-    grid = _patches(node.attrs, extent_of(low, node, x, 2))
-    patches = tuple(
-        Atom(i, n, s) for i, (n, s) in enumerate(zip(grid, node.attrs["stride"], strict=True)) if n > 1
-    )
+    a = node.of(Unfold)
+    grid = _patches(a, extent_of(low, node, x, 2))
+    patches = tuple(Atom(i, n, s) for i, (n, s) in enumerate(zip(grid, a.stride, strict=True)) if n > 1)
     lead = x.layout[: rank - 3]
     return Value(seen.step, seen.ndim, (*lead, (Atom(CHANNEL, shape[-2]),), patches))
 
 
-def _patches(attrs: Mapping[str, Any], extent: Sequence[int]) -> tuple[int, ...]:
+def _patches(a: Unfold, extent: Sequence[int]) -> tuple[int, ...]:
     """Places of a window along each axis."""
-    numbers = zip(extent, attrs["window"], attrs["stride"], attrs["padding"], attrs["dilation"], strict=True)
+    numbers = zip(extent, a.window, a.stride, a.padding, a.dilation, strict=True)
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
 
 
 def _sliding_window(node: Node, x: Value) -> Value:
     """``Tensor.unfold``: a dimension becomes the places of a window, and a new last one runs within it."""
-    dim, size, step = (node.attrs[k] for k in ("dim", "size", "step"))
-    cut = x.layout[dim]
-    places = resized(cut, shape_of(node)[dim], step)
-    layout = (*x.layout[:dim], places, *x.layout[dim + 1 :], resized_if_needed(cut, size))
+    a = node.of(Cut)
+    cut = x.layout[a.dim]
+    places = resized(cut, shape_of(node)[a.dim], a.step)
+    layout = (*x.layout[: a.dim], places, *x.layout[a.dim + 1 :], resized_if_needed(cut, a.size))
     return Value(x.step, x.ndim, layout, x.gate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sed_torch.attributes import AdaptivePool, Pool, Reduce
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import Atom, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.keeping import lower_keep
@@ -19,22 +20,22 @@ def lower_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """A pool on the n last dimensions: Γ of the mean over the window, read at every stride. A maximum is taken as
     a mean of the same window. A pool over the whole map averages it: a constant is left.
     """
-    a, x = node.attrs, inputs[0]
-    n, rank = len(a["window"]), len(x.layout)
+    a, x = node.of(Pool), inputs[0]
+    n, rank = len(a.window), len(x.layout)
     extent = extent_of(low, node, x, n)
     out = _pooled_shape(node, n)
-    window = clip_window(a["window"], extent, a["dilation"])
+    window = clip_window(a.window, extent, a.dilation)
     if all(size == 1 for size in out) and math.prod(extent) > 1:
         return _average(low, node, x, range(rank - n, rank), extent, low_rank=rank)
     seen = low.on_axes(node, x, range(rank - n, rank))
     layout = canonical_layout(_pooled_full(node, x, out), n, x.layout[0] if rank > n + 1 else ())
     return low.emit(
-        node, "pool", (seen.step,), n, layout, window=window, stride=a["stride"], dilation=a["dilation"]
+        node, "pool", (seen.step,), n, layout, window=window, stride=a.stride, dilation=a.dilation
     )
 
 
 def _pooled_shape(node: Node, n: int) -> tuple[int, ...]:
-    return tuple((node.shape or node.attrs.get("result", ()))[-n:])
+    return tuple((node.shape or ())[-n:])
 
 
 def _pooled_full(node: Node, x: Value, out: tuple[int, ...]) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value
     to one position it averages the map.
     """
     x = inputs[0]
-    n, rank = node.attrs["axes"], len(x.layout)
+    n, rank = node.of(AdaptivePool).axes, len(x.layout)
     extent, out = extent_of(low, node, x, n), _pooled_shape(node, n)
     if not out:
         return lower_keep(low, node, inputs)
@@ -90,7 +91,8 @@ def lower_reduce(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """
     x = inputs[0]
     rank = len(x.layout)
-    dims = tuple(d for d in node.attrs.get("dims", range(rank)) if d < rank)
+    named = node.of(Reduce).dims
+    dims = tuple(d for d in (range(rank) if named is None else named) if d < rank)
     sizes = [math.prod(a.size for a in x.layout[d]) for d in dims]
     if node.shape is None:
         return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from sed_torch.attributes import Recurrent
 from sed_torch.graph import Node
 from sed_torch.lowering.mixing import relayout_but_last
 from sed_torch.lowering.state import Lowering, Value
@@ -13,16 +14,15 @@ __all__ = ["lower_recurrent", "pointwise"]
 
 def lower_recurrent(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Each layer and direction mixes its input and its state into the gates at every position."""
-    a, x, states = node.attrs, inputs[0], inputs[1:]
+    a, x, states = node.of(Recurrent), inputs[0], inputs[1:]
     shape = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
     positions = math.prod(shape[:-1]) / low.samples(node.name) if shape else 1.0
-    width, step = max(a["gates"] * a["hidden"], 1), low.with_others(node, x, states[1:])
-    for place, (c_in, c_state, projection) in enumerate(a["layers"]):
-        numbers = {"positions": positions, "c_out": width}
+    width, step = max(a.gates * a.hidden, 1), low.with_others(node, x, states[1:])
+    for place, (c_in, c_state, projection) in enumerate(a.layers):
         before = states[0] if states and place == 0 else step
         name = "" if place == 0 else f":in{place}"
-        new = pointwise(low, node, step, name, c_in=c_in, **numbers)
-        old = pointwise(low, node, before, f":state{place}", c_in=c_state, **numbers)
+        new = pointwise(low, node, step, name, c_in=c_in, c_out=width, positions=positions)
+        old = pointwise(low, node, before, f":state{place}", c_in=c_state, c_out=width, positions=positions)
         step = low.emit(node, "add", (new.step, old.step), step.ndim, step.layout, suffix=f":sum{place}")
         if projection:
             step = pointwise(
@@ -30,7 +30,7 @@ def lower_recurrent(low: Lowering, node: Node, inputs: list[Value]) -> Value:
                 node,
                 step,
                 f":projection{place}",
-                c_in=a["hidden"],
+                c_in=a.hidden,
                 c_out=projection,
                 positions=positions,
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from sed_torch.attributes import Conv, Linear, Matmul, MultiHead, Recurrent
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering.contracting import contraction_of
 from sed_torch.ops import OPS, RuleName
@@ -34,26 +35,27 @@ def _shapes(graph: Graph, node: Node) -> list[tuple[int, ...]]:
 
 def factors_of(node: Node) -> tuple[str, ...]:
     """Names of the operands that a node of the rule ``matmul`` multiplies: not what it adds, nor its offsets."""
-    if node.attrs.get("added"):
+    if node.of(Matmul).added:
         return node.inputs[1:]
     return node.inputs[:2] if node.op == "grouped_mm" else node.inputs
 
 
 def _conv(graph: Graph, node: Node) -> float:
-    if node.op == "conv_transpose" or node.attrs.get("transposed"):
+    a = node.of(Conv)
+    if node.op == "conv_transpose" or a.transposed:
         return _conv_transpose(graph, node)
-    return float(node.numel * node.attrs["c_in"] * math.prod(node.attrs["window"]))
+    return float(node.numel * a.c_in * math.prod(a.window))
 
 
 def _conv_transpose(graph: Graph, node: Node) -> float:
     """Each entry of the input meets each output channel of its group at each place of the window."""
-    a = node.attrs
+    a = node.of(Conv)
     entries = graph[node.inputs[0]].numel
-    return float(entries * a["c_out"] // a["groups"] * math.prod(a["window"]))
+    return float(entries * a.c_out // a.groups * math.prod(a.window))
 
 
 def _linear(graph: Graph, node: Node) -> float:
-    return float(node.numel * node.attrs["c_in"])
+    return float(node.numel * node.of(Linear).c_in)
 
 
 def _matmul(graph: Graph, node: Node) -> float:
@@ -76,23 +78,23 @@ def attention_macs(graph: Graph, node: Node) -> float:
 
 def extra_tokens(node: Node) -> int:
     """Keys that multi-head attention adds to those it is given: a learned bias, a zero."""
-    return int(node.attrs.get("extra", 0))
+    return node.of(MultiHead).extra
 
 
 def _multi_head(graph: Graph, node: Node) -> float:
-    a = node.attrs
+    a = node.of(MultiHead)
     shapes = _shapes(graph, node)[:3]
     tokens = [math.prod(s[:-1]) for s in shapes]
-    embed = a["embed"]
-    projections = embed * sum(n * c for n, c in zip(tokens, (embed, a["k_in"], a["v_in"]), strict=True))
+    embed = a.embed
+    projections = embed * sum(n * c for n, c in zip(tokens, (embed, a.k_in, a.v_in), strict=True))
     attention = 2 * tokens[0] * (shapes[1][0] + extra_tokens(node)) * embed
-    return float(projections + attention + tokens[0] * embed * a["out"])
+    return float(projections + attention + tokens[0] * embed * a.out)
 
 
 def _recurrent(graph: Graph, node: Node) -> float:
-    a, shape = node.attrs, graph[node.inputs[0]].shape or ()
-    positions, width = math.prod(shape[:-1]), a["gates"] * a["hidden"]
-    layers = (width * (c_in + state) + a["hidden"] * projection for c_in, state, projection in a["layers"])
+    a, shape = node.of(Recurrent), graph[node.inputs[0]].shape or ()
+    positions, width = math.prod(shape[:-1]), a.gates * a.hidden
+    layers = (width * (c_in + state) + a.hidden * projection for c_in, state, projection in a.layers)
     return float(positions * sum(layers))
 
 

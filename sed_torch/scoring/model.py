@@ -213,8 +213,9 @@ def register_rule(
             which it is called.
         rule: what it does to the field: ``"keep"``, ``"norm"``, ``"linear"``, ``"conv"``, … (``sed-torch ops``
             lists them).
-        attrs: for rules that need numbers, a function of the module that returns them; a ``"conv"`` needs
-            ``window, stride, dilation, c_in, c_out, groups`` (``c_in`` a group), a ``"linear"`` ``c_in, c_out``.
+        attrs: for rules that need numbers, a function of the module that returns them by name, as
+            :mod:`sed_torch.attributes` lists them: a ``"conv"`` needs ``window, stride, dilation, c_in, c_out, groups``
+            (``c_in`` a group), a ``"linear"`` ``c_in, c_out``. Others are refused when the model is traced.
         traits: what else the diagnostics may know of it, such as ``"activation"`` or ``"saves_input"``; see
             :data:`sed_torch.ops.Trait`.
 

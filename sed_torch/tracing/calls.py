@@ -6,36 +6,43 @@ Arguments that are ``fx.Node`` s carry their shape in ``node.meta["shape"]``.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.fx
 
+from sed_torch.attributes import (
+    AdaptivePool,
+    Attributes,
+    Conv,
+    Cut,
+    Embedding,
+    Expand,
+    Join,
+    Linear,
+    MultiHead,
+    Permute,
+    Pixel,
+    Pool,
+    Recurrent,
+    Reduce,
+    Slice,
+    Unfold,
+    Write,
+)
 from sed_torch.ops import Op
+from sed_torch.tracing.operands import Args, Kwargs, arg, shape_of
+from sed_torch.tracing.products import read_product
 
-__all__ = ["read_attrs"]
+__all__ = ["READERS", "read_attrs"]
 
-Args = tuple[Any, ...]
-Kwargs = Mapping[str, Any]
-Attrs = dict[str, Any]
-
-
-def read_attrs(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    """The numbers of one call, as plain ints and tuples. Empty where the rule needs none."""
-    reader = _READERS.get(op.rule)
-    return reader(op, spelling, args, kwargs) if reader is not None else {}
+_NONE = Attributes()
 
 
-def shape_of(value: Any) -> tuple[int, ...]:
-    """Shape of the tensor behind an argument."""
-    return tuple(value.meta["shape"]) if isinstance(value, torch.fx.Node) else ()
-
-
-def _arg(args: Args, kwargs: Kwargs, place: int, name: str, default: Any = None) -> Any:
-    if len(args) > place:
-        return args[place]
-    return kwargs.get(name, default)
+def read_attrs(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attributes:
+    """The numbers of one call, as its rule needs them."""
+    reader = READERS.get(op.rule)
+    return reader(op, spelling, args, kwargs) if reader is not None else _NONE
 
 
 def _tensor(args: Args, kwargs: Kwargs, place: int = 0, names: Sequence[str] = ("input", "self", "x")) -> Any:
@@ -57,94 +64,94 @@ def _ints(value: Any, n: int) -> tuple[int, ...]:
     return (int(value),) * n
 
 
-def _conv(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _conv(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Conv:
     if op.name == "deform_conv":
         return _deform(args, kwargs, shape_of(args[0]))
-    weight = shape_of(_arg(args, kwargs, 1, "weight"))
+    weight = shape_of(arg(args, kwargs, 1, "weight"))
     n = len(weight) - 2
     general = spelling in ("convolution", "_convolution")
-    stride = _ints(_arg(args, kwargs, 3, "stride", 1), n)
-    dilation = _ints(_arg(args, kwargs, 5, "dilation", 1), n)
-    groups = int(_arg(args, kwargs, 8 if general else 6, "groups", 1))
-    if general and _arg(args, kwargs, 6, "transposed", False):
+    stride = _ints(arg(args, kwargs, 3, "stride", 1), n)
+    dilation = _ints(arg(args, kwargs, 5, "dilation", 1), n)
+    groups = int(arg(args, kwargs, 8 if general else 6, "groups", 1))
+    if general and arg(args, kwargs, 6, "transposed", False):
         return _transposed(weight, stride, dilation, groups)
-    return {
-        "window": weight[2:],
-        "stride": stride,
-        "dilation": dilation,
-        "c_in": weight[1],
-        "c_out": weight[0],
-        "groups": groups,
-    }
+    return Conv(
+        window=weight[2:],
+        stride=stride,
+        dilation=dilation,
+        c_in=weight[1],
+        c_out=weight[0],
+        groups=groups,
+    )
 
 
-def _deform(args: Args, kwargs: Kwargs, x: tuple[int, ...]) -> Attrs:
+def _deform(args: Args, kwargs: Kwargs, x: tuple[int, ...]) -> Conv:
     """torchvision.ops: (input, weight, offset, mask, bias, stride_h, stride_w, pad, pad, dil_h, dil_w, groups, …)."""
     weight = shape_of(args[1])
     numbers = [a for a in args if isinstance(a, int) and not isinstance(a, bool)]
     stride = tuple(numbers[0:2]) if len(numbers) >= 2 else (1, 1)
     dilation = tuple(numbers[4:6]) if len(numbers) >= 6 else (1, 1)
     groups = max(1, x[1] // weight[1])
-    return {
-        "window": weight[2:],
-        "stride": stride,
-        "dilation": dilation,
-        "c_in": weight[1],
-        "c_out": weight[0],
-        "groups": groups,
-    }
+    return Conv(
+        window=weight[2:],
+        stride=stride,
+        dilation=dilation,
+        c_in=weight[1],
+        c_out=weight[0],
+        groups=groups,
+    )
 
 
-def _conv_transpose(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    weight = shape_of(_arg(args, kwargs, 1, "weight"))
+def _conv_transpose(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Conv:
+    weight = shape_of(arg(args, kwargs, 1, "weight"))
     n = len(weight) - 2
-    stride = _ints(_arg(args, kwargs, 3, "stride", 1), n)
-    groups = int(_arg(args, kwargs, 6, "groups", 1))
-    return _transposed(weight, stride, _ints(_arg(args, kwargs, 7, "dilation", 1), n), groups)
+    stride = _ints(arg(args, kwargs, 3, "stride", 1), n)
+    groups = int(arg(args, kwargs, 6, "groups", 1))
+    return _transposed(weight, stride, _ints(arg(args, kwargs, 7, "dilation", 1), n), groups)
 
 
 def _transposed(
     weight: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int
-) -> Attrs:
-    return {
-        "window": weight[2:],
-        "stride": stride,
-        "dilation": dilation,
-        "c_in": weight[0] // groups,
-        "c_out": weight[1] * groups,
-        "groups": groups,
-        "transposed": True,
-    }
+) -> Conv:
+    return Conv(
+        window=weight[2:],
+        stride=stride,
+        dilation=dilation,
+        c_in=weight[0] // groups,
+        c_out=weight[1] * groups,
+        groups=groups,
+        transposed=True,
+    )
 
 
-def _linear(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _linear(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Linear:
     if op.name == "bilinear":
-        weight = shape_of(_arg(args, kwargs, 2, "weight"))
-        return {"c_in": weight[1] * weight[2], "c_out": weight[0]}
-    weight = shape_of(_arg(args, kwargs, 1, "weight"))
-    return {"c_in": weight[-1], "c_out": weight[0] if len(weight) > 1 else 1}
+        weight = shape_of(arg(args, kwargs, 2, "weight"))
+        return Linear(c_in=weight[1] * weight[2], c_out=weight[0])
+    weight = shape_of(arg(args, kwargs, 1, "weight"))
+    return Linear(c_in=weight[-1], c_out=weight[0] if len(weight) > 1 else 1)
 
 
-def _pool(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _pool(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Pool:
     digits = [c for c in spelling if c.isdigit()]
     n = int(digits[0]) if digits else 2
     first = 2 if op.name == "lp_pool" else 1
-    kernel = _ints(_arg(args, kwargs, first, "kernel_size"), n)
-    stride = _arg(args, kwargs, first + 1, "stride")
+    kernel = _ints(arg(args, kwargs, first, "kernel_size"), n)
+    stride = arg(args, kwargs, first + 1, "stride")
     stride = kernel if stride in (None, (), []) else _ints(stride, n)
-    dilation = _ints(_arg(args, kwargs, 4, "dilation", 1), n) if op.name == "max_pool" else (1,) * n
-    return {"window": kernel, "stride": stride, "dilation": dilation}
+    dilation = _ints(arg(args, kwargs, 4, "dilation", 1), n) if op.name == "max_pool" else (1,) * n
+    return Pool(window=kernel, stride=stride, dilation=dilation)
 
 
-def _adaptive(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _adaptive(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> AdaptivePool:
     digits = [c for c in spelling if c.isdigit()]
-    return {"axes": int(digits[0]) if digits else 2}
+    return AdaptivePool(axes=int(digits[0]) if digits else 2)
 
 
-def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Reduce:
     rank = len(shape_of(_tensor(args, kwargs)))
     if op.name == "pairwise_distance":  # (x1, x2, p, eps, keepdim)
-        return {"dims": (max(rank - 1, 0),)}
+        return Reduce(dims=(max(rank - 1, 0),))
     place = op.dim_at
     names = ("dim", "axis", "dims")
     dim = args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
@@ -155,19 +162,19 @@ def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     if isinstance(dim, int):
         dim = (dim,)
     dims = tuple(range(rank)) if not dim else tuple(sorted({int(d) % max(rank, 1) for d in dim}))
-    return {"dims": dims}
+    return Reduce(dims=dims)
 
 
-def _cat(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    tensors = _arg(args, kwargs, 0, "tensors") or ()
+def _cat(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Join:
+    tensors = arg(args, kwargs, 0, "tensors") or ()
     rank = max((len(shape_of(t)) for t in tensors), default=1)
     fixed = {"hstack": 1 if rank > 1 else 0, "vstack": 0, "dstack": 2}
     default = kwargs.get("axis", 0)
-    dim = fixed[op.name] if op.name in fixed else int(_arg(args, kwargs, 1, "dim", default))
-    return {"dim": dim % (rank + (op.name == "stack"))}
+    dim = fixed[op.name] if op.name in fixed else int(arg(args, kwargs, 1, "dim", default))
+    return Join(dim=dim % (rank + (op.name == "stack")))
 
 
-def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Permute:
     rank = len(shape_of(_tensor(args, kwargs)))
     order = list(range(rank))
     if spelling in ("T", "t", "H", "numpy_T"):
@@ -175,16 +182,16 @@ def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     elif spelling in ("mT", "mH", "adjoint", "matrix_H"):
         order[-1], order[-2] = order[-2], order[-1]
     elif op.name == "transpose":
-        a = int(_arg(args, kwargs, 1, "dim0", kwargs.get("axis0", 0))) % rank
-        b = int(_arg(args, kwargs, 2, "dim1", kwargs.get("axis1", 1))) % rank
+        a = int(arg(args, kwargs, 1, "dim0", kwargs.get("axis0", 0))) % rank
+        b = int(arg(args, kwargs, 2, "dim1", kwargs.get("axis1", 1))) % rank
         order[a], order[b] = order[b], order[a]
     elif spelling in ("movedim", "moveaxis"):
-        order = _moved(rank, _arg(args, kwargs, 1, "source"), _arg(args, kwargs, 2, "destination"))
+        order = _moved(rank, arg(args, kwargs, 1, "source"), arg(args, kwargs, 2, "destination"))
     else:
-        dims = _arg(args, kwargs, 1, "dims")
+        dims = arg(args, kwargs, 1, "dims")
         dims = dims if isinstance(dims, (tuple, list)) else args[1:]
         order = [int(d) % rank for d in dims]
-    return {"order": tuple(order)}
+    return Permute(order=tuple(order))
 
 
 def _moved(rank: int, source: Any, destination: Any) -> list[int]:
@@ -197,32 +204,34 @@ def _moved(rank: int, source: Any, destination: Any) -> list[int]:
     return [at[i] if i in at else next(rest) for i in range(rank)]
 
 
-def _slice(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _slice(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Slice:
     """``dims``: for each result dimension, (source dimension or -1 for a new one, step)."""
     x = _tensor(args, kwargs)
     rank = len(shape_of(x))
     whole = [(d, 1) for d in range(rank)]
     if spelling == "__getitem__":
-        return {"dims": _indexed(rank, args[1], shape_of(x))}
+        return Slice(dims=_indexed(rank, args[1], shape_of(x)))
     if spelling == "index":
-        return {"dims": _indexed(rank, tuple(slice(None) if i is None else i for i in args[1]), shape_of(x))}
+        return Slice(
+            dims=_indexed(rank, tuple(slice(None) if i is None else i for i in args[1]), shape_of(x))
+        )
     if spelling == "slice":
-        dim = int(_arg(args, kwargs, 1, "dim", 0)) % rank
-        whole[dim] = (dim, int(_arg(args, kwargs, 4, "step", 1)))
+        dim = int(arg(args, kwargs, 1, "dim", 0)) % rank
+        whole[dim] = (dim, int(arg(args, kwargs, 4, "step", 1)))
     elif op.name in ("select", "unbind"):
-        dim = int(_arg(args, kwargs, 1, "dim", 0)) % max(rank, 1)
+        dim = int(arg(args, kwargs, 1, "dim", 0)) % max(rank, 1)
         whole = [w for w in whole if w[0] != dim]
     elif op.name in ("diagonal", "take", "masked_select", "roi"):
-        return {}
-    return {"dims": tuple(whole)}
+        return Slice()
+    return Slice(dims=tuple(whole))
 
 
-def _write(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _write(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Write:
     """``dims`` of ``x[index] = y``: for each dimension of ``x[index]``, the one of ``x`` that it goes along."""
     if spelling not in ("setitem", "__setitem__") or len(args) < 2 or args[1] is None:
-        return {}
+        return Write()
     shape = shape_of(args[0])
-    return {"dims": tuple(d for d, _ in _indexed(len(shape), args[1], shape))} if shape else {}
+    return Write(dims=tuple(d for d, _ in _indexed(len(shape), args[1], shape)) if shape else None)
 
 
 def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -254,171 +263,57 @@ def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, 
     return tuple(dims)
 
 
-def _expand(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _expand(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Expand:
     """``repeat_interleave`` along one dimension: each entry ``repeats`` times in a row."""
     if spelling != "repeat_interleave":
-        return {}
-    repeats, dim = _arg(args, kwargs, 1, "repeats"), _arg(args, kwargs, 2, "dim")
+        return Expand()
+    repeats, dim = arg(args, kwargs, 1, "repeats"), arg(args, kwargs, 2, "dim")
     if not isinstance(repeats, int) or dim is None:
-        return {}
-    return {"repeats": repeats, "dim": int(dim) % len(shape_of(_tensor(args, kwargs)))}
+        return Expand()
+    return Expand(repeats=repeats, dim=int(dim) % len(shape_of(_tensor(args, kwargs))))
 
 
-def _unfold(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _unfold(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Cut | Unfold:
     """``F.unfold`` (im2col): window and stride. ``Tensor.unfold``: the dimension it cuts as well."""
     if spelling == "unfold":
-        dim = int(_arg(args, kwargs, 1, "dimension")) % len(shape_of(args[0]))
-        return {
-            "dim": dim,
-            "size": int(_arg(args, kwargs, 2, "size")),
-            "step": int(_arg(args, kwargs, 3, "step")),
-        }
-    return {
-        "window": _ints(_arg(args, kwargs, 1, "kernel_size"), 2),
-        "dilation": _ints(_arg(args, kwargs, 2, "dilation", 1), 2),
-        "padding": _ints(_arg(args, kwargs, 3, "padding", 0), 2),
-        "stride": _ints(_arg(args, kwargs, 4, "stride", 1), 2),
-    }
+        dim = int(arg(args, kwargs, 1, "dimension")) % len(shape_of(args[0]))
+        size, step = int(arg(args, kwargs, 2, "size")), int(arg(args, kwargs, 3, "step"))
+        return Cut(dim=dim, size=size, step=step)
+    return Unfold(
+        window=_ints(arg(args, kwargs, 1, "kernel_size"), 2),
+        dilation=_ints(arg(args, kwargs, 2, "dilation", 1), 2),
+        padding=_ints(arg(args, kwargs, 3, "padding", 0), 2),
+        stride=_ints(arg(args, kwargs, 4, "stride", 1), 2),
+    )
 
 
-def _pixel(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _pixel(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Pixel:
     for name in ("upscale_factor", "downscale_factor"):
         if name in kwargs:
-            return {"factor": int(kwargs[name])}
-    return {"factor": int(args[1])}
+            return Pixel(factor=int(kwargs[name]))
+    return Pixel(factor=int(args[1]))
 
 
-def _matmul(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    """``equation`` where the shapes do not tell it, ``path`` of more than two operands, ``added``: the first
-    operand is added to the product."""
-    ranks = [len(shape_of(a)) for a in args]
-    if op.name == "einsum":
-        return _einsum(args, kwargs)
-    if op.name == "multi_dot":
-        return _chain([shape_of(a) for a in (args[0] if isinstance(args[0], (tuple, list)) else args)])
-    if op.name == "grouped_mm":  # experts: each row meets the matrix of its group, no row meets another's
-        equation = {"2,3": "mk,ekn->mn", "3,2": "emk,kn->mn"}.get(f"{ranks[0]},{ranks[1]}")
-        return {"equation": equation} if equation else {}
-    if op.name == "tensordot":
-        # ATen gives the dimensions of each operand as an argument of its own
-        dims = args[2:4] if len(args) > 3 else _arg(args, kwargs, 2, "dims", 2)
-        if isinstance(dims, int):
-            a_dims, b_dims = list(range(ranks[0] - dims, ranks[0])), list(range(dims))
-        else:
-            a_dims, b_dims = ([d % r for d in ds] for ds, r in zip(dims, ranks, strict=False))
-        return {"equation": _dot_equation(ranks[0], ranks[1], a_dims, b_dims)}
-    if op.name == "dot" and ranks[:2] != [1, 1]:
-        if spelling == "inner":
-            return {"equation": _dot_equation(ranks[0], ranks[1], [ranks[0] - 1], [ranks[1] - 1])}
-        return {"equation": "...k,...k->..."}
-    if op.name == "outer":
-        return {"added": spelling == "addr", "equation": "m,n->mn"}
-    if spelling == "addbmm":
-        return {"added": True, "equation": "bmk,bkn->mn"}
-    return {"added": op.name in ("addmm", "baddbmm")}
-
-
-def _einsum(args: Args, kwargs: Kwargs) -> Attrs:
-    """``einsum(equation, *operands)``, operands as one list too, or operands and their dimensions in turn."""
-    equation = next((a for a in (*args, *kwargs.values()) if isinstance(a, str)), None)
-    if equation is None:
-        equation, operands = _written_out(args)
-    else:
-        equation = equation.replace(" ", "")
-        tensors = [a for a in (*args, *kwargs.values()) if not isinstance(a, str)]
-        flat = tensors[0] if tensors and isinstance(tensors[0], (tuple, list)) else tensors
-        operands = [a for a in flat if isinstance(a, torch.fx.Node)]
-    if len(operands) < 3:
-        return {"equation": equation}
-    path = _einsum_path(equation, [shape_of(a) for a in operands])
-    return {"equation": equation, "path": path} if path else {"equation": equation}
-
-
-def _written_out(args: Args) -> tuple[str, list[Any]]:
-    """``einsum(x, [0, 1], y, [1, 2], [0, 2])`` with an equation in place of the lists."""
-
-    def letters(dims: Sequence[Any]) -> str:
-        return "".join(
-            "..." if d is Ellipsis else chr(ord("a") + d) if d < 26 else chr(ord("A") + d - 26) for d in dims
-        )
-
-    operands, lists = list(args[0 : len(args) // 2 * 2 : 2]), [letters(d) for d in args[1::2]]
-    return ",".join(lists) + (f"->{letters(args[-1])}" if len(args) % 2 else ""), operands
-
-
-def _einsum_path(equation: str, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...] | None:
-    """The pairs in which torch contracts, by opt_einsum where that is installed; else from left to right."""
-    backend = torch.backends.opt_einsum
-    if not backend.is_available() or not backend.enabled:
-        return None
-    found = backend.get_opt_einsum().contract_path(
-        equation, *shapes, shapes=True, optimize=backend.strategy or "auto"
-    )
-    return tuple(tuple(int(i) for i in pair) for pair in found[0])
-
-
-def _chain(shapes: Sequence[tuple[int, ...]]) -> Attrs:
-    """Matrices in a row, in the cheapest order (``linalg.multi_dot``); the ends may be vectors."""
-    n = len(shapes)
-    names = [chr(ord("a") + i) for i in range(n + 1)]
-    left, right = len(shapes[0]) > 1, len(shapes[-1]) > 1
-    letters = [names[i] + names[i + 1] for i in range(n)]
-    letters[0] = letters[0] if left else names[1]
-    letters[-1] = letters[-1] if right else names[n - 1]
-    out = (names[0] if left else "") + (names[n] if right else "")
-    sizes = [shapes[0][0] if left else 1, *(s[0] for s in shapes[1:]), shapes[-1][-1] if right else 1]
-
-    @functools.cache
-    def best(i: int, j: int) -> tuple[int, int]:
-        """(cost, place to cut) of the product of matrices i … j-1."""
-        cuts = ((best(i, k)[0] + best(k, j)[0] + sizes[i] * sizes[k] * sizes[j], k) for k in range(i + 1, j))
-        return min(cuts, default=(0, i))
-
-    there: list[tuple[int, int]] = [(i, i + 1) for i in range(n)]
-    path: list[tuple[int, int]] = []
-
-    def contract(i: int, j: int) -> None:
-        if j - i > 1:
-            cut = best(i, j)[1]
-            contract(i, cut)
-            contract(cut, j)
-            path.append((there.index((i, cut)), there.index((cut, j))))
-            there[:] = [*(t for t in there if t not in ((i, cut), (cut, j))), (i, j)]
-
-    contract(0, n)
-    return {"equation": f"{','.join(letters)}->{out}", "path": tuple(path)}
-
-
-def _dot_equation(rank_a: int, rank_b: int, a_dims: list[int], b_dims: list[int]) -> str:
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
-    a = [next(letters) for _ in range(rank_a)]
-    b = [a[a_dims[b_dims.index(i)]] if i in b_dims else next(letters) for i in range(rank_b)]
-    shared = {a[i] for i in a_dims}
-    return f"{''.join(a)},{''.join(b)}->{''.join(c for c in a + b if c not in shared)}"
-
-
-def _multi_head(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    out_proj = next((a for a in (_arg(args, kwargs, 11, "out_proj_weight"),) if a is not None), None)
+def _multi_head(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> MultiHead:
+    out_proj = next((a for a in (arg(args, kwargs, 11, "out_proj_weight"),) if a is not None), None)
     embed = shape_of(args[0])[-1]
     # a learned key and a zero that attention may add to those it is given
-    extra = (_arg(args, kwargs, 7, "bias_k") is not None) + bool(
-        _arg(args, kwargs, 9, "add_zero_attn", False)
+    extra = (arg(args, kwargs, 7, "bias_k") is not None) + bool(arg(args, kwargs, 9, "add_zero_attn", False))
+    return MultiHead(
+        extra=extra if spelling == "multi_head_attention_forward" else 0,
+        embed=embed,
+        k_in=shape_of(arg(args, kwargs, 1, "key"))[-1],
+        v_in=shape_of(arg(args, kwargs, 2, "value"))[-1],
+        out=shape_of(out_proj)[0] if out_proj is not None else embed,
     )
-    return {
-        **({"extra": extra} if extra and spelling == "multi_head_attention_forward" else {}),
-        "embed": embed,
-        "k_in": shape_of(_arg(args, kwargs, 1, "key"))[-1],
-        "v_in": shape_of(_arg(args, kwargs, 2, "value"))[-1],
-        "out": shape_of(out_proj)[0] if out_proj is not None else embed,
-    }
 
 
-def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
+def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Recurrent:
     """``layers``: (inputs, state, projection or 0) of each layer and direction, in order."""
     gates = {"lstm": 4, "gru": 3}.get(op.name.split("_")[0], 1)
     if op.name.endswith("_cell"):
         w_ih, w_hh = shape_of(args[2]), shape_of(args[3])
-        return {"gates": gates, "hidden": w_hh[1], "layers": ((w_ih[1], w_hh[1], 0),), "time": None}
+        return Recurrent(gates=gates, hidden=w_hh[1], layers=((w_ih[1], w_hh[1], 0),), time=None)
     weights = [shape_of(w) for w in next((a for a in args[2:] if _is_weights(a)), ())]
     matrices = [w for w in weights if len(w) == 2]
     per = 3 if _projected(matrices) else 2
@@ -429,12 +324,12 @@ def _recurrent(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
     flags = [
         a for a in args if isinstance(a, bool)
     ]  # bias, training, bidirectional and, unless packed, batch_first
-    return {
-        "gates": gates,
-        "hidden": matrices[0][0] // gates if matrices else 0,
-        "layers": layers,
-        "time": (1 if flags[3] else 0) if len(flags) > 3 else None,
-    }
+    return Recurrent(
+        gates=gates,
+        hidden=matrices[0][0] // gates if matrices else 0,
+        layers=layers,
+        time=(1 if flags[3] else 0) if len(flags) > 3 else None,
+    )
 
 
 def _is_weights(value: Any) -> bool:
@@ -447,11 +342,11 @@ def _projected(matrices: Sequence[tuple[int, ...]]) -> bool:
     return len(matrices) >= 3 and matrices[2][0] < matrices[0][0] and matrices[2][0] == matrices[1][1]
 
 
-def _embedding(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Attrs:
-    return {"bag": op.name == "embedding_bag"}
+def _embedding(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Embedding:
+    return Embedding(bag=op.name == "embedding_bag")
 
 
-_READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attrs]] = {
+READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attributes]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "linear": _linear,
@@ -467,7 +362,7 @@ _READERS: dict[str, Callable[[Op, str, Args, Kwargs], Attrs]] = {
     "write": _write,
     "pixel_shuffle": _pixel,
     "pixel_unshuffle": _pixel,
-    "matmul": _matmul,
+    "matmul": read_product,
     "multi_head_attention": _multi_head,
     "recurrent": _recurrent,
     "embedding": _embedding,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import torch.fx
 from torch import nn
 
+from sed_torch.attributes import Attributes, Conv, Item, Zero
 from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
 from sed_torch.ops import Op, canonical, lookup
 from sed_torch.tracing.calls import read_attrs
@@ -103,19 +105,19 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     if facts:
         common["facts"] = {**common["facts"], **facts}
     if op.rule == "zero":
-        return Node(op=name, target=spelling, inputs=(), attrs={"of": inputs} if inputs else {}, **common)
+        return Node(op=name, target=spelling, inputs=(), attrs=Zero(of=inputs), **common)
     if name == "zero":
-        return Node(op="zero", target=spelling, inputs=(), attrs={"of": inputs}, **common)
+        return Node(op="zero", target=spelling, inputs=(), attrs=Zero(of=inputs), **common)
     if op.rule == "item":
         place: Any = fx_node.args[1]
-        return Node(op="item", target=spelling, inputs=inputs, attrs={"index": int(place)}, **common)
-    attrs = fx_node.meta.get("attrs")
+        return Node(op="item", target=spelling, inputs=inputs, attrs=Item(index=int(place)), **common)
+    attrs: Attributes | None = fx_node.meta.get("attrs")
     if attrs is None:
         attrs = read_attrs(op, canonical(spelling), fx_node.args, fx_node.kwargs)
-    if attrs.get("transposed"):
+    if isinstance(attrs, Conv) and attrs.transposed:
         name = "conv_transpose"
     if "stale" in fx_node.meta:  # who reads, by its old name, a value that this call overwrote
-        attrs = {**attrs, "stale": tuple(fx_node.meta["stale"])}
+        attrs = dataclasses.replace(attrs, stale=tuple(fx_node.meta["stale"]))
     return Node(op=name, target=spelling, inputs=inputs, attrs=attrs, **common)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sed_torch.attributes import KINDS, Attributes
+from sed_torch.errors import RuleError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.signals import Signal, explained
 
@@ -52,7 +54,7 @@ class _Leaf:
                 raise
             result = self._same_as_input(inputs, error)
         self.recorder.rewind(mark)
-        attrs = dict(self.op.attrs(self.module)) if self.op.attrs is not None else {}
+        attrs = _attributes(self.op, self.module)
         self.recorder.record_leaf(self.op, self.module, self.path, inputs, tensors_in(result), attrs)
         return result
 
@@ -61,6 +63,19 @@ class _Leaf:
         if len(inputs) != 1:
             raise error
         return torch.empty_strided(inputs[0].size(), inputs[0].stride(), dtype=inputs[0].dtype, device="meta")
+
+
+def _attributes(op: Op, module: nn.Module) -> Attributes:
+    """What the rule of a user's module needs to know of it.
+
+    Raises:
+        RuleError: the function given with the rule tells something else, or there is none.
+    """
+    told = op.attrs(module) if op.attrs is not None else {}
+    try:
+        return KINDS.get(op.rule, Attributes).read(told)
+    except ValueError as error:
+        raise RuleError(f"attrs of {op.name!r}, for its rule {op.rule!r}: {error}") from error
 
 
 def tensors_in(value: Any) -> list[Tensor]:

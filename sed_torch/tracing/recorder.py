@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.arguments import formatted, is_device, on_meta, written_by
@@ -377,7 +378,7 @@ class Recorder(TorchFunctionMode):
         path: str,
         inputs: list[Tensor],
         results: list[Tensor],
-        attrs: dict[str, Any],
+        attrs: Attributes,
     ) -> None:
         """One node for a whole module, reading its inputs and owning its parameters."""
         read = [self._tape.node(self._stand_ins.of(t)) for t in (*inputs, *module.parameters())]
@@ -405,7 +406,7 @@ class Recorder(TorchFunctionMode):
         name = f"what follows {self._selecting}"
         nodes = (*ends, *(self._tape.node(self._stand_ins.of(p)) for p in rest))
         node = self.graph.create_node("call_function", target("what_follows"), nodes, {})
-        node.meta.update(spelling=name, op=OPS["opaque"], attrs={}, path=error.module_path or "")
+        node.meta.update(spelling=name, op=OPS["opaque"], attrs=Attributes(), path=error.module_path or "")
         node.meta.update(source=error.source, shape=None)
         self.graph.output((node,))
         self.opaque, self.was_cut = self.opaque + 1, True
