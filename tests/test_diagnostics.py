@@ -137,6 +137,34 @@ class TestRules:
         model.extra.requires_grad_(False)
         assert {f.severity for f in check(model, input_size=SIZE, select=["SED001"]).findings} == {"info"}
 
+    @pytest.mark.parametrize(
+        ("make", "name", "meant"),
+        [
+            (lambda: nn.Embedding(9, 4), "weights", "weight"),
+            (lambda: nn.Linear(4, 4), "biases", "bias"),
+            (lambda: nn.GRU(4, 4), "weight_ih", "weight_ih_l0"),
+        ],
+    )
+    def test_frozen_values_under_a_name_that_the_layer_does_not_read_are_a_warning(
+        self, make: Any, name: str, meant: str
+    ) -> None:
+        layer = make()
+        layer.register_parameter(name, nn.Parameter(torch.randn(9, 4), requires_grad=False))
+        batch = torch.zeros(3, 4, dtype=torch.long) if isinstance(layer, nn.Embedding) else torch.zeros(3, 4)
+        (finding,) = check(nn.Sequential(layer), batch, select=["SED001"]).findings
+        assert finding.severity == "warning"
+        assert finding.message.endswith(f"{type(layer).__name__} does not read {name!r}")
+        assert finding.advice == f"was {meant!r} meant?"
+
+    def test_frozen_values_on_a_layer_of_the_users_own_are_info(self) -> None:
+        class Table(nn.Embedding):
+            pass
+
+        layer = Table(9, 4)
+        layer.vectors = nn.Parameter(torch.randn(9, 4), requires_grad=False)
+        report = check(nn.Sequential(layer), torch.zeros(3, 4, dtype=torch.long), select=["SED001"])
+        assert [f.severity for f in report.findings] == ["info"]
+
     def test_a_forward_that_cannot_be_followed_in_training_makes_it_a_warning(self) -> None:
         class Aux(Net):
             def forward(self, x: Tensor, targets: Any = None) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from torch import nn
 
@@ -96,13 +98,39 @@ def _unused_hit(subject: Subject, path: str, names: list[str], what: str, advice
     )
 
 
+def _misnamed(subject: Subject, hit: Hit, names: list[str]) -> Hit:
+    """A finding about parameters that someone set on a layer of torch.nn which runs and does not read them.
+
+    Such a layer reads all that it registers, so the name is one that its class does not know: frozen or not, what
+    was put there, pre-trained vectors for example, has no effect.
+    """
+    layer = subject.modules[hit.path]
+    own = [n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == hit.path]
+    if (
+        hit.severity != "info"
+        or not own
+        or not type(layer).__module__.startswith("torch.nn.")
+        or [*layer.children()]
+    ):
+        return hit
+    known = [n for n in layer._parameters if n not in own]
+    meant = difflib.get_close_matches(own[0], known, 1, 0.0)
+    return replace(
+        hit,
+        severity="warning",
+        message=f"{hit.message}: {type(layer).__name__} does not read {own[0]!r}",
+        advice=f"was {meant[0]!r} meant?" if meant else hit.advice,
+    )
+
+
 @rule("SED001", "unused-parameters", "error")
 def unused_parameters(subject: Subject) -> Iterator[Hit]:
     """Parameters that the forward never reads, in training mode neither.
 
     Why it matters: they take memory and optimizer state, weight decay pulls them to zero, and DDP fails at the
     second step because their gradient never arrives. Most often a module was registered in ``__init__`` and
-    its call was forgotten, or the forward returns before it. Frozen ones (``requires_grad=False``) are info.
+    its call was forgotten, or the forward returns before it. Frozen ones (``requires_grad=False``) are info, but a
+    warning where they were set on a layer of torch.nn under a name that it does not read, such as ``weights``.
 
     What to do: call the module, or do not register it. ``find_unused_parameters=True`` only hides it.
 
@@ -139,9 +167,10 @@ def unused_parameters(subject: Subject) -> Iterator[Hit]:
     never = [n for n in names if n not in read]
     called = frozenset(m.path for m in subject.graph.modules if m.calls)
     for path, group in by_module(subject, never, called):
-        yield _unused_hit(
+        hit = _unused_hit(
             subject, path, group, "are never read by the forward", f"call it or remove it: {_DDP}", sure
         )
+        yield _misnamed(subject, hit, group) if path in called else hit
 
 
 @rule("SED002", "dropped-result", "error")
