@@ -309,6 +309,21 @@ def test_a_file_says_the_same(small: Calibration, tmp_path: Path) -> None:
     assert "test accuracy" in read.to_markdown()
 
 
+def test_scores_that_differ_in_the_last_bits_are_one_knot() -> None:
+    values = np.array([1.0, 1.0 + 1e-13, 2.0, 2.0 + 1e-12, 3.0])
+    scale = by_ranks(values)
+    assert scale.knots == (1.0, 2.0, 3.0)
+    nets, accuracy = candidates()
+    close = Candidates(
+        nets.names, np.repeat(nets.sed[::2], 2) + np.tile([0.0, 1e-13], 40), nets.features, "sed/2"
+    )
+    made = calibrate(close, dict(list(accuracy.items())[:30]), groups=None)
+    again = from_dict(json.loads(json.dumps(made.to_dict())))
+    assert again.accuracies(close.sed, close.features) == pytest.approx(
+        made.accuracies(close.sed, close.features), abs=1e-3
+    )
+
+
 def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
     def change(data: dict[str, Any]) -> None:
         place: Any = data

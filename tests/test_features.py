@@ -11,7 +11,7 @@ from torch import nn
 
 import sed_torch
 from sed_torch.scoring import evaluate
-from sed_torch.scoring.features import FEATURES, feature_matrix, features_of
+from sed_torch.scoring.features import FEATURES, feature_matrix, features_of, scores_and_features
 from sed_torch.spaces import get_space
 from sed_torch.topology import TopologyBuilder
 
@@ -121,3 +121,18 @@ def test_attention_is_seen() -> None:
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     assert sed_torch.score(layer, input_size=(1, 5, 16)).features["attention"] == 1.0
     assert sed_torch.score(nn.Linear(4, 4), input_size=(1, 4)).features["attention"] == 0.0
+
+
+def test_scores_and_features_in_one_go_are_those_of_evaluations() -> None:
+    rng = np.random.default_rng(0)
+    networks = [
+        get_space(name).topology(get_space(name).sample(rng))
+        for name in ("nasbench201", "darts", "mnasnet", "nasbench101")
+        for _ in range(3)
+    ]
+    scores, features = scores_and_features(networks)
+    evaluations = [evaluate(n) for n in networks]
+    assert scores == pytest.approx(
+        [math.nan if e.total is None else e.total for e in evaluations], nan_ok=True
+    )
+    np.testing.assert_array_equal(features, feature_matrix(evaluations))

@@ -16,8 +16,8 @@ from sed_torch.errors import DataError, InputError
 from sed_torch.evidence.accuracies import Accuracies
 from sed_torch.evidence.reading import read_table
 from sed_torch.ranking import Ranking
-from sed_torch.scoring import DEFAULT_DEFINITION, evaluate
-from sed_torch.scoring.features import FEATURES, feature_matrix, unpack_features
+from sed_torch.scoring import DEFAULT_DEFINITION
+from sed_torch.scoring.features import FEATURES, scores_and_features, unpack_features
 from sed_torch.scoring.result import Score
 from sed_torch.spaces import ALIASES, SPACES, Space, get_space
 from sed_torch.training import Counterparts, is_runs_file, read_runs
@@ -196,10 +196,8 @@ def _of_space(space: Space[Any], archs: list[str]) -> Candidates:
     rng = np.random.default_rng(0)
     drawn = [space.format(space.sample(rng)) for _ in range(min(POOL, space.size))]
     names = list(dict.fromkeys([*archs, *drawn]))
-    evaluations = [evaluate(space.topology(a)) for a in names]
-    sed = [math.nan if e.total is None else e.total for e in evaluations]
     return Candidates(
-        tuple(names), np.array(sed, dtype=np.float64), feature_matrix(evaluations), DEFAULT_DEFINITION
+        tuple(names), *scores_and_features(space.topology(a) for a in names), DEFAULT_DEFINITION
     )
 
 

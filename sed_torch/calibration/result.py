@@ -14,7 +14,7 @@ from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.networks import numbers_of
 from sed_torch.calibration.process import Mixture
-from sed_torch.calibration.scales import Scale
+from sed_torch.calibration.scales import DIGITS, Scale
 from sed_torch.calibration.seen import Domain
 from sed_torch.errors import InputError
 from sed_torch.scoring.features import FEATURES
@@ -171,6 +171,11 @@ class Calibration(tables.Tabular):
             features: shape (n, features), as :func:`sed_torch.scoring.features.feature_matrix` gives them.
         """
         return self.intervals(sed, features)[0]
+
+    def accuracies_inside(self, sed: Array, features: Array) -> Array:
+        """As :meth:`accuracies`, but NaN for networks unlike those that the calibration has seen."""
+        reasons = self.domain.outside(features, self.mixture.inputs, self.features)
+        return np.where([r is None for r in reasons], self.accuracies(sed, features), np.nan)
 
     def intervals(self, sed: Array, features: Array) -> tuple[Array, Array, Array]:
         """Expected accuracies and both ends of their intervals; arguments as for :meth:`accuracies`."""
@@ -369,8 +374,8 @@ def _difference(names: Sequence[str]) -> str:
 
 def _scale_data(scale: Scale) -> dict[str, Any]:
     return {
-        "knots": _short(np.array(scale.knots), 9),
-        "normal": _short(np.array(scale.normal), 9),
+        "knots": _short(np.array(scale.knots), DIGITS),
+        "normal": _short(np.array(scale.normal), DIGITS),
         "ceiling": scale.ceiling,
         "clip": scale.clip,
     }

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLIP", "Scale", "by_error", "by_ranks", "linear"]
+__all__ = ["CLIP", "DIGITS", "Scale", "by_error", "by_ranks", "linear"]
 
 Array = NDArray[np.float64]
 
@@ -18,6 +18,8 @@ CLIP = 3.0
 """Standard deviations beyond which a feature, or a score on a linear scale, counts as that far."""
 
 _KNOTS = 129
+DIGITS = 9
+"""Of a knot, in files too."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def by_ranks(values: Array, ceiling: float | None = None) -> Scale:
         raw = -np.log(ceiling - raw)
     else:
         ceiling = None
+    # as a file keeps them: networks that differ in the last bits only are one knot there
+    raw = np.array([float(f"{v:.{DIGITS}g}") for v in raw.tolist()])
     distinct, counts = np.unique(raw, return_counts=True)
     # equal values share the middle of their ranks
     shares = (np.cumsum(counts) - (counts - 1) / 2 - 0.5) / len(raw)

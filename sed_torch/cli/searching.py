@@ -38,11 +38,16 @@ from sed_torch.cli.output import INTERRUPTED, emit, say
 @click.option(
     "--objective",
     "objectives",
-    type=click.Choice(["sed", "params", "macs", "depth"]),
+    type=click.Choice(["sed", "expected", "params", "macs", "depth"]),
     multiple=True,
-    default=["sed", "params"],
-    show_default=True,
-    help="The best is best by the first, the Pareto front is of all; may be repeated.",
+    help="The best is best by the first, the Pareto front is of all; may be repeated.  [default: sed, or with a "
+    "calibration expected; params]",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Search by the accuracy that it foretells ('sed-torch calibrate' makes one).",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -61,6 +66,7 @@ def search(
     max_looks: int | None,
     strategy: Any,
     objectives: tuple[str, ...],
+    calibration: str | None,
     seed: int,
     export: str | None,
     form: str | None,
@@ -74,6 +80,7 @@ def search(
     sed-torch search --space nasbench201 --max-params 1.0M
     sed-torch search --space darts --max-macs 150M --budget 10 -o found.json
     sed-torch search --space nasbench201 --max-params 1.0M --export net.py
+    sed-torch search --space nasbench201 --calibration my.json --budget 10
     """
     from sed_torch.searching import search as find
     from sed_torch.spaces import SPACES
@@ -86,7 +93,8 @@ def search(
         budget_s=budget,
         strategy=strategy,
         seed=seed,
-        objectives=objectives,
+        objectives=objectives or None,
+        calibration=_calibration(calibration),
         max_looks=max_looks,
     )
     if export is not None:
@@ -95,3 +103,11 @@ def search(
         say(f"wrote {export}; to score it: sed-torch score {export}:network --input-size {size}")
     emit(result, form, output)
     return INTERRUPTED if result.stop == "interrupted" else 0
+
+
+def _calibration(file: str | None) -> Any:
+    if file is None:
+        return None
+    from sed_torch.calibration import read_calibration
+
+    return read_calibration(file)

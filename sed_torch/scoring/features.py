@@ -20,10 +20,17 @@ from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
-from sed_torch.scoring.formula import Evaluation, evaluate
+from sed_torch.scoring.formula import Evaluation, Taps, Term, sed_and_taps
 from sed_torch.topology import Topology
 
-__all__ = ["FEATURES", "feature_matrix", "features_of", "pack_features", "unpack_features"]
+__all__ = [
+    "FEATURES",
+    "feature_matrix",
+    "features_of",
+    "pack_features",
+    "scores_and_features",
+    "unpack_features",
+]
 
 Array = NDArray[np.float64]
 
@@ -84,7 +91,7 @@ def features_of(evaluation: Evaluation) -> Mapping[str, float]:
 
     A network without a live operator has none: every value is NaN.
     """
-    row = _matrix(_flat([evaluation]))[0]
+    row = _matrix(_flat([(evaluation.topology, evaluation.terms)]))[0]
     return FrozenMapping(dict(zip(FEATURES, row.tolist(), strict=True)))
 
 
@@ -98,7 +105,30 @@ def feature_matrix(networks: Iterable[Topology | Evaluation]) -> Array:
         An array of shape (networks, features), with columns in the order of :data:`FEATURES`; a row of NaN for a
         network without a live operator.
     """
-    return _matrix(_flat([n if isinstance(n, Evaluation) else evaluate(n) for n in networks]))
+    return _matrix(
+        _flat(
+            [
+                (n.topology, n.terms) if isinstance(n, Evaluation) else (n, sed_and_taps(n)[1])
+                for n in networks
+            ]
+        )
+    )
+
+
+def scores_and_features(topologies: Iterable[Topology]) -> tuple[Array, Array]:
+    """Scores and features of many networks in one go, several times faster than by evaluating each.
+
+    Args:
+        topologies: such as :meth:`sed_torch.spaces.Space.topology` writes.
+
+    Returns:
+        Scores in nats of shape (networks,), NaN where SED is undefined, and features of shape (networks, features), as
+        :func:`feature_matrix` gives them.
+    """
+    listed = list(topologies)
+    found = [sed_and_taps(t) for t in listed]
+    scores = np.array([math.nan if total is None else total for total, _ in found], dtype=np.float64)
+    return scores, _matrix(_flat([(t, taps) for t, (_, taps) in zip(listed, found, strict=True)]))
 
 
 def pack_features(features: Mapping[str, float]) -> str:
@@ -124,14 +154,13 @@ def unpack_features(text: str) -> tuple[float, ...]:
     return found
 
 
-def _flat(evaluations: Sequence[Evaluation]) -> _Operators:
+def _flat(networks: Sequence[tuple[Topology, Sequence[Taps | Term]]]) -> _Operators:
     rows: list[tuple[float, ...]] = []
     counts: list[int] = []
     totals: list[tuple[float, ...]] = []
-    for evaluation in evaluations:
-        topology = evaluation.topology
+    for topology, terms in networks:
         before, after = _chains(topology)
-        for term in evaluation.terms:
+        for term in terms:
             step = topology.steps[term.step]
             first, rest = before[term.step], after[term.step]
             place = (first - 1) / (first + rest - 2) if first + rest > 2 else 0.5
@@ -144,22 +173,23 @@ def _flat(evaluations: Sequence[Evaluation]) -> _Operators:
             )
             linear = step.op == "linear"
             rows.append((*numbers, term.taps, term.effective_taps, place, linear, step.params))
-        counts.append(len(evaluation.terms))
-        totals.append(_of_network(evaluation, before, after))
+        counts.append(len(terms))
+        totals.append(_of_network(topology, [t.step for t in terms], before, after))
     owner = np.repeat(np.arange(len(counts)), counts)
     columns = np.array(rows, dtype=np.float64).reshape(-1, 10)
     return _Operators(owner, columns, np.array(totals, dtype=np.float64).reshape(-1, 11))
 
 
-def _of_network(evaluation: Evaluation, before: list[int], after: list[int]) -> tuple[float, ...]:
-    topology = evaluation.topology
+def _of_network(
+    topology: Topology, places: Sequence[int], before: list[int], after: list[int]
+) -> tuple[float, ...]:
     live = [topology.steps[i] for i in topology.live]
     kinds = Counter(s.kind for s in live)
-    mixes = [(topology.steps[t.step], after[t.step]) for t in evaluation.terms]
+    mixes = [(topology.steps[i], after[i]) for i in places]
     return (
         math.fsum(s.macs for s in live),
         sum(s.params for s in live),
-        max((before[t.step] + after[t.step] - 1 for t in evaluation.terms), default=0),
+        max((before[i] + after[i] - 1 for i in places), default=0),
         kinds["attend"] > 0,
         kinds["norm"],
         kinds["input"],

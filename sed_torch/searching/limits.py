@@ -27,8 +27,10 @@ __all__ = [
 Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]
 
-OBJECTIVES: Mapping[str, str] = FrozenMapping({"sed": "max", "params": "min", "macs": "min", "depth": "min"})
-"""What can be searched for, and which way: the score up, the counts down."""
+OBJECTIVES: Mapping[str, str] = FrozenMapping(
+    {"sed": "max", "expected": "max", "params": "min", "macs": "min", "depth": "min"}
+)
+"""What can be searched for, and which way: score and expected accuracy up, counts down."""
 
 LIMITED = ("params", "macs", "depth")
 """What can be limited from above."""
@@ -82,16 +84,22 @@ def limits_of(constraints: Mapping[str, float | str] | None, **maxima: Limit) ->
     return FrozenMapping(limits)
 
 
-def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
-    """The objectives as a tuple.
+def check_objectives(objectives: Sequence[str] | None, calibrated: bool = False) -> tuple[str, ...]:
+    """The objectives as a tuple: what is given, else the first of all and the parameters.
 
     Raises:
-        SearchError: none, an unknown one, or one twice.
+        SearchError: none, an unknown one, one twice, or the expected accuracy without a calibration.
     """
+    if objectives is None:
+        return ("expected" if calibrated else "sed", "params")
     names = (objectives,) if isinstance(objectives, str) else tuple(objectives)
     unknown = [n for n in names if n not in OBJECTIVES]
     if not names or unknown or len(set(names)) != len(names):
         raise SearchError(f"objectives {names}: expected one or more of {', '.join(OBJECTIVES)}, each once")
+    if "expected" in names and not calibrated:
+        raise SearchError("the expected accuracy needs a calibration (calibration=, --calibration FILE)")
+    if calibrated and "expected" not in names:
+        raise SearchError(f"a calibration is given, and no objective reads it: add 'expected' to {names}")
     return names
 
 

@@ -39,6 +39,7 @@ class Candidate:
         params: parameters, dead edges included.
         macs: multiply-accumulates a sample, likewise.
         depth: longest chain of live convolutions and linear layers.
+        expected: accuracy that a calibration foretells, in its unit; None where none was asked.
         value: the architecture as the space has it; not part of comparisons or of :meth:`to_dict`.
     """
 
@@ -48,10 +49,12 @@ class Candidate:
     macs: float
     depth: int
     value: Any = field(default=None, repr=False, compare=False)
+    expected: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {name: getattr(self, name) for name in _FIELDS}
+        found = {name: getattr(self, name) for name in _FIELDS}
+        return found if self.expected is None else {**found, "expected": self.expected}
 
 
 _FIELDS = ("arch", "sed", "params", "macs", "depth")
@@ -97,10 +100,11 @@ class SearchResult(tables.Tabular):
         seconds: wall-clock seconds.
         stop: ``"exhausted"`` (nothing new is left), ``"budget"``, ``"max_looks"`` or ``"interrupted"``.
         constraints: maxima by name.
-        objectives: names; ``"sed"`` is the higher the better, counts are the lower the better.
+        objectives: names; ``"sed"`` and ``"expected"`` are the higher the better, counts are the lower the better.
         strategy: the one that was used.
         seed: of its random draws; with ``max_looks`` and a budget that is not the limit, it repeats the search.
         definition: name of the score's form.
+        expects: what ``expected`` is, for display; None where no calibration was asked.
     """
 
     space: str
@@ -117,6 +121,7 @@ class SearchResult(tables.Tabular):
     strategy: str
     seed: int
     definition: str
+    expects: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version."""
@@ -136,6 +141,7 @@ class SearchResult(tables.Tabular):
             "strategy": self.strategy,
             "seed": self.seed,
             "definition": self.definition,
+            **({} if self.expects is None else {"expects": self.expects}),
         }
 
     @classmethod
@@ -196,11 +202,13 @@ class SearchResult(tables.Tabular):
 
     def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The Pareto front, one row a candidate."""
-        return [c.to_dict() for c in self.front], _FIELDS
+        expected = () if self.expects is None else ("expected",)
+        return [c.to_dict() for c in self.front], (*_FIELDS, *expected)
 
     def view(self) -> tables.View:
         """The best and the Pareto front."""
-        grid = tables.Grid(_COLUMNS, tuple(self._rows()), spared=("depth", "MACs"))
+        columns = tuple(c for c in _COLUMNS if c != "expected" or self.expects is not None)
+        grid = tables.Grid(columns, tuple(self._rows()), spared=("depth", "MACs"))
         return tables.View(self._headline(), (), (grid,), tuple(self._notes()))
 
     def __repr__(self) -> str:
@@ -217,6 +225,7 @@ class SearchResult(tables.Tabular):
             {
                 "": kind,
                 "SED": f"{c.sed:.3f}",
+                "expected": None if c.expected is None else f"{c.expected:.2f}",
                 "params": tables.quantity(c.params),
                 "MACs": tables.quantity(c.macs),
                 "depth": c.depth,
@@ -239,6 +248,10 @@ class SearchResult(tables.Tabular):
                 f"the front of {', '.join(self.objectives)} has {len(self.front)}; one in {step} is shown"
             )
         lines.append(f"SED in nats ({self.definition}), higher is better")
+        if self.expects is not None:
+            lines.append(
+                f"expected: {self.expects}; networks unlike those that the calibration has seen have no place here"
+            )
         return lines
 
     def _below_limits(self) -> list[str]:
@@ -248,12 +261,13 @@ class SearchResult(tables.Tabular):
             share = getattr(self.best, name) / limit
             if share >= _NEARLY:
                 continue
-            if self.objectives[0] != "sed":
+            better = "is expected to do better" if self.objectives[0] == "expected" else "scores higher"
+            if self.objectives[0] not in ("sed", "expected"):
                 why = f"{self.objectives[0]} comes first"
             elif self.stop == "exhausted":
-                why = "no larger one within the limits scores higher"
+                why = f"no larger one within the limits {better}"
             else:
-                why = "no larger one that was looked at scores higher; a longer search may find one"
+                why = f"no larger one that was looked at {better}; a longer search may find one"
             used = tables.quantity(getattr(self.best, name))
             lines.append(f"the best has {used} {_SPELLED[name]}, {share:.0%} of the limit: {why}")
         return lines
@@ -278,4 +292,4 @@ def network(num_classes: int = {classes}) -> nn.Module:
     return get_space({space!r}).build({arch!r}, num_classes=num_classes)
 '''
 
-_COLUMNS = ("", "SED", "params", "MACs", "depth", "architecture")
+_COLUMNS = ("", "SED", "expected", "params", "MACs", "depth", "architecture")

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from sed_torch.errors import SearchError
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.searching.limits import Limit, check_objectives, costs, front, limits_of, violation
 from sed_torch.searching.result import Candidate, Improvement, SearchResult, Stop
-from sed_torch.searching.sources import Source, source_of
+from sed_torch.searching.sources import Foreteller, Source, foretelling, source_of
 from sed_torch.searching.strategies import Evolution, Exhaustive, Random, Strategy
 from sed_torch.searching.trials import StudyStrategy, is_study
 from sed_torch.spaces import COUNTS
@@ -60,7 +60,8 @@ def search(
     budget_s: float | None = 1.0,
     strategy: Literal["auto", "exhaustive", "evolution", "random"] | Any = "auto",
     seed: int = 0,
-    objectives: Sequence[str] = ("sed", "params"),
+    objectives: Sequence[str] | None = None,
+    calibration: Foreteller | None = None,
     max_looks: int | None = None,
     progress: bool | Report | None = None,
 ) -> SearchResult:
@@ -79,8 +80,11 @@ def search(
             first where the whole space fits the budget, else the second; or an Optuna study, which then proposes
             (its directions must be those of ``objectives``).
         seed: of the random draws.
-        objectives: of ``"sed"`` (maximised), ``"params"``, ``"macs"``, ``"depth"`` (minimised): the best one is
-            best by the first, the Pareto front is of all.
+        objectives: of ``"sed"``, ``"expected"`` (maximised), ``"params"``, ``"macs"``, ``"depth"`` (minimised): the
+            best one is best by the first, the Pareto front is of all. When None, the score, or with a calibration the
+            expected accuracy, and the parameters.
+        calibration: foretells the accuracy, see :func:`sed_torch.calibrate`. Networks unlike those it has seen have no
+            place in the result. Each look takes some milliseconds then, for its features are written out one by one.
         max_looks: architectures to look at, at most.
         progress: None shows a bar where stderr is a terminal, True always, False never; or a function of
             :class:`SearchProgress`.
@@ -95,14 +99,20 @@ def search(
     """
     start = time.perf_counter()
     limits = limits_of(constraints, max_params=max_params, max_macs=max_macs, max_depth=max_depth)
-    source, wanted = source_of(space), check_objectives(objectives)
+    source, wanted = source_of(space), check_objectives(objectives, calibration is not None)
+    if calibration is not None:
+        source = foretelling(source, calibration)
     _check_end(budget_s, max_looks, source, strategy)
     end = None if budget_s is None else start + budget_s
     ledger = _Ledger(source, limits, wanted, start)
-    chosen = _strategy(strategy, source, np.random.default_rng(seed), wanted, end, max_looks)
+    rng = np.random.default_rng(seed)
+    chosen = _strategy(strategy, source, rng, wanted, end, max_looks)
     with _reporting(progress, budget_s) as report:
         stop = _run(chosen, ledger, end, max_looks, report)
-    return ledger.result(chosen.name, seed, stop)
+    found = ledger.result(chosen.name, seed, stop)
+    if calibration is None:
+        return found
+    return replace(found, expects=", ".join(t for t in (calibration.title, calibration.unit) if t))
 
 
 def _check_end(budget_s: float | None, max_looks: int | None, source: Source, strategy: Any) -> None:
@@ -134,14 +144,15 @@ def _strategy(
     if name == "evolution" and source.mutate is None:
         raise SearchError(f"{source.name} has no mutate(arch, rng), which evolution needs: use 'random'")
     if name == "auto":
-        whole = source.archs is not None and _fits(source, end, max_looks)
+        measured = [o for o in ("sed", "expected") if o == "sed" or o in objectives]
+        whole = source.archs is not None and _fits(source, measured, end, max_looks)
         name = "exhaustive" if whole else "random" if source.mutate is None else "evolution"
     kinds: dict[str, Callable[[Source, np.random.Generator], Strategy]]
     kinds = {"exhaustive": Exhaustive, "evolution": Evolution, "random": Random}
     return kinds[name](source, rng)
 
 
-def _fits(source: Source, end: float | None, max_looks: int | None) -> bool:
+def _fits(source: Source, measured: Sequence[str], end: float | None, max_looks: int | None) -> bool:
     """Whether the whole space can be looked at, judged by a few of its architectures."""
     if source.size is None or (max_looks is not None and max_looks < source.size):
         return False
@@ -153,7 +164,7 @@ def _fits(source: Source, end: float | None, max_looks: int | None) -> bool:
     for n in _TRIED:  # the first one makes tables, once
         tried = [source.sample(rng) for _ in range(n)]
         before = time.perf_counter()
-        source.measure(tried, ("sed", *COUNTS[:2]))
+        source.measure(tried, (*measured, *COUNTS[:2]))
         spent = time.perf_counter() - before
         each = spent / n
         if n > 1 and spent > 0.02 * left:
@@ -202,7 +213,8 @@ class _Ledger:
         self, source: Source, limits: Mapping[str, float], objectives: tuple[str, ...], start: float
     ) -> None:
         self._source, self._limits, self._objectives, self._start = source, limits, objectives, start
-        self._columns = ("sed", *(c for c in COUNTS if c in limits or c in objectives))
+        self._columns = ("sed", *(c for c in ("expected", *COUNTS) if c in limits or c in objectives))
+        self._fitness = "expected" if "expected" in objectives else "sed"
         self._archs: list[Any] = []
         self._pieces: list[dict[str, Floats]] = []
         self._better: list[tuple[int, float, int]] = []  # looks, seconds, row
@@ -225,7 +237,7 @@ class _Ledger:
         return time.perf_counter() - self._start
 
     def look(self, archs: Sequence[Any]) -> tuple[Floats, Floats]:
-        """Measure; returns scores, and how far each is above the limits."""
+        """Measure; returns scores or expected accuracies, and how far each is above the limits."""
         columns = self._source.measure(archs, self._columns)
         beyond = violation(columns, self._limits)
         ok = _within(columns, beyond)
@@ -233,7 +245,7 @@ class _Ledger:
         self._archs.extend(archs)
         self._pieces.append({**columns, "beyond": beyond})
         self._improve(costs(columns, self._objectives), ok, first)
-        return columns["sed"], beyond
+        return columns[self._fitness], beyond
 
     def _improve(self, points: Floats, ok: NDArray[np.bool_], first: int) -> None:
         for i in np.flatnonzero(ok).tolist() if self._best_costs is None else self._promising(points, ok):
@@ -259,7 +271,7 @@ class _Ledger:
         points = costs(columns, self._objectives)
         on_front = ok[front(points[ok])].tolist()
         rows = [row for _, _, row in self._better]
-        known = self._candidates([*on_front, *rows], columns["sed"])
+        known = self._candidates([*on_front, *rows], columns)
         history = tuple(Improvement(n, s, known[row]) for n, s, row in self._better)
         return SearchResult(
             space=self._source.name,
@@ -278,7 +290,7 @@ class _Ledger:
             definition=DEFAULT_DEFINITION,
         )
 
-    def _candidates(self, rows: Sequence[int], sed: Floats) -> dict[int, Candidate]:
+    def _candidates(self, rows: Sequence[int], columns: Mapping[str, Floats]) -> dict[int, Candidate]:
         """With all counts, also those that the search had no use for."""
         distinct = list(dict.fromkeys(rows))
         archs = [self._archs[row] for row in distinct]
@@ -286,11 +298,12 @@ class _Ledger:
         return {
             row: Candidate(
                 self._source.format(arch),
-                float(sed[row]),
+                float(columns["sed"][row]),
                 int(counts["params"][i]),
                 float(counts["macs"][i]),
                 int(counts["depth"][i]),
                 arch,
+                float(columns["expected"][row]) if "expected" in columns else None,
             )
             for i, (row, arch) in enumerate(zip(distinct, archs, strict=True))
         }
@@ -301,6 +314,10 @@ class _Ledger:
         whole = ", which are all," if stop == "exhausted" else ""
         if not alive.any():
             return f"none of {seen} that were looked at{whole} has a live path from input to output"
+        known = np.isfinite(columns.get("expected", columns["sed"]))
+        if not known.any():
+            return f"none of {seen} that were looked at{whole} is like the networks that the calibration has seen"
+        alive &= known
         limits = ", ".join(f"{n} ≤ {v:,.10g}" for n, v in self._limits.items())
         smallest = ", ".join(f"{columns[n][alive].min():,.10g} {n}" for n in self._limits)
         together = " (not all in one network)" if len(self._limits) > 1 else ""
@@ -312,7 +329,8 @@ class _Ledger:
 
 
 def _within(columns: Mapping[str, Floats], beyond: Floats) -> NDArray[np.bool_]:
-    return np.asarray((beyond == 0.0) & np.isfinite(columns["sed"]))
+    known = np.isfinite(columns.get("expected", columns["sed"]))
+    return np.asarray((beyond == 0.0) & known & np.isfinite(columns["sed"]))
 
 
 @contextlib.contextmanager

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.errors import SearchError
-from sed_torch.scoring import sed
+from sed_torch.scoring import DEFAULT_DEFINITION, sed
+from sed_torch.scoring.features import scores_and_features
 from sed_torch.spaces import Space, get_space
 from sed_torch.topology import Topology
 
-__all__ = ["CallableSpace", "Searchable", "Source", "source_of"]
+__all__ = ["CallableSpace", "Foreteller", "Searchable", "Source", "foretelling", "source_of"]
 
 A = TypeVar("A")
 Floats = NDArray[np.float64]
@@ -63,6 +64,7 @@ class Source:
         mutate: a neighbour, or None where the space has none.
         format: text of an architecture.
         key: a hashable value, equal for equal architectures.
+        topology: an architecture's topology.
         measure: (architectures, names) → an array of each, of ``"sed"`` and counts.
         first: architectures to begin with; several where they are scored side by side.
         archs: all architectures, or None where there are too many or nobody knows them.
@@ -75,6 +77,7 @@ class Source:
     mutate: Callable[[Any, np.random.Generator], Any] | None
     format: Callable[[Any], str]
     key: Callable[[Any], Hashable]
+    topology: Callable[[Any], Topology]
     measure: Callable[[Sequence[Any], Sequence[str]], dict[str, Floats]]
     archs: Callable[[], Iterable[Any]] | None
     size: int | None
@@ -113,6 +116,7 @@ def _from_space(space: Space[Any]) -> Source:
         space.mutate,
         space.format,
         lambda arch: arch,
+        space.topology,
         measure,
         (lambda: space) if space.enumerable else None,
         space.size,
@@ -128,7 +132,53 @@ def _from_callables(space: Any) -> Source:
     text = getattr(space, "format", None) or str
     name = str(getattr(space, "name", type(space).__name__))
     mutate = getattr(space, "mutate", None)
-    return Source(name, space, space.sample, mutate, text, text, measure, None, None, 1)
+
+    def topology(arch: Any) -> Topology:
+        return _topology(space, arch)
+
+    return Source(name, space, space.sample, mutate, text, text, topology, measure, None, None, 1)
+
+
+class Foreteller(Protocol):
+    """What a search needs of a :class:`~sed_torch.calibration.Calibration`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def definition(self) -> str: ...
+
+    def accuracies_inside(self, sed: Floats, features: Floats) -> Floats:
+        """Expected accuracies; NaN for networks unlike those it has seen."""
+
+
+def foretelling(source: Source, calibration: Foreteller) -> Source:
+    """The source with a column ``"expected"``: -inf for networks that the calibration does not know.
+
+    Raises:
+        SearchError: the calibration reads another definition of the score.
+    """
+    if calibration.definition != DEFAULT_DEFINITION:
+        raise SearchError(
+            f"the calibration {calibration.title!r} reads {calibration.definition}, searches score by "
+            f"{DEFAULT_DEFINITION}: calibrate anew"
+        )
+
+    def measure(archs: Sequence[Any], names: Sequence[str]) -> dict[str, Floats]:
+        if "expected" not in names:
+            return source.measure(archs, names)
+        scores, features = scores_and_features(source.topology(a) for a in archs)
+        found = calibration.accuracies_inside(scores, features)
+        rest = [n for n in names if n not in ("sed", "expected")]
+        sed = np.where(np.isnan(scores), -np.inf, scores)
+        return {
+            "sed": sed,
+            "expected": np.where(np.isnan(found), -np.inf, found),
+            **source.measure(archs, rest),
+        }
+
+    return replace(source, measure=measure, first=min(source.first, 16))
 
 
 def _value(topology: Topology, name: str) -> float:
