@@ -197,7 +197,7 @@ def test_nothing_within_the_limits_says_what_is_smallest() -> None:
         ({"constraints": {"params": 0}}, "limit of params must be a positive number, found 0"),
         ({"constraints": {"params": math.nan}}, "must be a positive number, found nan"),
         ({"constraints": {"macs": "many"}}, "'many' is no quantity: expected a number such as"),
-        ({"objectives": ()}, r"objectives \(\): expected one or more of sed, params"),
+        ({"objectives": ()}, r"objectives \(\): expected one or more of sed, expected, params"),
         ({"objectives": ("sed", "sed")}, "each once"),
         ({"objectives": ("accuracy",)}, "expected one or more of sed"),
         ({"strategy": "gradient"}, "no strategy 'gradient': expected one of auto, exhaustive"),
