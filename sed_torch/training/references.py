@@ -37,8 +37,8 @@ def call_function(ref: str) -> Any:
             raises is passed on.
     """
     reference = zoo.parse_reference(ref)
-    with zoo._importing(reference):
-        found = zoo._resolve(reference)
+    with zoo.importing(reference):
+        found = zoo.resolve(reference)
         if not callable(found):
             raise ModelReferenceError(f"{ref} is a {type(found).__name__}, expected a function")
         return found(*reference.args, **reference.kwargs)
@@ -52,15 +52,15 @@ def network(ref: str, num_classes: int) -> nn.Module:
     """
     reference = zoo.parse_reference(ref)
     if reference.kind in zoo.ZOOS:
-        family = zoo._ZOOS[reference.kind]()
+        family = zoo.CATALOGUES[reference.kind]()
         family.check(reference)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # what a zoo says of its pretrained weights concerns no fresh ones
             return _module(family.create(_with(reference, {"num_classes": num_classes})), ref)
-    with zoo._importing(reference):
-        found = zoo._resolve(reference)
+    with zoo.importing(reference):
+        found = zoo.resolve(reference)
         if isinstance(found, nn.Module):
             raise ModelReferenceError(
                 f"{ref} is a module, whose weights are made already; name a class or function that makes one"

@@ -1,0 +1,32 @@
+"""Model references → models.
+
+A reference is ``timm:NAME``, ``torchvision:NAME``, ``pkg.mod:factory``, ``file.py:Class`` or
+``file.py:fn(width=32)``. What stands in parentheses are Python *literals*; nothing is evaluated. A reference
+to a file or module does run that file, as importing it would.
+
+The only importer of timm and torchvision, and only when a reference asks for them. Models are built on
+``meta``: no weights are made, downloaded or read.
+"""
+
+from __future__ import annotations
+
+from sed_torch.zoo.catalogues import CATALOGUES, family_of
+from sed_torch.zoo.globs import expand
+from sed_torch.zoo.importing import importing, modules_matching, resolve
+from sed_torch.zoo.loading import LoadedModel, build, load
+from sed_torch.zoo.references import ZOOS, Reference, parse_reference
+
+__all__ = [
+    "CATALOGUES",
+    "ZOOS",
+    "LoadedModel",
+    "Reference",
+    "build",
+    "expand",
+    "family_of",
+    "importing",
+    "load",
+    "modules_matching",
+    "parse_reference",
+    "resolve",
+]
