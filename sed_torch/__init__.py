@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         training as training,
         zoo as zoo,
     )
+    from sed_torch.building import TopologyBuilder
     from sed_torch.calibration import Calibration, calibrate
     from sed_torch.comparing import Comparison, compare
     from sed_torch.costing import Cost, cost
@@ -101,7 +102,7 @@ if TYPE_CHECKING:
     from sed_torch.scoring.result import Score
     from sed_torch.searching import search
     from sed_torch.sensitivity import Sensitivity, sensitivity
-    from sed_torch.topology import Topology, TopologyBuilder
+    from sed_torch.topology import Topology
     from sed_torch.tracing import trace
     from sed_torch.training import counterparts
 
@@ -142,7 +143,8 @@ _HOMES = {
     **dict.fromkeys(["Sensitivity", "sensitivity"], "sed_torch.sensitivity"),
     **dict.fromkeys(["CheckReport", "Finding", "check", "explain"], "sed_torch.diagnostics"),
     **dict.fromkeys(["Ranking", "rank"], "sed_torch.ranking"),
-    **dict.fromkeys(["Topology", "TopologyBuilder"], "sed_torch.topology"),
+    "Topology": "sed_torch.topology",
+    "TopologyBuilder": "sed_torch.building",
     **dict.fromkeys(["Cost", "cost"], "sed_torch.costing"),
     **dict.fromkeys(["Calibration", "calibrate"], "sed_torch.calibration"),
     "Graph": "sed_torch.graph",

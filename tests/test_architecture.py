@@ -24,7 +24,7 @@ PACKAGE = ROOT / "sed_torch"
 ROAD = [
     *("_version", "_moved", "errors", "_files", "_frozen", "_plain", "tables"),
     *("attributes", "graph", "entropy", "ops", "batching", "tracing"),
-    *("topology", "lowering", "scoring", "costing"),
+    *("topology", "building", "lowering", "scoring", "costing"),
     *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),
     *("evidence", "training", "calibration", "report", "integrations"),
     *("benchmarking",),
@@ -37,11 +37,13 @@ NEEDS_NO_TORCH = [
         "_version",
         "errors",
         "tables",
+        "attributes",
         "graph",
         "entropy",
         "ops",
         "batching",
         "topology",
+        "building",
         "lowering",
         "scoring",
     ),
@@ -207,6 +209,19 @@ def test_every_file_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(tree)
     typed = any(isinstance(n, (ast.FunctionDef, ast.AnnAssign)) for n in ast.walk(tree))
     assert not typed or "__future__" in _at_import(MODULES[module])
+
+
+LONG = 450
+"""Lines from which on a file has more than one job, or says in its head why it has not."""
+
+
+@pytest.mark.parametrize(
+    "module", sorted(m for m, p in MODULES.items() if len(p.read_bytes().splitlines()) > LONG)
+)
+def test_a_long_file_says_why_it_is(module: str) -> None:
+    assert "(Long because " in str(ast.get_docstring(_tree(MODULES[module]))), (
+        f"split {module}, or say why not"
+    )
 
 
 # -- what is public ------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import Topology, TopologyBuilder
+from sed_torch.building import Value
 from sed_torch.scoring import DEFINITIONS, evaluate, sed, share_out
-from sed_torch.topology import Value
 
 Array = NDArray[np.float64]
 

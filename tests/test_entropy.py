@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sed_torch import entropy
-from sed_torch.entropy import EQUAL, INDEPENDENT, MAX_LAG, Field
+from sed_torch.entropy import EQUAL, INDEPENDENT, MAX_LAG, Field, patches
 
 WHITE_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 
@@ -335,7 +335,7 @@ def test_white_map_gives_every_tap_of_any_kernel_without_a_matrix(monkeypatch: p
     def fail(*_: object) -> float:
         raise AssertionError("a determinant was taken of a white patch")
 
-    monkeypatch.setattr(entropy, "_log_det", fail)
+    monkeypatch.setattr(patches, "_log_det", fail)
     for window in [(3, 3), (31, 31), (999, 1001), (70, 70, 70)]:
         n = math.prod(window)
         assert entropy.effective_taps(entropy.white(len(window)), window, (1,) * len(window)) == float(n)

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import sed_torch
+from sed_torch.building import TopologyBuilder
 from sed_torch.scoring import evaluate
 from sed_torch.scoring.features import FEATURES, feature_matrix, features_of, scores_and_features
 from sed_torch.spaces import get_space
-from sed_torch.topology import TopologyBuilder
 
 
 def small() -> sed_torch.Topology:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from sed_torch import entropy
+from sed_torch.building import TopologyBuilder, Value
 from sed_torch.scoring import sed
 from sed_torch.spaces import nasbench201
-from sed_torch.topology import Topology, TopologyBuilder, Value
+from sed_torch.topology import Topology
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from support.spaces import check_scores, check_traced, every_space, samples
 
+from sed_torch.building import Value
 from sed_torch.errors import GraphError, SedTorchError, SpaceError
 from sed_torch.scoring import DEFINITIONS, evaluate, sed
 from sed_torch.spaces import ALIASES, NASBench201, Space, SpaceBuilder, get_space, score_each, score_many
-from sed_torch.topology import Value
 
 
 @every_space

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sed_torch import Topology, TopologyBuilder
+from sed_torch.building import Value
 from sed_torch.errors import GraphError
 from sed_torch.scoring import evaluate
-from sed_torch.topology import SCHEMA, Step, Value, clip_window, cut_path
+from sed_torch.topology import SCHEMA, Step, clip_window, cut_path
 
 INPUT = Step("x", "input")
 

@@ -1,4 +1,4 @@
-"""The parts of a score: what each block and each kind of operator adds to it, and how they are shown."""
+"""The parts of a score: what each block and kind of operator adds, what has no rule, and how blocks are shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sed_torch import entropy, tables
 from sed_torch.scoring.formula import Evaluation, Term, log_sum
 from sed_torch.topology import cut_path
 
-__all__ = ["LEGEND", "Block", "OpRow", "blocks_of", "folded", "grid_of", "ops_of"]
+__all__ = ["LEGEND", "Block", "OpRow", "Unknown", "blocks_of", "folded", "grid_of", "ops_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,25 @@ class OpRow:
     effective_taps: float
     params: int
     macs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An operator without a rule.
+
+    Attributes:
+        target: as the model spells it.
+        count: calls.
+        params: parameters it reads.
+        path: module of the first call.
+        source: ``file:line`` of the first call, or None.
+    """
+
+    target: str
+    count: int
+    params: int
+    path: str
+    source: str | None
 
 
 def blocks_of(evaluation: Evaluation, depth: int) -> tuple[Block, ...]:

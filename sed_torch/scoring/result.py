@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sed_torch import tables
 from sed_torch._plain import checked_schema, finite, from_text, revived
 from sed_torch.errors import DataError, GraphError, InputError
-from sed_torch.scoring.blocks import LEGEND, Block, OpRow, blocks_of, folded, grid_of, ops_of
+from sed_torch.scoring.blocks import LEGEND, Block, OpRow, Unknown, blocks_of, folded, grid_of, ops_of
 from sed_torch.scoring.definitions import DEFINITIONS
 from sed_torch.scoring.features import features_of
 from sed_torch.scoring.formula import Evaluation, evaluate
@@ -35,25 +35,6 @@ _SCOPE_NOTE = {
     "convolutional": "a convolutional network, which the theory is about",
     "extrapolated": "more or other than convolutions: beyond what the theory was made for",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """An operator without a rule.
-
-    Attributes:
-        target: as the model spells it.
-        count: calls.
-        params: parameters it reads.
-        path: module of the first call.
-        source: ``file:line`` of the first call, or None.
-    """
-
-    target: str
-    count: int
-    params: int
-    path: str
-    source: str | None
 
 
 @dataclass(frozen=True)

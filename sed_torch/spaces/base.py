@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch.building import Value
 from sed_torch.errors import SearchError, SpaceError
 from sed_torch.scoring import DEFAULT_DEFINITION, sed
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Topology, Value
+from sed_torch.topology import Topology
 
 if TYPE_CHECKING:
     from torch import nn

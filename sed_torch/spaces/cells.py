@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sed_torch.building import Value
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = [
     "EDGES",

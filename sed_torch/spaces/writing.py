@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sed_torch.topology import Step, Topology, TopologyBuilder, Value
+from sed_torch.building import TopologyBuilder, Value
+from sed_torch.topology import Step, Topology
 
 __all__ = ["SpaceBuilder", "part"]
 

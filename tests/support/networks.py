@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import Score, Topology, TopologyBuilder
-from sed_torch.topology import Value
+from sed_torch.building import Value
 
 Spec = tuple[Any, ...]
 

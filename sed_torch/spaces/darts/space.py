@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Scores, Space, not_enumerable, other_than
 from sed_torch.spaces.darts import batch, counting
@@ -16,7 +17,6 @@ from sed_torch.spaces.darts.architecture import INPUTS, NODES, NONE, OPERATIONS,
 from sed_torch.spaces.darts.topology import write_network
 from sed_torch.spaces.lines import fits
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from sed_torch.building import Value
 from sed_torch.spaces.darts.architecture import (
     CELLS,
     INPUTS,
@@ -17,7 +18,6 @@ from sed_torch.spaces.darts.architecture import (
     edge_names,
 )
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_network"]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Counts, Scores, Space, not_enumerable, other_than
 from sed_torch.spaces.mnasnet import batch
 from sed_torch.spaces.mnasnet.architecture import CHOICES, FEATURES, WIDTHS, BlockChoice, MnasArch
 from sed_torch.spaces.mnasnet.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

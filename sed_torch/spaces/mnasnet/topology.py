@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sed_torch.building import Value
 from sed_torch.spaces.mnasnet.architecture import (
     HEAD_WIDTH,
     STEM_WIDTH,
@@ -12,7 +13,6 @@ from sed_torch.spaces.mnasnet.architecture import (
     squeeze_width,
 )
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_block", "write_head", "write_network", "write_stem"]
 

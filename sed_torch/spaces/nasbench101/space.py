@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.spaces.base import Scores, Space, not_enumerable
 from sed_torch.spaces.lines import fits
 from sed_torch.spaces.nasbench101 import batch
@@ -15,7 +16,6 @@ from sed_torch.spaces.nasbench101.architecture import MAX_VERTICES, OPS, Cell101
 from sed_torch.spaces.nasbench101.sampling import neighbour, random_cell
 from sed_torch.spaces.nasbench101.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

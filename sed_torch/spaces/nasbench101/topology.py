@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from sed_torch.building import Value
 from sed_torch.spaces.nasbench101.architecture import (
     CELLS_PER_STACK,
     STACKS,
@@ -12,7 +13,6 @@ from sed_torch.spaces.nasbench101.architecture import (
     vertex_channels,
 )
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_network"]
 

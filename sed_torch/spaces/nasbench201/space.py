@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Counts, Scores, Space, other_than
 from sed_torch.spaces.lines import fits
@@ -15,7 +16,6 @@ from sed_torch.spaces.nasbench201 import batch
 from sed_torch.spaces.nasbench201.architecture import EDGES, OPS, Cell201
 from sed_torch.spaces.nasbench201.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sed_torch.building import Value
 from sed_torch.spaces.cells import write_nodes
 from sed_torch.spaces.nasbench201.architecture import CELLS_PER_STAGE, WIDTHS
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_cell", "write_head", "write_network", "write_reduction", "write_stem"]
 

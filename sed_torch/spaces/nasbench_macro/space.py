@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.spaces.base import Counts, Scores, Space
 from sed_torch.spaces.nasbench_macro import batch
 from sed_torch.spaces.nasbench_macro.architecture import BLOCKS, LAYERS, MacroLayers
 from sed_torch.spaces.nasbench_macro.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sed_torch.building import Value
 from sed_torch.spaces.nasbench_macro.architecture import BLOCKS, HEAD_WIDTH, STEM_WIDTH, layer_shape
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_head", "write_layer", "write_network", "write_stem"]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Counts, Scores, Space, other_than
 from sed_torch.spaces.nats_size import batch
 from sed_torch.spaces.nats_size.architecture import LAYERS, OPS, WIDTHS, Widths
 from sed_torch.spaces.nats_size.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

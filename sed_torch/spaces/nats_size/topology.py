@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sed_torch.building import Value
 from sed_torch.spaces.nasbench201.topology import write_cell, write_head, write_reduction, write_stem
 from sed_torch.spaces.nats_size.architecture import OPS, Widths
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_head", "write_layer", "write_network", "write_stem"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Counts, Scores, Space, other_than
 from sed_torch.spaces.cells import EDGES
@@ -23,7 +24,6 @@ from sed_torch.spaces.transnas.architecture import (
 )
 from sed_torch.spaces.transnas.topology import write_macro, write_micro
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sed_torch.building import Value
 from sed_torch.spaces.cells import write_nodes
 from sed_torch.spaces.transnas.architecture import BLOCKS, MICRO_LAYERS, STEM_WIDTH, layer_shape
 from sed_torch.spaces.writing import SpaceBuilder
-from sed_torch.topology import Value
 
 __all__ = ["write_head", "write_layer", "write_macro", "write_micro", "write_stem"]
 

@@ -1,19 +1,4 @@
-"""The local-entropy calculus: how the autocovariance of a feature map changes from operator to operator.
-
-A feature map is modelled as independent, stationary Gaussian channels over positions, with autocovariance
-Γ(d) at spatial offset d (0 to 3 dimensions). Every rule here is closed form and even in each component of
-d, so a :class:`Field` stores non-negative lags only.
-
-An operator that reads a patch of n taps sees an n-dimensional Gaussian with correlation matrix R. Its local
-entropy is ``h = ½ ln((2πe Γ(0))ⁿ det R)`` in nats, and
-
-    effective taps  n_eff = n · det(R)^(1/n),    0 < n_eff ≤ n
-
-equals n on a white map and tends to 0 on a constant one, which acts on its reader as a bias.
-
-The rules are this project's, derived from the published claims of arXiv 2411.06236 and from what random
-zero-mean filters do to second moments. Nothing here needs torch.
-"""
+"""Fields, and what each operator does to them."""
 
 from __future__ import annotations
 
@@ -26,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CACHE",
+    "EQUAL",
+    "INDEPENDENT",
     "MAX_LAG",
+    "AxisRead",
     "Field",
     "add",
     "average",
     "box_average",
     "correlated",
     "dilate",
-    "effective_taps",
-    "local_entropy",
     "mean",
     "multiply",
     "normalise",
@@ -51,9 +38,7 @@ MAX_LAG = 64
 """Lags beyond this are taken as uncorrelated. Fields have finite support and grow by p-1 lags with every
 pool of width p, so the limit is met only by dozens of stride-1 pools in a row."""
 
-_JITTER = 1e-9
-_MAX_DENSE_TAPS = 4096
-_CACHE = 1 << 14
+CACHE = 1 << 14
 
 
 class Field:
@@ -161,7 +146,7 @@ def correlated(ndim: int, length: float) -> Field:
     return Field(lags)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def normalise(field: Field) -> Field:
     """Γ/Γ(0): what a normalisation layer, or random filters set to unit variance, leave."""
     variance = field.variance
@@ -170,7 +155,7 @@ def normalise(field: Field) -> Field:
     return Field(field.lags / variance, field.const / variance)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def subsample(field: Field, stride: tuple[int, ...]) -> Field:
     """Γ(s·d): keep every s-th position. The read-out of a strided operator with random filters."""
     if all(s == 1 for s in stride) or field.lags.size == 1:
@@ -178,7 +163,7 @@ def subsample(field: Field, stride: tuple[int, ...]) -> Field:
     return Field(field.lags[tuple(slice(None, None, s) for s in stride)], field.const)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def pool(field: Field, window: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Field:
     """(Γ ⋆ triangle_p)(s·d), the mean over a window of p positions taken every s positions.
 
@@ -238,7 +223,7 @@ def _rank(fields: Sequence[Field], ndim: int | None) -> int:
     return max(f.ndim for f in fields) if ndim is None else ndim
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def _combine(fields: tuple[Field, ...], weights: tuple[float, ...], ndim: int) -> Field:
     if len(fields) == 1 and weights[0] == 1.0 and fields[0].ndim == ndim:
         return fields[0]
@@ -255,7 +240,7 @@ def _combine(fields: tuple[Field, ...], weights: tuple[float, ...], ndim: int) -
     return Field(lags, const)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def multiply(a: Field, b: Field) -> Field:
     """Γ₁·Γ₂: the product of two independent zero-mean maps."""
     if a.ndim != b.ndim:
@@ -268,7 +253,7 @@ def multiply(a: Field, b: Field) -> Field:
     return Field(x * y + a.const * y + b.const * x, a.const * b.const)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def upsample(field: Field, factor: tuple[float, ...]) -> Field:
     """Γ(d/s), linear between lags: exact for nearest-neighbour repetition averaged over phases."""
     lags: Array = np.asarray(field.lags)
@@ -286,7 +271,7 @@ def upsample(field: Field, factor: tuple[float, ...]) -> Field:
     return Field(lags, field.const)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def dilate(field: Field, factor: tuple[int, ...]) -> Field:
     """Γ(d/s) where s divides d, else uncorrelated.
 
@@ -300,7 +285,7 @@ def dilate(field: Field, factor: tuple[int, ...]) -> Field:
     return Field(lags, field.const)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def average(field: Field, counts: tuple[int, ...]) -> Field:
     """Mean over ``counts[i]`` positions of axis i (0: axis untouched), leaving nothing but a constant there.
 
@@ -328,7 +313,7 @@ INDEPENDENT: AxisRead = (-1, 1, 1)
 EQUAL: AxisRead = (-2, 1, 1)
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=CACHE)
 def reindex(field: Field, axes: tuple[AxisRead, ...]) -> Field:
     """The same covariance seen along other axes, as after reshape, permute or window partition.
 
@@ -380,77 +365,3 @@ def _reindex_with_equal(field: Field, axes: tuple[AxisRead, ...]) -> Field:
         if a[0] == -2:
             lags = np.repeat(np.expand_dims(lags, i), MAX_LAG + 1, axis=i)
     return Field(lags, inner.const)
-
-
-@lru_cache(maxsize=_CACHE)
-def effective_taps(field: Field, window: tuple[int, ...], dilation: tuple[int, ...]) -> float:
-    """n · det(R)^(1/n) for a patch of ``window`` taps, ``dilation`` positions apart, on ``field``.
-
-    Returns:
-        A number in (0, n]; n when the map is white over the patch, near 0 when it is constant.
-        A field without variance gives 0.
-    """
-    n = math.prod(window)
-    if field.variance <= 0.0:
-        return 0.0
-    if n == 1 or _white_over(field, window, dilation):
-        return float(n)
-    return n * math.exp(_log_det(field, window, dilation) / n)
-
-
-def _white_over(field: Field, window: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
-    if field.const:
-        return False
-    patch = tuple(slice(0, (k - 1) * d + 1, d) for k, d in zip(window, dilation, strict=True))
-    return int(np.count_nonzero(field.lags[patch])) <= 1
-
-
-def _log_det(field: Field, window: tuple[int, ...], dilation: tuple[int, ...]) -> float:
-    """ln det of the correlation matrix of the patch."""
-    n = math.prod(window)
-    if n > _MAX_DENSE_TAPS:
-        return n * _log_spectrum(field, window, dilation)
-    R = _correlation_matrix(field, window, dilation)
-    R[np.diag_indices(n)] += _JITTER
-    sign, log_det = np.linalg.slogdet(R)
-    # A correlation matrix that is singular to rounding has no volume: the floor is the jitter's own.
-    return float(log_det) if sign > 0 else (n - 1) * math.log(_JITTER)
-
-
-def _correlation_matrix(field: Field, window: tuple[int, ...], dilation: tuple[int, ...]) -> Array:
-    taps = np.indices(window).reshape(len(window), -1)
-    inside = np.ones((taps.shape[1], taps.shape[1]), dtype=bool)
-    index = []
-    for axis, gap in enumerate(dilation):
-        lag = np.abs(taps[axis][:, None] - taps[axis][None, :]) * gap
-        inside &= lag < field.lags.shape[axis]
-        index.append(np.minimum(lag, field.lags.shape[axis] - 1))
-    gamma = np.where(inside, field.lags[tuple(index)], 0.0) + field.const
-    return np.asarray(gamma / field.variance)
-
-
-def _log_spectrum(field: Field, window: tuple[int, ...], dilation: tuple[int, ...]) -> float:
-    """Mean log spectrum on a torus of twice the window: Szegő's limit of ln det(R)/n for huge patches."""
-    size = tuple(2 * k for k in window)
-    gamma = np.full(size, field.const)
-    index = np.indices(size)
-    lag = [np.minimum(i, s - i) * d for i, s, d in zip(index, size, dilation, strict=True)]
-    inside = np.ones(size, dtype=bool)
-    for x, n in zip(lag, field.lags.shape, strict=True):
-        inside &= x < n
-    clipped = tuple(np.minimum(x, n - 1) for x, n in zip(lag, field.lags.shape, strict=True))
-    gamma = (gamma + np.where(inside, field.lags[clipped], 0.0)) / field.variance
-    spectrum = np.real(np.fft.fftn(gamma))
-    return float(np.mean(np.log(np.maximum(spectrum, _JITTER))))
-
-
-def local_entropy(field: Field, window: int = 3) -> float:
-    """Local entropy per tap of a ``window``-wide patch at unit variance, in nats.
-
-    ½ ln(2πe) + ln det(R)/2n: 1.419 on a white map, falling without bound as the map tends to a constant.
-    """
-    if field.ndim == 0 or field.variance <= 0.0:
-        return 0.5 * math.log(2 * math.pi * math.e)
-    patch, gaps = (window,) * field.ndim, (1,) * field.ndim
-    power = effective_taps(field, patch, gaps) / math.prod(patch)
-    return 0.5 * math.log(2 * math.pi * math.e) + 0.5 * math.log(power)
