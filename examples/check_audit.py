@@ -258,15 +258,56 @@ def _said(error: Exception) -> str:
 
 
 def without_gradient(model: nn.Module, inputs: Inputs, training: bool = True) -> tuple[str, ...]:
-    """Names of the trainable parameters that a backward pass from every output leaves without a gradient."""
-    model = model.to("meta").train(training)
+    """Names of the trainable parameters that a backward pass from every output leaves without a gradient.
+
+    On ``meta`` tensors, and on made-up data where the forward asks for values; detectors get made-up boxes.
+    """
+    detector = hasattr(model, "transform") and hasattr(model.transform, "min_size")
+    if detector:
+        return _idle(_with_values(model), *detection_batch(training), {}, training=training)
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    listed = [] if isinstance(inputs, Mapping) else list(inputs or ())
+    try:
+        to_meta = [t.to("meta") for t in listed], {k: v.to("meta") for k, v in named.items()}
+        return _idle(model.to("meta"), *to_meta, training=training)
+    except (RuntimeError, NotImplementedError):
+        return _idle(_with_values(model), listed, named, training=training)
+
+
+def _idle(model: nn.Module, listed: Sequence[Any], named: Mapping[str, Any], *, training: bool) -> tuple[str, ...]:
+    model.train(training)
     for p in model.parameters():
         p.grad = None
-    named = {k: v.to("meta") for k, v in inputs.items()} if isinstance(inputs, Mapping) else {}
-    listed = () if isinstance(inputs, Mapping) else tuple(t.to("meta") for t in inputs or ())
     outputs = [t for t in tensors(model(*listed, **named)) if t.requires_grad]
     torch.stack([t.real.sum() for t in outputs]).sum().backward()
     return tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
+
+
+def _with_values(model: nn.Module) -> nn.Module:
+    """On the CPU, with small random weights where there are none."""
+    if any(t.device.type == "meta" for t in (*model.parameters(), *model.buffers())):
+        model = model.to_empty(device="cpu")
+        for t in (*model.parameters(), *model.buffers()):
+            if t.dtype.is_floating_point:
+                t.data.normal_(0.0, 0.02)
+            else:
+                t.data.zero_()
+        for name, t in model.named_buffers():
+            if name.endswith("running_var"):
+                t.data.fill_(1.0)
+    return model
+
+
+def detection_batch(training: bool) -> tuple[list[Any]]:
+    """Two images, and a box in each with all that torchvision's detectors may ask for."""
+    box = {
+        "boxes": torch.tensor([[20.0, 20.0, 200.0, 180.0]]),
+        "labels": torch.ones(1, dtype=torch.int64),
+        "masks": torch.ones(1, 256, 256, dtype=torch.uint8),
+        "keypoints": torch.tensor([[[60.0, 60.0, 1.0]] * 17]),
+    }
+    images = [torch.rand(3, 256, 256) for _ in range(2)]
+    return ([images, [box, dict(box)]],) if training else ([images],)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -304,6 +304,10 @@ class Focal(nn.CrossEntropyLoss):
     pass
 
 
+def smoothed(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target) + 0.1 * output.square().mean()
+
+
 class Wrapped(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -329,6 +333,7 @@ LOSSES: list[tuple[str, nn.Module, Any, str | None]] = [
     ("bce on tanh", mlp(nn.Tanh()), nn.BCELoss(), "error"),
     ("one class", mlp(classes=1), nn.CrossEntropyLoss(), "error"),
     ("softmax and dropout", mlp(nn.Softmax(-1), nn.Dropout(0.1)), nn.CrossEntropyLoss(), "error"),
+    ("a function of one's own", mlp(nn.Softmax(-1)), smoothed, "error"),
     ("fits", mlp(), nn.CrossEntropyLoss(), None),
     ("fits too", mlp(nn.LogSoftmax(-1)), nn.NLLLoss(), None),
     ("fits as well", mlp(nn.Sigmoid()), nn.BCELoss(), None),
@@ -501,6 +506,130 @@ def a_table_nobody_calls() -> nn.Module:
         table=made(lambda s, x: x + s.buffer_t, buffer_t=torch.randn(10, 8)),
         a=nn.Linear(8, 2),
     )
+
+
+@case("SED314", input_size=(4, 8))
+def a_guarded_logarithm_of_a_softmax() -> nn.Module:
+    return made(lambda s, x: (s.a(x).softmax(-1) + 1e-8).log(), a=nn.Linear(8, 8))
+
+
+@case(None, input_size=(4, 8))
+def a_logarithm_of_one_and_a_softmax() -> nn.Module:
+    return made(lambda s, x: (s.a(x).softmax(-1) + 1.0).log(), a=nn.Linear(8, 8))
+
+
+@case("SED315", input_size=(4, 8))
+def a_sigmoid_of_relu6() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 4), nn.ReLU6(), nn.Sigmoid())
+
+
+@case("SED321", input_size=(4, 10, 8))
+def distances_of_each_to_each() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        z = s.a(x)
+        return ((z.unsqueeze(2) - z[:, None]) ** 2).sum(-1).sqrt()
+
+    return made(forward, a=nn.Linear(8, 8))
+
+
+@case(None, input_size=(4, 10, 8))
+def distances_that_are_never_zero() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        z = s.a(x)
+        return (((z.unsqueeze(2) - z[:, None]) ** 2).sum(-1) + 1e-8).sqrt()
+
+    return made(forward, a=nn.Linear(8, 8))
+
+
+@case(None, input_size=(4, 10, 8))
+def distances_to_what_comes_before() -> nn.Module:
+    return made(lambda s, x: ((s.a(x) - s.b(x)) ** 2).sum(-1).sqrt(), a=nn.Linear(8, 8), b=nn.Linear(8, 8))
+
+
+@case("SED207", input_size=(4, 10, 8))
+def heads_split_and_moved_by_one_view() -> nn.Module:
+    return made(lambda s, x: s.a(x).reshape(len(x), 2, 10, 4).softmax(-1), a=nn.Linear(8, 8))
+
+
+@case("SED207", input_size=(4, 10, 8))
+def heads_joined_without_a_transpose() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        q = s.a(x).view(len(x), 10, 2, 4).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, q, q).reshape(len(x), 10, 8)
+
+    return made(forward, a=nn.Linear(8, 8))
+
+
+@case(None, input_size=(4, 10, 8))
+def heads_split_and_joined() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        q = s.a(x).view(len(x), 10, 2, 4).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, q, q).transpose(1, 2).reshape(len(x), 10, 8)
+
+    return made(forward, a=nn.Linear(8, 8))
+
+
+@case("SED008", input_size=(4, 10, 8))
+def a_table_of_positions_of_its_own() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return made(lambda s, x: s.a(x), a=layer, buffer_positions=torch.randn(1, 50, 8))
+
+
+@case(None, input_size=(4, 10, 8))
+def a_table_that_is_added() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return made(
+        lambda s, x: s.a(x + s.buffer_positions[:, : x.shape[1]]),
+        a=layer,
+        buffer_positions=torch.randn(1, 50, 8),
+    )
+
+
+@case("SED312", input_size=(4, 8, 16, 16))
+def a_norm_behind_two_sums() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        x = torch.relu(s.norm(x + s.a(x)))
+        return torch.relu(s.norm(x + s.b(x)))
+
+    convs = [nn.Conv2d(8, 8, 3, padding=1, bias=False) for _ in range(2)]
+    return made(forward, norm=nn.BatchNorm2d(8), a=convs[0], b=convs[1])
+
+
+@case(None, input_size=(4, 3, 16, 16))
+def an_unrolled_network() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        x = s.stem(x)
+        for _ in range(3):
+            x = torch.relu(s.norm(x + s.a(x)))
+        return x
+
+    stem, conv = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    return made(forward, norm=nn.BatchNorm2d(8), a=conv, stem=stem)
+
+
+@case(None, input_size=(4, 8))
+def a_weight_renewed_through_data() -> nn.Module:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        s.a.weight.data = s.a.weight.data / s.a.weight.data.norm(dim=1, keepdim=True)
+        return s.a(x)
+
+    return made(forward, a=nn.Linear(8, 8))
+
+
+@case(None, input_size=(4, 8), loss=nn.CrossEntropyLoss())
+def a_softmax_in_evaluation_alone() -> nn.Module:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.end = nn.Linear(8, 3), nn.Softmax(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            if not self.training:
+                x = self.end(x)
+            return x
+
+    return Net()
 
 
 @pytest.mark.filterwarnings("ignore:To copy construct from a tensor")

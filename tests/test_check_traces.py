@@ -216,3 +216,34 @@ def means_over_samples(self: Any, x: Tensor) -> Tensor:
 def test_whether_the_batch_is_in_doubt(forward: Any, plain: dict[str, Any], doubt: bool) -> None:
     model = net(forward, **plain)
     assert batch_in_doubt(trace(model, input_size=(2, 3, 4)), 2, Sizes(model)) is doubt
+
+
+class ByAnotherName(nn.Module):
+    """``self`` may be called otherwise."""
+
+    def __init__(this) -> None:  # noqa: N805
+        super().__init__()
+        this.a, this.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(this, x: Tensor) -> Tensor:  # noqa: N805
+        x = this.a(x)
+        if not this.training:
+            x = this.b(x)
+        return x
+
+
+class SoftmaxInLine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        if not self.training:
+            x = F.softmax(x, 1)
+        return x
+
+
+@pytest.mark.parametrize("kind", [ByAnotherName, SoftmaxInLine])
+def test_a_branch_that_does_more_than_noise_matters(kind: type[nn.Module]) -> None:
+    assert mode_matters(kind())

@@ -23,8 +23,14 @@ __all__ = ["mode_matters"]
 _DEEPEST = 3
 """How many calls deep a helper is looked into for the mode that it is given."""
 _CUTS = frozenset(
-    "detach no_grad inference_mode set_grad_enabled data item argmax round sign getattr setattr training".split()  # noqa: SIM905
+    "detach no_grad inference_mode set_grad_enabled data item argmax round sign getattr setattr".split()  # noqa: SIM905
 )
+_NOISE = frozenset(
+    "add add_ bernoulli bernoulli_ clone contiguous div div_ dropout dropout_ empty empty_like expand float floor len "  # noqa: SIM905
+    "mul mul_ new_empty new_full new_ones new_zeros normal_ ones ones_like rand rand_like randn randn_like size sub "
+    "tuple type to uniform_ unsqueeze view zeros zeros_like stochastic_depth drop_path isinstance".split()
+)
+"""What noise is made of and put on with, where the data takes part in the call."""
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Expr, ast.Pass)
 _Falsy = frozenset[str]
 
@@ -105,7 +111,8 @@ class _Reading:
             self._parents = {c: n for n in ast.walk(self._tree) for c in ast.iter_child_nodes(n)}
             given = self._tree.args
             listed = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
-            self._data = set(listed) - {"self", *self._names}
+            self._self = listed[0] if listed and not parameter else ""
+            self._data = set(listed) - {self._self, *self._names}
 
     def harmless(self) -> bool:
         """Whether the mode switches noise and statistics alone."""
@@ -176,7 +183,7 @@ class _Reading:
         return any(
             isinstance(v, ast.Attribute)
             and isinstance(v.value, ast.Name)
-            and v.value.id == "self"
+            and v.value.id == self._self
             and v.attr in self._off
             for v in test.values
         )
@@ -227,12 +234,14 @@ class _Reading:
 
     def _is_noise(self, tree: ast.AST | None) -> bool:
         """Calls no layer, cuts nothing, and returns its data."""
-        for n in ast.walk(tree) if tree is not None else ():
-            if isinstance(n, ast.Attribute) and n.attr in _CUTS and n.attr != "training":
+        inside = list(ast.walk(tree)) if tree is not None else []
+        raising = {m for n in inside if isinstance(n, ast.Raise) for m in ast.walk(n)}
+        for n in (n for n in inside if n not in raising):
+            if isinstance(n, ast.Attribute) and n.attr in _CUTS:
                 return False
-            if isinstance(n, ast.Call) and _of_self(n.func):
+            if isinstance(n, ast.Call) and self._holds_data(n) and _called(n) not in _NOISE:
                 return False
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in _CUTS:
+            if isinstance(n, ast.Call) and _root(n.func) == self._self:
                 return False
             if isinstance(n, ast.Return) and (n.value is None or not self._holds_data(n.value)):
                 return False
@@ -267,10 +276,15 @@ def _counts(targets: Sequence[ast.expr]) -> bool:
     return all("num_batches" in ast.unparse(t) for t in targets)
 
 
-def _of_self(function: ast.expr) -> bool:
+def _root(function: ast.expr) -> str | None:
+    """The name that ``a.b[c].d`` begins with."""
     while isinstance(function, (ast.Attribute, ast.Subscript)):
         function = function.value
-    return isinstance(function, ast.Name) and function.id == "self"
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _resolved(function: ast.expr, names: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Graph
+from sed_torch.ops import OPS
 
 
 def _read(graph: Graph) -> set[str]:
@@ -74,7 +75,10 @@ def unused_buffers(subject: Subject) -> Iterator[Hit]:
     for path, module in subject.modules.items():
         own = {f"{path}.{n}" if path else n: b for n, b in module.named_buffers(recurse=False)}
         idle = {n: b for n, b in own.items() if n not in read and _is_content(module, b)}
-        if not idle or any(True for _ in module.parameters()):
+        if any(True for _ in module.parameters()):
+            yield from _forgotten_positions(subject, path, idle, seen)
+            continue
+        if not idle:
             continue
         whole = bool(path) and path not in called and len(idle) == len(own)
         whole = (
@@ -90,6 +94,33 @@ def unused_buffers(subject: Subject) -> Iterator[Hit]:
             subject.assigned(path if whole else next(iter(idle))),
             None if whole and seen else "info",
         )
+
+
+def _forgotten_positions(
+    subject: Subject, path: str, idle: Mapping[str, torch.Tensor], seen: bool
+) -> Iterator[Hit]:
+    """Tables of the sizes of what attention reads, which a module with layers of its own holds and never reads."""
+    read = {
+        (subject.graph[n.inputs[0]].shape or ())[-2:]
+        for n in subject.live
+        if n.op in OPS.having("normalises") and n.inputs and len(subject.graph[n.inputs[0]].shape or ()) == 3
+    }
+    attends = any(n.op in OPS.having("attends") or n.op == "softmax" for n in subject.live)
+    for name, buffer in idle.items():
+        sizes = [n for n in buffer.shape if n != 1]
+        if (
+            len(sizes) == 2
+            and attends
+            and any(sizes[0] >= length and sizes[1] == width for length, width in read)
+        ):
+            yield Hit(
+                path,
+                f"the buffer {name} has the sizes of what attention reads, and is never read: positions are not told",
+                "add it to the tokens, or remove it",
+                {"buffers": (name,), "entries": buffer.numel()},
+                subject.assigned(name),
+                None if seen else "info",
+            )
 
 
 def _is_content(module: nn.Module, buffer: torch.Tensor) -> bool:

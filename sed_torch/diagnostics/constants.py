@@ -304,6 +304,35 @@ def masked_row(subject: Subject) -> Iterator[Hit]:
             )
 
 
+_PLACES = frozenset(
+    ["getitem", "unsqueeze", "expand", "repeat", "reshape", "permute", "transpose", "contiguous"]
+)
+
+
+def _difference_with_itself(subject: Subject, node: Node) -> bool:
+    """Whether a value is the square of x[:, None] - x[None], summed perhaps: exactly 0 where an entry meets itself."""
+    squared = False
+    while True:
+        inputs = subject.data_inputs(node)
+        if node.op == "sub" and len(inputs) == 2:
+            break
+        squares = node.op == "square" or (node.op == "pow" and node.facts.get("scalar") == 2)
+        squares = squares or (node.op == "mul" and len(set(node.inputs)) == 1)
+        if len({i.name for i in inputs}) != 1 or not (squares or node.op in ("sum", "mean", "abs", *_PLACES)):
+            return False
+        squared, node = squared or squares, inputs[0]
+    a, b = (subject.graph[i] for i in node.inputs)
+    spread = max(a.numel, b.numel) < node.numel
+    return squared and spread and _placed(subject, a) == _placed(subject, b)
+
+
+def _placed(subject: Subject, node: Node) -> str:
+    """The value behind changes of place."""
+    while node.op in _PLACES and len(subject.data_inputs(node)) == 1:
+        node = subject.data_inputs(node)[0]
+    return node.name
+
+
 @rule("SED321", "root-at-zero", "warning")
 def root_at_zero(subject: Subject) -> Iterator[Hit]:
     """A square root of a value that is exactly zero for many inputs.
@@ -350,10 +379,13 @@ def root_at_zero(subject: Subject) -> Iterator[Hit]:
             continue
         before = subject.trained_as.back_through(node, passed)
         clamped = before.op == "clamp" and before.facts.get("low") in (0, 0.0)
-        if before.op in ("relu", "relu6") or clamped:
+        same = _difference_with_itself(subject.trained_as, before)
+        if before.op in ("relu", "relu6") or clamped or same:
             yield Hit(
                 node.path,
-                f"{node.target} of what {before.target} leaves: at 0 its gradient is infinite",
+                f"{node.target} of each entry's distance from each other: its own is 0, where the gradient is infinite"
+                if same
+                else f"{node.target} of what {before.target} leaves: at 0 its gradient is infinite",
                 "add a small number first",
                 {"operator": node.target, "of": before.target},
                 node.source,

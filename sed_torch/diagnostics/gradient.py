@@ -97,6 +97,7 @@ def no_gradient(subject: Subject) -> Iterator[Hit]:
     reached, cuts = differentiable(graph)
     learning = {n.target for n in graph.nodes if n.op == "parameter" and n.name in reached}
     needed = {n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed}
+    learning |= {n.target for n in graph.nodes if n.op == "parameter" and n.facts.get("replaced")}
     lost = [p.name for p in graph.parameters if p.trainable and p.name in needed and p.name not in learning]
     if not lost or not cuts:
         return

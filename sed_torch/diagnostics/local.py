@@ -150,7 +150,7 @@ def pool_after_pool(subject: Subject) -> Iterator[Hit]:
         if math.prod(subject.out_extent(node)) <= 1:
             continue  # the global pool at the end
         before = subject.back_through(node, _carriers() | {"item", "pad"})
-        if len(subject.needed_readers(before)) > 1:
+        if subject.read_again(before):
             continue  # a pyramid, each level of which is read
         if before.op in OPS.ruled("pool") and math.prod(before.window) > 1:
             first, second = before.window, node.window
@@ -217,7 +217,7 @@ def _is_copy(subject: Subject, value: Node) -> bool:
         if len(inputs) != 1:  # a sum or a product of maps is a map of its own
             return value.op not in _passed_on()
         value = inputs[0]
-        if len(subject.needed_readers(value)) > 1:
+        if subject.read_again(value):
             return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,12 +57,23 @@ def _kind(loss: Any) -> tuple[str, str] | None:
     if not isinstance(loss, nn.Module):
         kinds: Sequence[type] = loss.__mro__ if isinstance(loss, type) else ()
         names = [getattr(loss, "__name__", ""), *(k.__name__ for k in kinds)]
-        return next(((_READS[n], n) for n in names if n in _READS), None)
+        found = next(((_READS[n], n) for n in names if n in _READS), None)
+        return found if found is not None else _called_in(loss)
     for kind in type(loss).__mro__:
         if kind.__name__ in _READS:
             return _READS[kind.__name__], kind.__name__
     inner = [k for m in loss.children() if (k := _kind(m)) is not None]
     return inner[0] if len(inner) == 1 else None
+
+
+def _called_in(function: Any) -> tuple[str, str] | None:
+    """The only loss that a function of one's own calls, where it applies nothing that a loss could want before."""
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+    if code is None:
+        return None
+    losses = {n for n in code.co_names if n in _READS}
+    squashes = any("softmax" in n or "sigmoid" in n for n in code.co_names)
+    return next(((_READS[n], n) for n in losses), None) if len(losses) == 1 and not squashes else None
 
 
 def _held(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
@@ -214,7 +226,8 @@ def log_of_softmax(subject: Subject) -> Iterator[Hit]:
     """The logarithm of a softmax or sigmoid, taken in two steps.
 
     Why it matters: a probability below 10⁻³⁸ is 0 in float32 (below 6·10⁻⁸ in float16): its logarithm is -inf and
-    its gradient NaN.
+    its gradient NaN. A small number added first, or a clamp, prevents that, and takes the gradient of small
+    probabilities away.
 
     What to do: ``log_softmax`` and ``logsigmoid`` compute the same without the loss of range.
 
@@ -241,16 +254,44 @@ def log_of_softmax(subject: Subject) -> Iterator[Hit]:
     for node in subject.trained_as.live:
         if node.op != "log":
             continue
+        guarded = False
         before = subject.trained_as.back_through(node, passed)
+        while _is_guard(before):
+            guarded, before = True, subject.trained_as.back_through(before, passed)
         if before.op in ("softmax", "sigmoid"):
             better = "log_softmax" if before.op == "softmax" else "logsigmoid"
             yield Hit(
                 node.path,
-                f"log of {before.op}: a small probability becomes 0, its logarithm -inf and its gradient NaN",
+                f"log of {before.op} and a guard: a small probability gets little or no gradient"
+                if guarded
+                else f"log of {before.op}: a small probability becomes 0, its logarithm -inf and its gradient NaN",
                 f"use {better}",
-                {"operator": before.op},
+                {"operator": before.op, "guarded": guarded},
                 node.source,
             )
+
+
+def _is_guard(node: Node) -> bool:
+    """Whether a small number is added, or what is smaller is clamped."""
+    small = (
+        node.facts.get("scalar")
+        if node.op == "add"
+        else node.facts.get("low")
+        if node.op == "clamp"
+        else None
+    )
+    return len(node.inputs) == 1 and isinstance(small, float) and 0.0 < small <= GUARD
+
+
+GUARD = 1e-2
+"""Up to here a number that is added to a probability is taken for a guard against log(0)."""
+
+
+_PROBABLE = ("sigmoid", "hardsigmoid", "softmax")
+
+
+def _is_cut_at_zero(node: Node) -> bool:
+    return node.op in ("clamp", "hardtanh") and node.facts.get("low") in (0, 0.0)
 
 
 @rule("SED315", "rectified-before-sigmoid", "warning")
@@ -280,7 +321,7 @@ def rectified_before_sigmoid(subject: Subject) -> Iterator[Hit]:
         if node.op != "sigmoid":
             continue
         before = subject.back_through(node, passed)
-        if before.op in ("relu", "relu6"):
+        if before.op in ("relu", "relu6", "softplus", *_PROBABLE) or _is_cut_at_zero(before):
             yield Hit(
                 node.path,
                 f"sigmoid of {before.op} is never below 0.5",

@@ -57,21 +57,26 @@ def dropout_always_on(subject: Subject) -> Iterator[Hit]:
     """
     if subject.graph.frontend == "export":
         return
+    found: dict[tuple[str, str | None, str], list[Node]] = {}
     for node in subject.live:
         rate = node.facts.get("p")
         on = node.facts.get("training", node.op == "scaled_dot_product_attention")
         known = OPS.get(node.op)
         drops = known is not None and (known.has("attends", "recurrent") or node.op == "dropout")
         if drops and on is True and isinstance(rate, (int, float)) and 0.0 < rate <= 1.0:
-            yield Hit(
-                node.path,
-                f"dropout of {rate:g} in {node.target} stays on in evaluation mode",
-                "give training=self.training, or register an nn.Dropout"
-                if node.op == "dropout"
-                else "give 0.0 unless self.training",
-                {"p": rate, "operator": node.target},
-                node.source,
-            )
+            found.setdefault((node.path, node.source, node.target), []).append(node)
+    for nodes in found.values():
+        node, rate = nodes[0], nodes[0].facts["p"]
+        times = f" ({len(nodes)} times)" if len(nodes) > 1 else ""
+        yield Hit(
+            node.path,
+            f"dropout of {rate:g} in {node.target} stays on in evaluation mode{times}",
+            "give training=self.training, or register an nn.Dropout"
+            if node.op == "dropout"
+            else "give 0.0 unless self.training",
+            {"p": rate, "operator": node.target, "times": len(nodes)},
+            node.source,
+        )
 
 
 def _norm(subject: Subject, node: Node) -> _BatchNorm | None:
@@ -151,19 +156,36 @@ def _some_frozen(subject: Subject) -> bool:
     return frozen and any(p.trainable for p in subject.graph.parameters)
 
 
-def _before(subject: Subject, node: Node) -> str | None:
-    """The weight of the layer whose result a normalisation reads, if it is one layer of its own."""
-    value = node
-    while True:
-        inputs = subject.data_inputs(value)
-        if len(inputs) != 1:
-            return None
-        value = inputs[0]
+def _before(subject: Subject, node: Node) -> frozenset[str]:
+    """The weights of the layers whose results a normalisation reads, through sums, products and concatenations."""
+    passed = OPS.having("elementwise", "arithmetic") | OPS.ruled("cat", "reshape", "pool", "add", "mul")
+    found: set[str] = set()
+    seen: set[str] = set()
+    todo = subject.data_inputs(node)
+    while todo:
+        value = todo.pop()
+        if value.name in seen or len(seen) > _FAR:
+            continue
+        seen.add(value.name)
         if value.op in OPS.having("weighted"):
             weight = subject.weight(value)
-            return weight.name if weight is not None else None
-        if value.op not in OPS.having("elementwise"):
-            return None
+            found.update([weight.name] if weight is not None else [])
+        elif value.op in passed:
+            todo += subject.data_inputs(value)
+    return frozenset(found)
+
+
+_FAR = 64
+"""So many values are looked at behind a normalisation."""
+
+
+def _apart(layers: list[frozenset[str]]) -> list[frozenset[str]]:
+    """Of sets of layers, those that each have one which the others before them lack, and lack one of theirs."""
+    found: list[frozenset[str]] = []
+    for one in layers:
+        if one and all(one - other and other - one for other in found):
+            found.append(one)
+    return found
 
 
 @rule("SED312", "shared-batch-norm", "warning")
@@ -174,8 +196,9 @@ def shared_batch_norm(subject: Subject) -> Iterator[Hit]:
     in evaluation; in training each place is normalised by its own batch. Accuracy falls from one to the other.
 
     What to do: create one normalisation a place. Where the layers before share their weights too (siamese and
-    recurrent networks), nothing. Norms behind a sum or a concatenation are not looked at: unrolled networks share
-    those by right.
+    recurrent networks), nothing.
+    Behind a sum or a concatenation each place must have a layer that the other lacks, for unrolled networks share
+    their norms by right.
 
     Reference: Ioffe, Szegedy (2015), arXiv 1502.03167, section 3.1, on inference with population statistics.
 
@@ -212,13 +235,13 @@ def shared_batch_norm(subject: Subject) -> Iterator[Hit]:
         if module is not None and module.track_running_stats:
             places.setdefault(id(module), []).append(node)
     for nodes in places.values():
-        layers = {w for n in nodes if (w := _before(subject, n)) is not None}
+        layers = _apart([_before(subject, n) for n in nodes])
         if len(layers) > 1:
             yield Hit(
                 nodes[0].path,
                 f"one batch normalisation serves {len(layers)} different layers: its running statistics fit none",
                 "create one normalisation a place",
-                {"calls": len(nodes), "weights": tuple(sorted(layers))},
+                {"calls": len(nodes), "weights": tuple(sorted(set().union(*layers)))},
                 subject.assigned(nodes[0].path) or nodes[0].source,
             )
 

@@ -90,15 +90,23 @@ def _image(subject: Subject) -> tuple[int, ...]:
     return tuple((inputs[0].shape or ())[2:])
 
 
-def _widest(subject: Subject) -> tuple[Step, _Reach] | None:
-    """The convolution with the largest receptive field; None when one slides over a map that saw everything."""
+def _widest(subject: Subject, image: tuple[int, ...]) -> tuple[Step, _Reach] | None:
+    """The convolution that sees the largest share of the input on the axis where it sees least.
+
+    Of those alike, the one that sees most in all; None when one slides over a map that saw everything.
+    """
     found = _reaches(subject)
     steps = subject.topology.steps
     convs = [(steps[i], r) for i, r in found.items() if steps[i].kind == "mix" and steps[i].op == "conv"]
     if any(r.everywhere and math.prod(s.window) > 1 for s, r in convs):
         return None
-    local = [(s, r) for s, r in convs if not r.everywhere]
-    return max(local, key=lambda pair: min(pair[1].field, default=0.0), default=None)
+    local = [(s, r) for s, r in convs if not r.everywhere and len(r.field) == len(image)]
+
+    def seen(pair: tuple[Step, _Reach]) -> tuple[float, float]:
+        shares = [f / n for f, n in zip(pair[1].field, image, strict=True)]
+        return min(shares, default=0.0), math.prod(shares)
+
+    return max(local, key=seen, default=None)
 
 
 @rule("SED107", "receptive-field-small", "warning")
@@ -130,8 +138,9 @@ def receptive_field_small(subject: Subject) -> Iterator[Hit]:
         )
         size = (1, 3, 64, 64)
     """
-    image, widest = _image(subject), _widest(subject)
-    if not image or widest is None or len(widest[1].field) != len(image) or not _reads_all(subject):
+    image = _image(subject)
+    widest = _widest(subject, image)
+    if not image or widest is None or not _reads_all(subject):
         return
     step, reach = widest
     ratio = min(f / n for f, n in zip(reach.field, image, strict=True))
@@ -176,8 +185,9 @@ def receptive_field_large(subject: Subject) -> Iterator[Hit]:
                                 for i in range(4)])
         size = (1, 3, 32, 32)
     """
-    image, widest = _image(subject), _widest(subject)
-    if not image or widest is None or len(widest[1].field) != len(image):
+    image = _image(subject)
+    widest = _widest(subject, image)
+    if not image or widest is None:
         return
     step, reach = widest
     ratio = min(f / n for f, n in zip(reach.field, image, strict=True))

@@ -35,8 +35,19 @@ def _map_as_tokens(a: Shape, b: Shape) -> bool:
     return positions > 1 < channels and positions != channels and b[1:] == (positions, channels)
 
 
+def _displaced(a: Shape, b: Shape) -> bool:
+    """Whether (N, L, D) is reshaped to (N, heads, L, D / heads), or back: L stays whole and changes its place."""
+    if len(a) > len(b):
+        a, b = b, a
+    if len(a) != 3 or len(b) != 4 or a[0] != b[0] or 1 in (*a[1:], *b[1:]):
+        return False
+    length, width = a[1:]
+    heads, middle, rest = b[1:]
+    return middle == length != heads and heads * rest == width
+
+
 def _swaps(a: Shape, b: Shape) -> bool:
-    return _permuted(a, b) or _map_as_tokens(a, b)
+    return _permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b)
 
 
 @rule("SED207", "reshape-that-permutes", "warning")
@@ -44,8 +55,9 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
     """A reshape gives a value the sizes of its own axes in another order.
 
     ``view`` and ``reshape`` read entries in the order of memory: (N, L, heads, d) viewed as (N, heads, L, d) cuts
-    each token into pieces and deals them out to other tokens. Also a map (N, C, H, W) viewed as tokens (N, H·W, C),
-    and tokens viewed as a map. Where the batch could be read at two sizes it holds at both.
+    each token into pieces and deals them out to other tokens; (N, L, D) viewed as (N, heads, L, D / heads) does the
+    same. Also a map (N, C, H, W) viewed as tokens (N, H·W, C), and tokens viewed as a map. Where the batch could be
+    read at two sizes it holds at both.
 
     Why it matters: shapes fit and the network trains, on features, tokens and samples that are mixed up.
 

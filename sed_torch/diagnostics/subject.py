@@ -235,10 +235,26 @@ class Subject:
         """The nodes after ``node`` as long as each value has one reader."""
         while True:
             readers = self.needed_readers(node)
-            if len(readers) != 1 or node.name in self.graph.outputs:
+            if len(readers) != 1 or node.name in self.graph.outputs or self._read_behind(node, readers[0]):
                 return
             node = readers[0]
             yield node
+
+    def read_again(self, node: Node) -> bool:
+        """Whether a value has several readers, or may have one more behind a cut."""
+        readers = self.needed_readers(node)
+        return len(readers) > 1 or any(self._read_behind(node, r) for r in readers)
+
+    def _read_behind(self, node: Node, reader: Node) -> bool:
+        """Whether what follows a cut may read a value too: one that a forward still holds which the cut ended."""
+        shared = common_path([node.path, reader.path])
+        return any(not shared or f"{path}.".startswith(f"{shared}.") for path in self._cut_in)
+
+    @cached_property
+    def _cut_in(self) -> tuple[str, ...]:
+        """Modules in whose forwards the graph was cut, because data would choose what comes next."""
+        cut = self.graph.frontend == "fx+cut"
+        return tuple(n.path for n in self.graph.nodes if cut and n.op == "opaque")
 
     # -- naming ------------------------------------------------------------------------------------------
 
