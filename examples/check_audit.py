@@ -274,7 +274,9 @@ def without_gradient(model: nn.Module, inputs: Inputs, training: bool = True) ->
         return _idle(_with_values(model), listed, named, training=training)
 
 
-def _idle(model: nn.Module, listed: Sequence[Any], named: Mapping[str, Any], *, training: bool) -> tuple[str, ...]:
+def _idle(
+    model: nn.Module, listed: Sequence[Any], named: Mapping[str, Any], *, training: bool
+) -> tuple[str, ...]:
     model.train(training)
     for p in model.parameters():
         p.grad = None

@@ -560,6 +560,13 @@ def heads_joined_without_a_transpose() -> nn.Module:
     return made(forward, a=nn.Linear(8, 8))
 
 
+@case(None, input_size=(4, 64, 8))
+def tokens_viewed_as_a_square_of_the_same_width() -> nn.Module:
+    return made(
+        lambda s, x: s.b(s.a(x).reshape(len(x), 8, 8, 8).sum(2)), a=nn.Linear(8, 8), b=nn.Linear(8, 8)
+    )
+
+
 @case(None, input_size=(4, 10, 8))
 def heads_split_and_joined() -> nn.Module:
     def forward(s: Any, x: Tensor) -> Tensor:

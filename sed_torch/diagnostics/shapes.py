@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 
 from sed_torch.attributes import Item, Recurrent, Sliding
@@ -46,8 +48,14 @@ def _displaced(a: Shape, b: Shape) -> bool:
     return middle == length != heads and heads * rest == width
 
 
+def _splits(a: Shape, b: Shape) -> bool:
+    """Whether one shape only splits axes of the other: sizes that happen to be alike say nothing then."""
+    a, b = (tuple(itertools.accumulate(_without_ones(s), operator.mul)) for s in (a, b))
+    return set(a) <= set(b) or set(b) <= set(a)
+
+
 def _swaps(a: Shape, b: Shape) -> bool:
-    return _permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b)
+    return not _splits(a, b) and (_permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b))
 
 
 @rule("SED207", "reshape-that-permutes", "warning")
