@@ -53,6 +53,17 @@ def _windows(m: Any, x: Tensor) -> Tensor:
     return _attend(m, y).view(n, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
 
 
+def _packed(batch_first: bool) -> Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def forward(m: Any, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
+        packed = nn.utils.rnn.PackedSequence(m.a(packed.data), *packed[1:])
+        y, state = m.r(packed)
+        y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first)
+        return m.b(y), state[0]
+
+    return forward
+
+
 def _timed(m: Any, t: Tensor, x: Tensor) -> Tensor:
     return m.c(x) + m.t(t[:, None].float())[..., None, None]
 
@@ -161,6 +172,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "bilinear": (lambda: nn.Bilinear(3, 4, 5), lambda n: (torch.zeros(n, 3), torch.zeros(n, 4))),
     "upsampled": (lambda: Net(lambda m, x: m.c(F.interpolate(x, scale_factor=2)), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 4, 4)),
     "shuffled": (lambda: Net(lambda m, x: m.c(F.pixel_shuffle(x, 2)), c=nn.Conv2d(1, 4, 3)), lambda n: torch.zeros(n, 4, 4, 4)),
+    "packed": (lambda: Net(_packed(True), r=nn.LSTM(4, 5, 2, batch_first=True), a=nn.Linear(4, 4), b=nn.Linear(5, 2)), lambda n: (torch.zeros(n, 6, 4), _ints(n) + 6)),
+    "packed time first": (lambda: Net(_packed(False), r=nn.GRU(4, 5, bidirectional=True), a=nn.Linear(4, 4), b=nn.Linear(10, 2)), lambda n: (torch.zeros(6, n, 4), _ints(n) + 6)),
     "a cache that is empty yet": (lambda: Net(lambda m, x: m.b(torch.cat([x.new_zeros(0), m.a(x)], -1)), a=nn.Linear(6, 4), b=nn.Linear(4, 3)), lambda n: torch.zeros(n, 5, 6)),
     "cut to nothing": (lambda: Net(lambda m, x: m.a(torch.cat([x[:, :0], x], 1)), a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 5, 6)),
     "gate": (lambda: Net(lambda m, x: m.c(x) * m.a(x.mean((2, 3))).sigmoid()[..., None, None], c=nn.Conv2d(3, 4, 3), a=nn.Linear(3, 4)), lambda n: torch.zeros(n, 3, 6, 6)),

@@ -215,3 +215,24 @@ def test_nothing_is_cut_where_the_way_depends_on_values_or_nothing_was_read() ->
 
     with pytest.raises(DataDependentError, match="has no shape without data"):
         sed_torch.score(Empty(), input_size=(2, 4))
+
+
+class _Points(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        self.head, self.describe = nn.Conv2d(8, 1, 1), nn.Linear(8, 4)
+
+    def forward(self, x: Any) -> Any:
+        y = self.body(x)
+        scores = self.head(y).sigmoid()
+        at = scores[:, 0].nonzero()
+        return scores, self.describe(y.movedim(1, -1)[at[:, 0], at[:, 1], at[:, 2]])
+
+
+def test_what_comes_before_the_chosen_places_is_read() -> None:
+    s = sed_torch.score(_Points(), input_size=(1, 1, 16, 16), frontend="auto")
+    assert s.frontend in ("export", "fx+cut")
+    if s.frontend == "fx+cut":
+        assert s.macs == 14 * 14 * 72 + 12 * 12 * 8 * 73
+        assert 0.9 < s.coverage < 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.errors import InputError, ShapeError, TraceError
+from sed_torch.errors import InputError, ModelError, ShapeError, TraceError
 
 
 class _Adds(nn.Module):
@@ -167,3 +167,34 @@ def test_an_empty_batch_is_read_as_one_sample() -> None:
     found = sed_torch.score(_net(8), input_data=torch.zeros(0, 3, 8, 8))
     assert (found.macs, found.inputs) == (sed_torch.score(_net(8), (1, 3, 8, 8)).macs, ((1, 3, 8, 8),))
     assert found.assumed == ("one sample in place of none in x0",)
+
+
+@pytest.mark.parametrize("name", ["modules", "parameters", "named_buffers"])
+@pytest.mark.parametrize("run", [sed_torch.score, sed_torch.check])
+def test_an_attribute_that_hides_a_method_is_named(name: str, run: Any) -> None:
+    model = nn.Sequential(nn.Linear(4, 2), nn.Identity())
+    setattr(model[1], name, [1])
+    with pytest.raises(ModelError, match=f"Identity keeps .* {name!r}, which is a method.*Rename"):
+        run(model, input_size=(2, 4))
+
+
+class _Scheduled(nn.Module):
+    """Rates computed as the forward runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for rate in torch.linspace(0, 0.5, 3).tolist():
+            x = x + (1 - rate) * self.c(x)
+        return x
+
+
+def test_the_default_device_is_set_aside() -> None:
+    with torch.device("meta"):
+        model = _Scheduled()
+        found = sed_torch.score(model, input_size=(2, 4), frontend="fx")
+        assert sed_torch.check(model, input_size=(2, 4)).score is not None
+        assert torch.empty(1).is_meta
+    assert found.macs == 3 * 16

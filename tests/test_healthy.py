@@ -209,6 +209,45 @@ def test_what_a_run_would_catch_is_caught() -> None:
     assert score.macs == 3 * (8 * 8 + 8 * 4)
 
 
+# -- hooks -------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """A hook that is an object."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __call__(self, module: nn.Module, args: Any, y: Tensor) -> None:
+        self.seen.append((int(y.abs().max() > 0), y.mean().item()))
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda m, args, y: m.count.append(int((y > 0).sum())),
+        lambda m, args, y: m.count.append({"mean": float(y.mean()), "share": (y > 0).float().mean().item()}),
+        Watch(),
+    ],
+)
+def test_what_a_hook_notes_decides_nothing(hook: Any) -> None:
+    model = Net(lambda m, y: y)
+    model.a.count = []
+    model.a.register_forward_hook(hook)
+    found = sed_torch.score(model, input_size=(2, 8), frontend="fx")
+    assert found.macs == 8 * 8 + 8 * 4
+    assert any("noted by a hook" in words for words in found.assumed)
+    assert model.a.count == []
+
+
+def test_a_wrapped_forward_is_no_hook() -> None:
+    model = Net(lambda m, y: y)
+    inner = model.a.forward
+    model.a.forward = lambda x: inner(x) if int(x.sum()) else x
+    with pytest.raises(DataDependentError, match="asks for the values"):
+        sed_torch.score(model, input_size=(2, 8), frontend="fx")
+
+
 # -- objects -----------------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,7 @@ _COMPOSITE = frozenset(
 )
 
 
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
 @pytest.mark.parametrize("name", sorted(UNARY.keys() - _COMPOSITE))
 def test_rows_save_what_autograd_saves(name: str) -> None:
     op = OPS[name]
@@ -108,6 +109,7 @@ def test_rows_save_what_autograd_saves(name: str) -> None:
         assert bool(result) == op.has("saves_result"), kept
 
 
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
 @pytest.mark.parametrize("name", sorted(UNARY))
 def test_traits_of_values_hold(name: str) -> None:
     op, f = OPS[name], UNARY[name]

@@ -65,10 +65,15 @@ class BatchAxes:
     words: str = ""
     _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _carrying: frozenset[str] | None = field(default=None, repr=False)
+    _packed: frozenset[str] = field(default=frozenset(), repr=False)
 
     def dims(self, name: str) -> tuple[int, ...]:
         """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
         return self._dims.get(name, ())
+
+    def holds(self, name: str) -> bool:
+        """Whether a node's result holds all samples, be it packed one with another, as opposed to one of them."""
+        return bool(self.dims(name)) or name in self._packed
 
     def carries(self, name: str) -> bool:
         """Whether a node's result exists once a sample, as opposed to once for all samples."""
@@ -111,7 +116,10 @@ class _Chooser(Follower):
         root = self.root(dim[0][0])
         dims = {name: found for name, ds in self.dims.items() if (found := self._along(ds, root))}
         places = {n.name: next(iter(dims.get(n.name, ())), None) for n in inputs}
-        return BatchAxes(size, places, self._mixing(root), words, dims, self._carrying(root, dims))
+        packed = frozenset(n for n, d in self.packed.items() if any(self.root(a) == root for a, _ in d))
+        return BatchAxes(
+            size, places, self._mixing(root), words, dims, self._carrying(root, dims, packed), packed
+        )
 
     def _along(self, dims: Dims, root: int) -> tuple[int, ...]:
         return tuple(i for i, d in enumerate(dims) if any(self.root(a) == root for a, _ in d))
@@ -178,11 +186,13 @@ class _Chooser(Follower):
                 )
         return tuple(found.values())
 
-    def _carrying(self, root: int, dims: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+    def _carrying(
+        self, root: int, dims: Mapping[str, tuple[int, ...]], packed: frozenset[str]
+    ) -> frozenset[str]:
         carrying: set[str] = set()
         for node in self.graph.nodes:
             single = any(self.root(a) == root for a in self.dropped.get(node.name, ()))
             comes = (node.name in self.lost or node.shape is None) and any(i in carrying for i in node.inputs)
-            if dims.get(node.name) or single or comes:
+            if dims.get(node.name) or single or comes or node.name in packed:
                 carrying.add(node.name)
         return frozenset(carrying)

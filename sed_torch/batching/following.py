@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sed_torch.attributes import Item, Recurrent, Slice
-from sed_torch.batching.axes import FIXED, Dim, Dims, entries
+from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
 from sed_torch.batching.mixing import RULES, Rules
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
@@ -28,6 +28,9 @@ class Follower(Rules):
         dropped: frozenset[int] = frozenset().union(*(self.dropped.get(i, frozenset()) for i in node.inputs))
         if dropped:
             self.dropped[node.name] = dropped
+        packed = next((self.packed[i] for i in node.inputs if i in self.packed), None)
+        if packed is not None:
+            self.packed[node.name] = packed
         if node.shape is None:
             if any(i in self.live for i in node.inputs):
                 self._several(node, live)
@@ -57,7 +60,14 @@ class Follower(Rules):
     def _several(self, node: Node, inputs: list[str]) -> None:
         """A call with several results: what it does along its operands is noted here, its items ask for the rest."""
         rule = OPS[node.op].rule if node.op in OPS else ""
-        if rule == "recurrent":
+        if node.op == "_pack_padded_sequence" and inputs:
+            x, place = self.dims[inputs[0]], _batch_place(node)
+            if len(x) > place:
+                self.mark([x[1 - place]], WALKED, node, "packs the steps of")
+                self.packed[node.name] = x[place]
+                for lengths in inputs[1:2]:
+                    self.unify(x[place], self.dims[lengths][0])
+        elif rule == "recurrent":
             self._recurrent(node, inputs)
         elif rule == "multi_head_attention":
             self._multi_head(node, inputs)
@@ -74,7 +84,9 @@ class Follower(Rules):
         self.lost.add(node.name)
         if first is None:
             return
-        if rule == "slice" and source.op == "unbind":
+        if source.name in self.packed:
+            self._of_packed(node, source, self.packed[source.name])
+        elif rule == "slice" and source.op == "unbind":
             self._unbound(node, source, first)
         elif rule == "recurrent" and len(first) == 3 and (time := source.of(Recurrent).time) is not None:
             batch = first[1 - time]
@@ -86,6 +98,23 @@ class Follower(Rules):
                 d if entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)
             )
             self.lost.discard(node.name)
+
+    def _of_packed(self, node: Node, source: Node, batch: Dim) -> None:
+        """The data of a packed batch hold its sequences one with another; padded again and in states they are apart."""
+        shape, index = node.shape or (), node.of(Item).index
+        place = 1
+        if source.op == "_pad_packed_sequence":
+            del self.packed[node.name]
+            place = _batch_place(source)
+        elif index == 0:
+            return
+        elif source.op == "_pack_padded_sequence":
+            del self.packed[node.name]
+            self.mark(self.dims[node.name], FIXED, node, "counts the steps along")
+            return
+        if len(shape) > place and shape[place] == entries(batch):
+            self._set(node, place, batch)
+        self.packed.pop(node.name, None)
 
     def _part(self, dim: Dim, size: int) -> Dim:
         total = entries(dim)
@@ -106,3 +135,7 @@ class Follower(Rules):
     def _set(self, node: Node, place: int, dim: Dim) -> None:
         dims = self.dims[node.name]
         self.dims[node.name] = (*dims[:place], dim, *dims[place + 1 :])
+
+
+def _batch_place(node: Node) -> int:
+    return 0 if node.facts.get("batch_first") else 1

@@ -180,6 +180,9 @@ class Rules(Moving):
                     self.unify(x[1 - time], own[1])
         else:
             self.mark(x[:1], FIXED, node, "runs along")
+            for name in inputs[1:]:  # how many sequences are left at each step, of a packed batch
+                if len(self.dims[name]) == 1 and _is_row(self.graph[name]):
+                    self.mark(self.dims[name], FIXED, node, "counts the steps along")
         return None
 
     def _embedding(self, node: Node, inputs: list[str]) -> Dims | None:

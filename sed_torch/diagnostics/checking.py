@@ -40,6 +40,7 @@ from sed_torch.errors import CheckFailedError, InputError, ModelError, ShapeErro
 from sed_torch.scoring.model import score_graph
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
+from sed_torch.tracing.surroundings import default_device_set_aside
 
 __all__ = ["check"]
 
@@ -114,7 +115,8 @@ def check(
         if input_size is not None or input_data is not None:
             raise InputError("give a batch, input_size or input_data, one of them")
         input_data, chosen = model_inputs(unwrap(model), batch)
-    report = _report(model, input_size, input_data, rules, loss, name)
+    with default_device_set_aside():
+        report = _report(model, input_size, input_data, rules, loss, name)
     if chosen:
         report = dataclasses.replace(report, assumed=(*report.assumed, f"input: {chosen}"))
     if known is not None:
@@ -137,11 +139,11 @@ def _known_loss(loss: Any) -> None:
 def _report(
     model: nn.Module, input_size: Any, input_data: Any, rules: Sequence[Rule], loss: Any, name: str | None
 ) -> CheckReport:
-    lazy = _lazy(model)
-    if lazy:
-        title = name or type(model).__name__
-        return CheckReport(title, lazy if any(r.code == "SED308" for r in rules) else ())
     plain = unwrap(model)
+    lazy = _lazy(plain)
+    if lazy:
+        title = name or type(plain).__name__
+        return CheckReport(title, lazy if any(r.code == "SED308" for r in rules) else ())
     try:
         graph = trace(plain, input_size=input_size, input_data=input_data)
     except ShapeError as error:

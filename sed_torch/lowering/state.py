@@ -156,7 +156,7 @@ class Lowering:
     def held(self, name: str) -> tuple[int, int]:
         """(samples in a node's result, samples in all): (1, N) where a forward takes N samples one by one."""
         batch = self.samples(name)
-        return (batch if self.axes.dims(name) else 1), batch
+        return (batch if self.axes.holds(name) else 1), batch
 
     def sharing(self, node: Node) -> int:
         """How many samples share the work of a node: all of them as soon as one operand holds them."""

@@ -459,6 +459,9 @@ ROWS: tuple[Op, ...] = (
     _op("diagonal", "slice", "view", also="diag diag_embed diagflat diagonal_copy"),
     _op("masked_select", "slice", "saves_mask"),
     _op("roi", "slice", "saves_indices", also="roi_align roi_pool ps_roi_align ps_roi_pool"),
+    _op("tensor", "keep", "no_gradient"),  # of numbers that were computed as tensors
+    _op("_pack_padded_sequence", "keep", "identity"),
+    _op("_pad_packed_sequence", "keep", "identity"),
     _op("item", "item", "view"),
     # -- more entries
     _op("expand", "expand", "view", also="broadcast_to expand_copy", like="expand_as"),

@@ -43,7 +43,7 @@ from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
-from sed_torch.tracing.surroundings import surroundings_kept
+from sed_torch.tracing.surroundings import default_device_set_aside, surroundings_kept
 from sed_torch.tracing.transforms import transforms_followed
 from sed_torch.tracing.turns import others_run, together
 
@@ -81,6 +81,19 @@ def trace(
         InputError: the input is missing or malformed.
         TraceError: the forward could not be followed; the message tells where.
     """
+    with default_device_set_aside():
+        return _trace(model, input_size, input_data, frontend, ignore_modules, training, batch)
+
+
+def _trace(
+    model: nn.Module,
+    input_size: Any,
+    input_data: Any,
+    frontend: Frontend,
+    ignore_modules: Sequence[str],
+    training: bool,
+    batch: int | None,
+) -> Graph:
     model = unwrap(model)
     if frontend not in ("auto", "fx", "export"):
         raise InputError(f"frontend must be 'auto', 'fx' or 'export', found {frontend!r}")

@@ -89,6 +89,8 @@ _READERS: dict[str, Callable[[Args, Kwargs], Facts]] = {
     ),
     "lstm": _recurrent,
     "gru": _recurrent,
+    "_pack_padded_sequence": _named(batch_first=(2, "batch_first", False)),
+    "_pad_packed_sequence": _named(batch_first=(2, "batch_first", False)),
     "rnn": _recurrent,
     "batch_norm": _BATCH_NORM,
     "instance_norm": _named(training=(5, "use_input_stats", True), eps=(7, "eps", 1e-5)),

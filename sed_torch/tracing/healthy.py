@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.fx
+from torch import nn
 
 from sed_torch.tracing.known import UNKNOWN
 
@@ -33,6 +34,7 @@ _BETWEEN = tuple(
     os.path.join(torch.__path__[0], name)
     for name in ("_tensor.py", "overrides.py", "functional.py", "_jit_internal.py")
 )
+_MODULE = nn.Module.__call__.__code__.co_filename
 _BOOLS = frozenset(["__bool__", "is_nonzero", "allclose", "equal", "__contains__"])
 _FLOATS = frozenset(["__float__", "item", "__complex__"])
 _INTS = frozenset(["__int__", "__index__", "item"])
@@ -140,6 +142,11 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
         value = _constant(node)
         if value is not None:
             return value, f"no value is NaN or infinite ({where})"
+    if frame is not None and name in _FLOATS | _INTS and _in_hook(frame):
+        whole = name not in _FLOATS or (
+            node is not None and not getattr(node.meta.get("dtype"), "is_floating_point", True)
+        )
+        return 0 if whole else float("nan"), f"a value is only noted by a hook ({where})"
     # what a lambda leaves is used by whoever calls it; the statement around it is not its own
     found = _statement(frame) if frame is not None and frame.f_code.co_name != "<lambda>" else None
     if found is None:
@@ -154,6 +161,24 @@ def _asking() -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith((_OWN_DIR, *_BETWEEN)):
         frame = frame.f_back
     return frame
+
+
+def _in_hook(frame: FrameType) -> bool:
+    """Whether a hook asks, as opposed to the forward of a module that a hook may call."""
+    caller: FrameType | None = frame
+    while caller is not None and not caller.f_code.co_filename.startswith(_OWN_DIR):
+        before = caller.f_back
+        if (
+            before is not None
+            and before.f_code.co_filename == _MODULE
+            and caller.f_code.co_filename != _MODULE
+        ):
+            hook = before.f_locals.get("hook")
+            hook = getattr(hook, "func", hook)
+            code = getattr(hook, "__code__", getattr(type(hook).__call__, "__code__", None))
+            return code is caller.f_code
+        caller = before
+    return False
 
 
 # -- what the operators say ------------------------------------------------------------------------------------

@@ -98,9 +98,10 @@ RANDOM = RANDOM_OF_TENSORS | frozenset(
         "geometric_",
     ]
 )
-# These keep some entries of a map, as a detector keeps boxes. A forward that asks for their places instead
-# (nonzero, unique) may do anything with them.
+# These keep some entries of a map, as a detector keeps boxes.
 SELECTS = frozenset(["__getitem__", "where", "masked_select"])
+# These tell which entries the data would keep.
+CHOOSES = SELECTS | frozenset(["nonzero", "argwhere", "unique", "_unique2", "unique_consecutive", "bincount"])
 NEEDS_VALUES = frozenset(
     [
         "item",

@@ -29,6 +29,7 @@ from sed_torch.tracing.healthy import healthy_answer, is_guarded
 from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
 from sed_torch.tracing.names import (
+    CHOOSES,
     INPUT_IS_NOT_FIRST,
     NEEDS_VALUES,
     OF_AUTOGRAD,
@@ -418,12 +419,12 @@ class Recorder(TorchFunctionMode):
         """An error of ours as the forward may not catch it; if it does so nevertheless, it is remembered."""
         self.signalled = error
         if isinstance(error, DataDependentError):
-            error.chooses = self._selecting is not None
+            error.chooses = self._selecting in SELECTS
             error.guarded = is_guarded()
         return Signal(error)
 
     def _asked(self, name: str) -> TraceError:
-        self._selecting = name if name in SELECTS else None
+        self._selecting = name if name in CHOOSES else None
         return asks_for_values(name, *self._places.here())
 
     def _failed(
@@ -433,5 +434,5 @@ class Recorder(TorchFunctionMode):
         explanation = failed_call(error, name, args, path, source)
         if not isinstance(explanation, DataDependentError) and not lacks_meta_kernel(error):
             return with_explanation(error, explanation)
-        self._selecting = name if name in SELECTS else None
+        self._selecting = name if name in CHOOSES else None
         return self._signal(explanation)

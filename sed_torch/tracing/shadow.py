@@ -8,6 +8,7 @@ touched, not even for a moment, so that threads can score or train it at the sam
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -49,8 +50,20 @@ def unwrap(model: object) -> nn.Module:
     return model
 
 
+_METHODS = frozenset(
+    name for name in vars(nn.Module) if name.removeprefix("named_") in ("modules", "parameters", "buffers")
+)
+
+
 def _refuse_unreadable(model: nn.Module) -> None:
-    for path, module in model.named_modules():
+    for path, module in _tree("", model, set()):
+        hidden = _METHODS & module.__dict__.keys()
+        if hidden:
+            name = min(hidden)
+            raise ModelError(
+                f"{type(module).__name__} keeps something of its own under the name {name!r}, which is a method of "
+                f"nn.Module: no layer can be found. Rename the attribute (self.{name} = …)."
+            )
         where = f"module {path!r}" if path else "the model"
         if type(module).__name__ == "FullyShardedDataParallel":
             raise ModelError(
@@ -62,6 +75,17 @@ def _refuse_unreadable(model: nn.Module) -> None:
                 raise ModelError(
                     f"{where}: {name!r} is a DTensor. Call sed_torch on the module before sharding it."
                 )
+
+
+def _tree(path: str, module: nn.Module, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    """As ``named_modules``, which an attribute of that name would hide."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield path, module
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _tree(f"{path}.{name}" if path else name, child, seen)
 
 
 class Shadow:

@@ -15,7 +15,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import is_
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sed_torch.tracing.reaching import LRU_CACHE, is_object, reach_of
 from sed_torch.tracing.turns import others_run
 
-__all__ = ["Surroundings", "surroundings_kept"]
+__all__ = ["Surroundings", "default_device_set_aside", "surroundings_kept"]
 
 _PLAIN = frozenset([bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size])
 _MUCH = 256  # entries of a container that are looked into; a cache's own are noted whatever their number
@@ -33,6 +33,13 @@ _DEEP = 4
 _FUNCTIONS = (types.FunctionType, types.MethodType)
 _MISSING: Any = object()
 _OF_CLASSES = frozenset(["_abc_impl"])
+
+
+def default_device_set_aside() -> AbstractContextManager[Any]:
+    """New tensors are made on the CPU, whatever ``torch.set_default_device`` or ``with torch.device("meta")`` say:
+    constants that a forward makes then have values.
+    """
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 @contextmanager
