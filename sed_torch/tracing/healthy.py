@@ -42,16 +42,17 @@ _NEVER, _ALWAYS = frozenset(["isnan", "isinf", "isneginf", "isposinf"]), frozens
 _KEEPS = frozenset(
     ["any", "all", "sum", "max", "min", "amax", "amin", "__getitem__", "view", "reshape", "to", "bool"]
 )
-_REPORTS = frozenset(
-    ("print warn warning info debug error critical exception log write append update").split()
-)
-_ARITHMETIC = frozenset(
-    (
-        "abs add add_ amax amin clamp clamp_ clone detach div div_ exp finfo float floor full_like isinf "
-        "isnan item log masked_fill max mean min mul mul_ nan_to_num nan_to_num_ new_tensor norm ones_like "
-        "round size sqrt std sub sub_ sum tensor to type_as where zeros_like"
-    ).split()
-)
+_REPORTS = frozenset([
+    "print", "warn", "warning", "info", "debug", "error", "critical", "exception", "log", "write",
+    "append", "update",
+])  # fmt: skip
+_ARITHMETIC = frozenset([
+    "abs", "add", "add_", "amax", "amin", "clamp", "clamp_", "clone", "detach", "div", "div_",
+    "exp", "finfo", "float", "floor", "full_like", "isinf", "isnan", "item", "log", "masked_fill",
+    "max", "mean", "min", "mul", "mul_", "nan_to_num", "nan_to_num_", "new_tensor", "norm",
+    "ones_like", "round", "size", "sqrt", "std", "sub", "sub_", "sum", "tensor", "to", "type_as",
+    "where", "zeros_like",
+])  # fmt: skip
 _PLAIN_CALLS = frozenset(
     ["float", "int", "bool", "max", "min", "abs", "len", "print", "str", "repr", "isinstance"]
 )
