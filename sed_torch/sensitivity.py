@@ -32,12 +32,35 @@ class Variation:
             ``"width -25%"``.
         operators: operators that it touches.
         effect: SED after minus SED before, in nats.
+        params: parameters after minus before; None in a file of an older version.
+        macs: multiply-accumulates a sample after minus before; None likewise.
+        cost: the mean of what it adds to parameters and to multiply-accumulates, each as a share of the network's:
+            0.02 for a change that adds two per cent of both; below 0 where it saves. None likewise.
     """
 
     path: str
     change: str
     operators: int
     effect: float
+    params: int | None = None
+    macs: float | None = None
+    cost: float | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """Nats for one per cent of the network's size, by :attr:`cost`; None where nothing is gained or paid."""
+        if self.cost is None or self.cost <= 0 or self.effect <= 0:
+            return None
+        return self.effect / (100 * self.cost)
+
+    def sentence(self) -> str:
+        """The change, what it does and what it costs, in words."""
+        where = f"{self.path or '(root)'}: {self.change}"
+        if self.params is None or self.macs is None or self.cost is None:
+            return f"{where}: {self.effect:+.4f} nats"
+        price = f"{_quantity(self.params)} params, {_quantity(self.macs)} MACs"
+        gain = "" if self.gain is None else f", {self.gain:.4f} nats for 1 % of size"
+        return f"{where}: {self.effect:+.4f} nats for {price}{gain}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +98,18 @@ class Sensitivity(tables.Tabular):
         """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
         return cls.from_dict(from_text(text, "a sensitivity"))
 
+    def best(self, n: int = 3) -> tuple[Variation, ...]:
+        """The changes that raise the score: those that cost nothing first, then by what one per cent of size gains."""
+        useful = [r for r in self.rows if r.cost is not None and r.effect > _NOTHING]
+        free = sorted((r for r in useful if (r.cost or 0.0) <= 0), key=lambda r: -r.effect)
+        paid = sorted((r for r in useful if (r.cost or 0.0) > 0), key=lambda r: -(r.gain or 0.0))
+        return tuple([*free, *paid][:n])
+
+    def savings(self, n: int = 3) -> tuple[Variation, ...]:
+        """The changes that make the network smaller: those first that lose least for one per cent of size."""
+        smaller = [r for r in self.rows if r.cost is not None and r.cost < 0 and r.effect <= _NOTHING]
+        return tuple(sorted(smaller, key=lambda r: -r.effect / -(r.cost or -1.0))[:n])
+
     def table(self) -> list[dict[str, Any]]:
         """One row a block, one column a change; None where the change touches nothing."""
         rows: dict[str, dict[str, Any]] = {}
@@ -92,19 +127,56 @@ class Sensitivity(tables.Tabular):
         return f"{self.name}: SED = {self.total:.4f} nats; what a change to one block alone would add"
 
     def view(self) -> tables.View:
-        """One row a block."""
-        rows = tuple(
+        """The changes that are worth it, one row a block, and what every change costs."""
+        effects = tuple(
             {k: f"{v:+.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in self.table()
         )
-        grid = tables.Grid(("block", *CHANGES), rows, spared=CHANGES[::-1])
-        return tables.View(self.headline(), grids=(grid,))
+        grids = [tables.Grid(("block", *CHANGES), effects, "nats", spared=CHANGES[::-1])]
+        priced = [r for r in self.rows if r.cost is not None]
+        if priced:
+            order = sorted(priced, key=lambda r: (r.gain is None, -(r.gain or 0.0), -r.effect))
+            rows = tuple(map(_priced, order))
+            spared = ("MACs", "params")
+            grids.append(
+                tables.Grid(tuple(rows[0]), rows, "what each change costs, best gain first", spared=spared)
+            )
+        return tables.View(self.headline(), self.advice(), tuple(grids), _NOTES if priced else ())
+
+    def advice(self, n: int = 2) -> tuple[str, ...]:
+        """What to change and at what cost, and where to save, in sentences."""
+        better = [f"change first: {r.sentence()}" for r in self.best(n)]
+        return (*better, *(f"save first: {r.sentence()}" for r in self.savings(1)))
+
+
+_NOTHING = 5e-5  # what four decimals do not show
+
+_NOTES = (
+    "gain: nats for one per cent of the network's size, the mean of what parameters and MACs grow by",
+    "A score says nothing of what a change does to training: weigh these as ideas, and measure.",
+)
+
+
+def _quantity(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{tables.quantity(value)}"
+
+
+def _priced(r: Variation) -> dict[str, Any]:
+    return {
+        "block": r.path or "(root)",
+        "change": r.change,
+        "SED": f"{r.effect:+.4f}",
+        "params": _quantity(r.params or 0),
+        "MACs": _quantity(r.macs or 0.0),
+        "size": f"{r.cost:+.1%}",
+        "gain": None if r.gain is None else f"{r.gain:.4f}",
+    }
 
 
 CHANGES = ("kernel +2", "kernel -2", "pool as convolution", "without skip", "width +25%", "width -25%")
 
 
 def sensitivity(model: nn.Module | Score, *, input_size: Any = None, depth: int | None = None) -> Sensitivity:
-    """For each block, what a small change to it alone would do to the score.
+    """For each block, what a small change to it alone would do to the score, and what it costs.
 
     Changes are made to the topology, not to the model: kernels two wider or narrower (with the padding that keeps
     the size; 1×1 stay, and no kernel outgrows its map), pools as dense convolutions of the same window and
@@ -143,8 +215,35 @@ def _variations(result: Score, path: str, depth: int) -> Iterable[Variation]:
     }
     for change, (steps, touched) in made.items():
         if touched:
-            varied = sed(replace(topology, steps=tuple(steps)), definition=result.definition)
-            yield Variation(path, change, touched, varied - float(result))
+            after = replace(topology, steps=tuple(steps))
+            effect = sed(after, definition=result.definition) - float(result)
+            params, macs = _price(topology, after)
+            shares = [d / whole for d, whole in ((params, result.params), (macs, result.macs)) if whole]
+            yield Variation(path, change, touched, effect, params, macs, math.fsum(shares) / 2)
+
+
+def _price(before: Topology, after: Topology) -> tuple[int, float]:
+    """Parameters and multiply-accumulates a sample that a changed topology has more than the one before."""
+    params = macs = 0.0
+    widths = zip(_channels(before), _channels(after), strict=True)
+    for a, b, (old, new) in zip(before.steps, after.steps, widths, strict=True):
+        if a == b and old == new:
+            continue
+        if a.kind != "mix" and b.kind == "mix":  # a pool that became a convolution
+            weights = b.taps * b.c_in * b.c_out
+            params += weights
+            macs += weights * b.positions
+            continue
+        wider = new / old if old and new else 1.0
+        if a.kind != "mix":  # norms, learned scales, attention: as wide as the map
+            params += a.params * (wider - 1.0)
+            macs += a.macs * (wider - 1.0)
+            continue
+        held, grown = (x.taps * x.c_in * x.c_out for x in (a, b))
+        weights = min(held, float(a.params))  # none of its own where they are shared
+        params += weights * (grown / held - 1.0) + (a.params - weights) * (wider - 1.0)
+        macs += a.macs * (grown / held - 1.0)
+    return round(params), macs
 
 
 Varied = tuple[list[Step], int]
@@ -195,6 +294,10 @@ def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
         inputs = [scale[j] for j in step.inputs]
         if step.kind != "mix":
             scale.append(_carried_scale(step, inputs))
+            if step.kind == "cat" and any(f != 1.0 for f in inputs):
+                steps[i] = replace(
+                    step, weights=tuple(w * f for w, f in zip(step.weights, inputs, strict=True))
+                )
             continue
         read = inputs[0] if inputs else 1.0
         depthwise = _is_depthwise(step)

@@ -71,7 +71,7 @@ def _numeric(rows: Sequence[Row], column: str) -> bool:
 def _to_the_right(rows: Sequence[Row], columns: Sequence[str], grid: Sequence[Sequence[str]]) -> list[bool]:
     """Which columns hold numbers, or what reads as such."""
     return [
-        _numeric(rows, c) or all(g[i][:1].isdigit() or g[i] == "–" for g in grid)
+        _numeric(rows, c) or all(g[i].lstrip("+-")[:1].isdigit() or g[i] == "–" for g in grid)
         for i, c in enumerate(columns)
     ]
 

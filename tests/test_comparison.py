@@ -284,3 +284,85 @@ def test_the_output_layer_is_never_widened(tail: list[nn.Module]) -> None:
     found = sensitivity(net, input_size=(1, 3, 12, 12), depth=1)
     widened = {r.path for r in found.rows if r.change.startswith("width")}
     assert widened == {"0"}
+
+
+# -- what changes cost, against networks that were built so -----------------------------------------------------
+
+
+def _plain(first: int = 8, kernel: int = 3, groups: int = 1) -> nn.Sequential:
+    body = nn.Conv2d(first, 16, kernel, padding=kernel // 2, groups=groups)
+    return nn.Sequential(
+        *(nn.Conv2d(3, first, 3, padding=1), nn.BatchNorm2d(first), nn.ReLU(), body),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
+    )
+
+
+class Dense(nn.Module):
+    """Channels side by side, a depthwise convolution, learned scales."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.deep = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.scale = nn.Parameter(torch.ones(width, 1, 1))
+        self.head = nn.Conv2d(2 * width, 10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head(torch.cat([x, self.deep(x) * self.scale], 1))  # type: ignore[no-any-return]
+
+
+class Joined(nn.Module):
+    def __init__(self, second: int = 4) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, second, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4 + second)
+        self.head = nn.Conv2d(4 + second, 10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(torch.cat([self.a(x), self.b(x)], 1)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path", "change"),
+    [
+        (_plain(), _plain(10), "0", "width +25%"),
+        (_plain(), _plain(6), "0", "width -25%"),
+        (_plain(), _plain(kernel=5), "3", "kernel +2"),
+        (_plain(), _plain(kernel=1), "3", "kernel -2"),
+        (_plain(groups=4), _plain(kernel=5, groups=4), "3", "kernel +2"),
+        (Dense(), Dense(10), "stem", "width +25%"),
+        (Joined(), Joined(5), "b", "width +25%"),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1)),
+            nn.Sequential(
+                nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 2, stride=2, bias=False), nn.Conv2d(8, 4, 1)
+            ),
+            *("1", "pool as convolution"),
+        ),
+    ],
+)
+def test_a_change_costs_what_the_changed_network_has_more(
+    before: nn.Module, after: nn.Module, path: str, change: str
+) -> None:
+    a, b = (sed_torch.score(m, input_size=(1, 3, 12, 12)) for m in (before, after))
+    (row,) = (r for r in sensitivity(a, depth=1).rows if (r.path, r.change) == (path, change))
+    assert row.params == b.params - a.params
+    assert row.macs == pytest.approx(b.macs - a.macs)
+    assert row.effect == pytest.approx(b - a, abs=1e-9)
+    assert row.cost == pytest.approx(((b.params - a.params) / a.params + (b.macs - a.macs) / a.macs) / 2)
+
+
+def test_what_to_change_first() -> None:
+    found = sensitivity(_plain(), input_size=(1, 3, 12, 12), depth=1)
+    best = found.best()
+    gains = [r.gain for r in best]
+    assert gains == sorted(gains, key=lambda g: -(g or 0.0))
+    assert gains[0] == max(r.gain for r in found.rows if r.gain is not None)
+    (saved,) = found.savings(1)
+    assert saved.cost is not None
+    assert saved.cost < 0 > saved.effect
+    assert f"change first: {best[0].path}: {best[0].change}: +" in found.to_text()
+    assert "for 1 % of size" in found.advice()[0]
+    old = {**found.to_dict(), "rows": [{"path": "0", "change": "kernel +2", "operators": 1, "effect": 0.1}]}
+    assert "what each change costs" not in sed_torch.Sensitivity.from_dict(old).to_text()

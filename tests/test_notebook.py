@@ -104,6 +104,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "Ranking": ranking,
     "Score": lambda: replace(score(), reason=NAME, assumed=(NAME,)),
     "SearchResult": search,
+    "LayerTable": lambda: score().table(),
     "Sensitivity": lambda: sensitivity(score(), depth=1),
     "Cost": lambda: replace(sed_torch.cost(net(), input_size=SIZE), name=NAME),
     "Joined": joined,

@@ -84,6 +84,7 @@ def _validation() -> Tabular:
 
 MADE: dict[str, Callable[[], Tabular]] = {
     "Score": _score,
+    "LayerTable": lambda: _score().table(),
     "Comparison": lambda: sed_torch.compare(_score(8), _score(16)),
     "Sensitivity": lambda: sed_torch.sensitivity(_score()),
     "Ranking": _ranking,

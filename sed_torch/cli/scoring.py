@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option("--tree", is_flag=True, help="List the modules as a tree.")
 @click.option("--legend", is_flag=True, help="Say what the columns mean, below the table.")
+@click.option(
+    "--advice/--no-advice", default=True, show_default=True, help="Say what to change and at what cost."
+)
 @expected_options
 @output_options
 def score(
@@ -46,6 +50,7 @@ def score(
     columns: str | None,
     tree: bool,
     legend: bool,
+    advice: bool,
     expected: bool,
     calibration: str | None,
     form: str | None,
@@ -80,6 +85,10 @@ def score(
         result = with_expected(result, calibrations(calibration))
     if depth is not None:
         result = dataclasses.replace(result, depth=depth)
+    if advice and result.total is not None and math.isfinite(result.total):
+        from sed_torch.sensitivity import sensitivity
+
+        result = dataclasses.replace(result, advice=sensitivity(result).advice(1))
     listed = columns is not None or tree
     if listed:
         chosen = None if columns in (None, "default") else columns
@@ -106,7 +115,5 @@ def _tell_legend(listed: bool) -> None:
 
 def score_status(result: Score) -> int:
     """1 when the score is missing, infinite, or of a part of the model only."""
-    import math
-
     whole = result.total is not None and math.isfinite(result.total) and not result.unknown
     return 0 if whole else FINDINGS

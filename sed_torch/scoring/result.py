@@ -77,6 +77,8 @@ class Score(tables.Tabular):
         fingerprint: digest of the traced graph.
         expected: what a calibration foretells (:meth:`sed_torch.calibration.Calibration.told`), or None where none was
             asked.
+        advice: what to change and at what cost, in sentences (:meth:`sed_torch.Sensitivity.advice`); empty where
+            nobody asked.
         structure: the modules, from which :meth:`table` is made; None for a score that an older version wrote.
     """
 
@@ -99,6 +101,7 @@ class Score(tables.Tabular):
     fingerprint: str
     evaluation: Evaluation = field(repr=False, compare=False)
     expected: Mapping[str, Any] | None = field(default=None, compare=False)
+    advice: tuple[str, ...] = field(default=(), compare=False)
     structure: Structure | None = field(default=None, repr=False, compare=False)
 
     def _checked(self, other: Score, doing: str) -> tuple[float, float]:
@@ -286,6 +289,7 @@ class Score(tables.Tabular):
             "ops": [asdict(o) for o in self.by_op()],
             "fingerprint": self.fingerprint,
             **({} if self.expected is None else {"expected": dict(self.expected)}),
+            **({"advice": list(self.advice)} if self.advice else {}),
             "versions": dict(self.versions),
             "elapsed": self.elapsed,
             "depth": self.depth if depth is None else depth,
@@ -373,7 +377,7 @@ class Score(tables.Tabular):
             f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"
         )
         shape = f"shape: {self.shape_note}" if self.total is not None and math.isfinite(self.total) else ""
-        lines = [size, f"standing: {self.standing()}", shape, self._parts()]
+        lines = [size, f"standing: {self.standing()}", shape, *self.advice, self._parts()]
         if self.unknown:
             lines.append(
                 f"Careful: {sum(u.count for u in self.unknown)} operators have no rule; this is the score of the rest"
