@@ -1,12 +1,21 @@
-"""Hold `sed_torch.cost` against real training steps and real forwards on the CPU.
+"""Hold `sed_torch.cost` against real training steps and real forwards.
 
-python examples/cost_truth.py [--timm 150] [--seed 0] [--batch 2] [--amp] [--models cost-truth.csv] [-o cost.md]
+python examples/cost_truth.py [--timm 90] [--seed 0] [--minutes 9] [--rows cost-truth.csv] [--only 'timm:vit*']
+                              [-o examples/results/cost.md]
+python examples/cost_truth.py --device cuda [--rows cost-truth-cuda.csv] [-o cost-cuda.md]
 
-Each model is built, costed from its graph, and then really run: a training forward with
-``torch.autograd.graph.saved_tensors_hooks`` gives the bytes that autograd keeps (each storage once, parameters and
-buffers left out), and a forward without gradients under a ``TorchDispatchMode`` that watches storages come and go gives
-the fullest moment of inference. Rows are written as they come; what the file has already is not run again.
-Beside them stands what torchinfo says of the same model, where it is installed: its "forward/backward pass size".
+Each model of `cost_models.py` is built, costed from its graph, and then really run, in float32 and under autocast to
+bfloat16, with a small and a larger batch:
+
+- ``torch.autograd.graph.saved_tensors_hooks`` count what autograd keeps for the backward pass (each storage once,
+  parameters and buffers left out);
+- a ``TorchDispatchMode`` that watches storages come and go gives the fullest moment of a whole training step (forward,
+  backward, AdamW) and of a forward without gradients. On a GPU it is ``torch.cuda.max_memory_allocated`` instead, and
+  the largest batch is looked for by trying.
+
+Beside them stand torchinfo's "forward/backward pass size" and accelerate's estimate of training, where installed.
+Rows are written as they come, and what the file has already is not run again: after ``--minutes`` it stops, and a
+second call goes on.
 """
 
 from __future__ import annotations
@@ -14,31 +23,37 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import fnmatch
 import gc
 import platform
-import random
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from cost_models import Arguments, Case, cases
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sed_torch import tables
-from sed_torch.costing import cost
-from sed_torch.zoo import load
+from sed_torch.costing import Cost, cost
 
 COLUMNS = (
-    *("model", "amp", "batch", "saved", "saved_true", "inference", "inference_true", "torchinfo", "weights"),
-    *("seconds", "reason"),
+    *("model", "amp", "batch", "saved", "saved_true", "inference", "inference_true", "step", "step_true"),
+    *("largest", "largest_true", "torchinfo", "accelerate", "weights", "seconds", "reason"),
 )
+BATCHES = (2, 8)
 MOST_MACS = 12e9
-"""Larger models are left out: each is really run on a CPU."""
+"""Models that take more a sample are left out on the CPU."""
+MiB = 2**20
+
+
+# -- the truth -------------------------------------------------------------------------------------------------
 
 
 def storages_in(value: Any) -> Iterator[torch.UntypedStorage]:
@@ -51,21 +66,8 @@ def storages_in(value: Any) -> Iterator[torch.UntypedStorage]:
         yield from storages_in(list(value.values()))
 
 
-def really_kept(model: nn.Module, inputs: Sequence[Tensor], *, amp: bool) -> int:
-    """Bytes that autograd keeps in a training forward."""
-    own = {s._cdata for s in storages_in([*model.parameters(), *model.buffers()])}
-    kept: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage()._cdata not in own:
-            kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    model.train()
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), cast:
-        model(*inputs)
-    return sum(t.untyped_storage().nbytes() for t in kept.values())
+def key_of(storage: torch.UntypedStorage) -> int:
+    return storage._cdata
 
 
 class Watching(TorchDispatchMode):
@@ -73,19 +75,19 @@ class Watching(TorchDispatchMode):
 
     def __init__(self, known: Sequence[torch.UntypedStorage]) -> None:
         super().__init__()
-        self.known = {s._cdata for s in known}
+        self.known = {key_of(s) for s in known}
         self.live: dict[int, int] = {}
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for storage in storages_in(result):
-            if storage._cdata not in self.known and storage._cdata not in self.live:
+            if key_of(storage) not in self.known and key_of(storage) not in self.live:
                 self._came(storage)
         return result
 
     def _came(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+        key, size = key_of(storage), storage.nbytes()
         self.live[key] = size
         self.now += size
         self.peak = max(self.peak, self.now)
@@ -95,188 +97,403 @@ class Watching(TorchDispatchMode):
         self.now -= self.live.pop(key, 0)
 
 
-def really_held(model: nn.Module, inputs: Sequence[Tensor], *, amp: bool) -> int:
+@contextmanager
+def autocast(device: str, amp: bool) -> Iterator[None]:
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
+        yield
+
+
+def floating(value: Any) -> Iterator[Tensor]:
+    """Tensors of an output that a loss can be made of."""
+    if isinstance(value, Tensor):
+        if value.requires_grad and value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        yield from floating(list(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for v in value:
+            yield from floating(v)
+
+
+def one_step(model: nn.Module, optimizer: torch.optim.Optimizer, given: Arguments, device: str, amp: bool,
+             between: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """A training step; ``between`` is called after the forward. The loss is the sum of all outputs."""
+    with autocast(device, amp):
+        out = model(*given[0], **given[1])
+        between()
+    gradients = [(t, torch.ones((), dtype=t.dtype, device=t.device).expand_as(t)) for t in floating(out)]
+    del out
+    outputs, seeds = [t for t, _ in gradients], [g for _, g in gradients]
+    del gradients
+    torch.autograd.backward(outputs, seeds)
+    del outputs, seeds
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW whose state is there already, as from the second step on."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.0, foreach=False)
+    for p in trained:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return optimizer
+
+
+def really_trained(model: nn.Module, given: Arguments, amp: bool) -> tuple[int, int]:
+    """Bytes that autograd keeps after the forward, and bytes at the fullest moment of the step."""
+    model.train()
+    optimizer = adamw(model)
+    state = [*storages_in(dict(enumerate(optimizer.state.values())))]
+    own = [*storages_in([*model.parameters(), *model.buffers()])]
+    inputs = list(storages_in(list(given)))
+    known = {key_of(s): s.nbytes() for s in (*own, *state, *inputs)}
+    ours = {key_of(s) for s in own}
+    kept: dict[int, Tensor] = {}
+    sums: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        if key_of(tensor.untyped_storage()) not in ours:
+            kept[key_of(tensor.untyped_storage())] = tensor
+        return tensor
+
+    def count() -> None:
+        sums.append(sum(t.untyped_storage().nbytes() for t in kept.values()))
+        kept.clear()
+
+    watching = Watching([*own, *state, *inputs])
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), watching:
+        one_step(model, optimizer, given, "cpu", amp, count)
+    return sums[0], watching.peak + sum(known.values())
+
+
+def really_held(model: nn.Module, given: Arguments, amp: bool) -> int:
     """Bytes of activations, inputs included, at the fullest moment of a forward without gradients."""
     model.eval()
-    given = list(storages_in(inputs))
+    inputs = list(storages_in(list(given)))
     own = list(storages_in([*model.parameters(), *model.buffers()]))
-    watching = Watching([*given, *own])
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp, cache_enabled=False)
-    with torch.no_grad(), cast, watching:
-        model(*inputs)
-    return watching.peak + sum(s.nbytes() for s in given)
+    watching = Watching([*inputs, *own])
+    with torch.no_grad(), autocast("cpu", amp), watching:
+        model(*given[0], **given[1])
+    return watching.peak + sum(s.nbytes() for s in inputs)
 
 
-def torchinfo_says(model: nn.Module, inputs: Sequence[Tensor]) -> int | None:
+# -- the peers -------------------------------------------------------------------------------------------------
+
+
+def torchinfo_says(model: nn.Module, given: Arguments) -> int | None:
     """torchinfo's forward/backward pass size in bytes, None where it is not installed or fails."""
     try:
         import torchinfo
-    except ModuleNotFoundError:
-        return None
-    try:
-        return int(
-            torchinfo.summary(model, input_data=list(inputs), verbose=0, mode="train").total_output_bytes
-        )
+
+        data = given[1] or list(given[0])
+        return int(torchinfo.summary(model, input_data=data, verbose=0, mode="train").total_output_bytes)
     except Exception:  # whatever it cannot do is its answer
         return None
 
 
-def held_against(ref: str, batch: int, amp: bool) -> dict[str, Any]:
-    """One row."""
-    row: dict[str, Any] = {"model": ref, "amp": amp, "batch": batch}
-    start = time.process_time()
+def accelerate_says(model: nn.Module, amp: bool) -> int | None:
+    """accelerate's estimate of the largest part of training with Adam in bytes."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = load(ref).model
-            found = cost(model, kernels="cpu", amp="bf16" if amp else None, batch_size=batch)
-            if found.flops / 2 > MOST_MACS * batch:
-                return {**row, "reason": "left out: too large to be run here"}
-            if any(p.device.type == "meta" for p in model.parameters()):
-                model = model.to_empty(device="cpu")
-                for p in model.parameters():
-                    nn.init.normal_(p, std=0.02)
-                for b in model.buffers():
-                    b.zero_() if not b.is_floating_point() else b.fill_(1.0)
-            inputs = real_inputs(model, batch)
-            row |= {"saved": found.activations, "saved_true": really_kept(model, inputs, amp=amp)}
-            row |= {"inference": found.inference_peak - found.parameters - found.buffers}
-            row |= {"inference_true": really_held(model, inputs, amp=amp)}
-            row |= {"torchinfo": None if amp else torchinfo_says(model, inputs), "weights": found.parameters}
+        from accelerate.commands.estimate import estimate_training_usage
+        from accelerate.utils import calculate_maximum_sizes
+
+        total = int(calculate_maximum_sizes(model)[0])
+        return int(max(estimate_training_usage(total, "bfloat16" if amp else "float32").values()))
+    except Exception:
+        return None
+
+
+# -- rows ------------------------------------------------------------------------------------------------------
+
+
+def rows_of(case: Case, wanted: Sequence[tuple[bool, int]]) -> Iterator[dict[str, Any]]:
+    """A row for each (autocast, batch) of one model."""
+    try:
+        model = case.make()
     except Exception as error:
-        row["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]
-    gc.collect()
-    return {**row, "seconds": round(time.process_time() - start, 2)}
+        yield from ({"model": case.name, "amp": a, "batch": b, "reason": _said(error)} for a, b in wanted)
+        return
+    for amp, batch in wanted:
+        start, row = time.process_time(), {"model": case.name, "amp": amp, "batch": batch}
+        try:
+            row |= _held_against(model, case, batch, amp)
+        except Exception as error:
+            row["reason"] = _said(error)
+        gc.collect()
+        yield {**row, "seconds": round(time.process_time() - start, 2)}
 
 
-def real_inputs(model: nn.Module, batch: int) -> list[Tensor]:
-    from sed_torch.tracing.inputs import resolve_inputs
-
-    return [
-        torch.randn(batch, *t.shape[1:], dtype=t.dtype)
-        if t.is_floating_point()
-        else torch.ones(batch, *t.shape[1:], dtype=t.dtype)
-        for t in resolve_inputs(model).args
-    ]
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]
 
 
-def drawn(timm_models: int, seed: int) -> list[str]:
-    """All small classification and segmentation models of torchvision, and some of timm across its families."""
-    import timm
-    from torchvision import models
-
-    families: dict[str, list[str]] = {}
-    for name in timm.list_models(exclude_filters=["*large*", "*huge*", "*giant*", "*gigantic*", "*xlarge*"]):
-        module = timm.models.model_entrypoint(name).__module__
-        families.setdefault(module, []).append(name)
-    rng = random.Random(seed)
-    for names in families.values():
-        rng.shuffle(names)
-    order = [names[i] for i in range(20) for names in families.values() if i < len(names)]
-    names = [
-        n for n in models.list_models(module=models) if not n.startswith(("regnet_y_128", "vit_h", "vit_l"))
-    ]
-    names += models.list_models(module=models.segmentation)
-    return [*(f"timm:{n}" for n in order[:timm_models]), *(f"torchvision:{n}" for n in names)]
+def _held_against(model: nn.Module, case: Case, batch: int, amp: bool) -> dict[str, Any]:
+    given = case.inputs(model, batch)
+    found = cost(model, input_data=_as_data(given), kernels="cpu", amp="bf16" if amp else None)
+    if found.flops / 2 > MOST_MACS * batch:
+        return {"reason": "left out: too large to be run here"}
+    row: dict[str, Any] = {"saved": found.activations, "step": found.peak, "weights": found.parameters}
+    row["inference"] = found.inference_peak - found.parameters - found.buffers
+    row["saved_true"], row["step_true"] = really_trained(model, given, amp)
+    row["inference_true"] = really_held(model, given, amp)
+    if batch == BATCHES[0]:
+        row["accelerate"] = accelerate_says(model, amp)
+        row["torchinfo"] = None if amp else torchinfo_says(model, given)
+    return row
 
 
-def ratio(row: dict[str, Any], ours: str) -> float | None:
-    true = row.get(f"{ours}_true")
-    return float(row[ours]) / float(true) if true not in (None, "", "0", 0) else None
+def _as_data(given: Arguments) -> Any:
+    return given[1] or given[0]
 
 
-def within(rows: Sequence[dict[str, Any]], ours: str, most: float) -> tuple[int, int]:
-    """(how many are that near, of how many)."""
+def rows_on_gpu(case: Case, wanted: Sequence[tuple[bool, int]]) -> Iterator[dict[str, Any]]:
+    """A row for each (autocast, batch): the peak of a real step, and the largest batch that ran, by halving."""
+    for amp, batch in wanted:
+        row: dict[str, Any] = {"model": case.name, "amp": amp, "batch": batch}
+        start = time.process_time()
+        try:
+            model = case.make().to("cuda")
+            given = case.inputs(model, batch)
+            found = cost(model, input_data=_as_data(given), amp="bf16" if amp else None)
+            row |= {
+                "step": found.peak,
+                "step_true": _cuda_peak(model, given, amp),
+                "weights": found.parameters,
+            }
+            if batch == BATCHES[-1]:
+                free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+                row["largest"] = found.largest_batch(free)
+                row["largest_true"] = _largest(model, case, found, amp, free)
+        except Exception as error:
+            row["reason"] = _said(error)
+        gc.collect()
+        torch.cuda.empty_cache()
+        yield {**row, "seconds": round(time.process_time() - start, 2)}
+
+
+def _cuda_peak(model: nn.Module, given: Arguments, amp: bool) -> int:
+    """``torch.cuda.max_memory_allocated`` of the second step."""
+    model.train()
+    args, kwargs = (torch.utils._pytree.tree_map_only(Tensor, lambda t: t.cuda(), g) for g in given)
+    optimizer = adamw(model)
+    one_step(model, optimizer, (args, kwargs), "cuda", amp)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    one_step(model, optimizer, (args, kwargs), "cuda", amp)
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated())
+
+
+def _largest(model: nn.Module, case: Case, found: Cost, amp: bool, free: int) -> int:
+    """The largest batch that runs, looked for around the one foretold, to a hundredth of it."""
+
+    def runs(batch: int) -> bool:
+        try:
+            _cuda_peak(model, case.inputs(model, batch), amp)
+        except torch.cuda.OutOfMemoryError:
+            return False
+        finally:
+            gc.collect()
+            torch.cuda.empty_cache()
+        return True
+
+    low, high = 0, max(2 * found.largest_batch(free), 2)
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (middle, high) if runs(middle) else (low, middle)
+    return low
+
+
+# -- the report ------------------------------------------------------------------------------------------------
+
+
+def ratio(row: Mapping[str, Any], ours: str, true: str = "") -> float | None:
+    found, real = row.get(ours), row.get(true or f"{ours}_true")
+    if found in (None, "") or real in (None, "", "0", 0):
+        return None
+    return float(found) / float(real)
+
+
+def within(rows: Sequence[Mapping[str, Any]], ours: str, most: float) -> str:
+    """How many are that near, of how many."""
     ratios = [r for r in (ratio(row, ours) for row in rows) if r is not None]
-    return sum(abs(r - 1) <= most for r in ratios), len(ratios)
+    near = sum(abs(r - 1) <= most for r in ratios)
+    return f"{near} of {len(ratios)} ({near / len(ratios):.1%})" if ratios else "not run"
 
 
-def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
+def to_markdown(rows: Sequence[Mapping[str, Any]], device: str) -> str:
     """The report."""
-    lines = ["# Cost: memory foretold and memory measured", ""]
-    lines += [f"`python examples/cost_truth.py`, {datetime.date.today()}, {_versions()}.", ""]
-    for amp in ("False", "True"):
-        some = [r for r in rows if str(r["amp"]) == amp]
-        ran = [r for r in some if not r.get("reason")]
-        if not ran:
-            continue
-        near, of = within(ran, "saved", 0.01)
-        held, of_held = within(ran, "inference", 0.05)
-        lines += [
-            f"## {'autocast bfloat16' if amp == 'True' else 'float32'}",
-            "",
-            f"- kept for the backward pass: within 1 % of what autograd keeps on {near} of {of} models",
-            f"- fullest moment of a forward without gradients: within 5 % on {held} of {of_held}",
-        ]
-        known = [r for r in ran if r.get("torchinfo") not in (None, "")]
-        if known:
-            theirs = sorted(float(r["torchinfo"]) / float(r["saved_true"]) for r in known)
-            middle = theirs[len(theirs) // 2]
-            lines.append(
-                f"- torchinfo's forward/backward size is {middle:.2f} of what autograd keeps in the median "
-                f"({theirs[0]:.2f} to {theirs[-1]:.2f}, {len(theirs)} models)"
-            )
-        lines += ["", "Not within these bounds:", "", _far(ran), ""]
-        failed = [r for r in some if r.get("reason") and not str(r["reason"]).startswith("left out")]
-        if failed:
-            lines += ["Not run:", "", tables.to_markdown(failed, ["model", "reason"]), ""]
+    command = "python examples/cost_truth.py" + (" --device cuda" if device == "cuda" else "")
+    ran = [r for r in rows if not r.get("reason")]
+    names = len({r["model"] for r in ran})
+    lines = [
+        "# Cost: memory foretold and memory measured",
+        "",
+        f"`{command}`, {datetime.date.today()}, {_versions(device)}. {names} models were really run.",
+        "",
+        *_summary(ran),
+        "",
+        *_peers(ran),
+        "",
+        "## Outside these bounds",
+        "",
+        _far(ran),
+        "",
+        "## All models",
+        "",
+        "Bytes foretold over bytes measured; peers' figures over the measured ones that they are taken for.",
+        "",
+        _table(ran),
+        "",
+    ]
+    failed = [r for r in rows if r.get("reason")]
+    if failed:
+        reasons = list({(r["model"], r["reason"]): r for r in failed}.values())
+        lines += ["## Not run", "", tables.to_markdown(reasons, ["model", "reason"]), ""]
     return "\n".join(lines)
 
 
-def _far(rows: Sequence[dict[str, Any]]) -> str:
-    far = [
-        {"model": r["model"], "saved / true": ratio(r, "saved"), "inference / true": ratio(r, "inference")}
-        for r in rows
-        if abs((ratio(r, "saved") or 1) - 1) > 0.01 or abs((ratio(r, "inference") or 1) - 1) > 0.05
+def _settings(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    for amp in ("False", "True"):
+        for batch in map(str, BATCHES):
+            some = [r for r in rows if str(r["amp"]) == amp and str(r["batch"]) == batch]
+            if some:
+                yield f"{'autocast bfloat16' if amp == 'True' else 'float32'}, batch {batch}", some
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "| setting | saved for backward, 1 % | inference peak, 5 % | peak of a step, 5 % | 10 % |",
+        "|---|---|---|---|---|",
     ]
-    return tables.to_markdown(far, ["model", "saved / true", "inference / true"]) if far else "none"
+    for words, some in _settings(rows):
+        cells = (within(some, "saved", 0.01), within(some, "inference", 0.05), within(some, "step", 0.05))
+        lines.append(f"| {words} | {' | '.join(cells)} | {within(some, 'step', 0.1)} |")
+    return lines
 
 
-def _versions() -> str:
+PEERS = {
+    "sed_torch, saved for backward": ("saved", "saved_true"),
+    "torchinfo, forward/backward pass size": ("torchinfo", "saved_true"),
+    "sed_torch, peak of a step": ("step", "step_true"),
+    "accelerate, training with Adam": ("accelerate", "step_true"),
+}
+
+
+def _peers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Over models in float32, with the smaller batch: median and range of foretold over measured."""
+    some = [r for r in rows if str(r["amp"]) == "False" and str(r["batch"]) == str(BATCHES[0])]
+    lines = ["| in float32, over the truth | models | least | median | most |", "|---|---:|---:|---:|---:|"]
+    for words, pair in PEERS.items():
+        found = sorted(r for r in (ratio(row, *pair) for row in some) if r is not None)
+        if found:
+            low, middle, high = found[0], found[len(found) // 2], found[-1]
+            lines.append(f"| {words} | {len(found)} | {low:.3f} | {middle:.3f} | {high:.3f} |")
+    return lines
+
+
+def _far(rows: Sequence[Mapping[str, Any]]) -> str:
+    bounds = {"saved": 0.01, "inference": 0.05, "step": 0.1}
+    far = [
+        {
+            "model": r["model"],
+            "setting": f"{'bf16' if str(r['amp']) == 'True' else 'fp32'}, {r['batch']}",
+            **{k: ratio(r, k) for k, most in bounds.items() if abs((ratio(r, k) or 1) - 1) > most},
+        }
+        for r in rows
+        if any(abs((ratio(r, k) or 1) - 1) > most for k, most in bounds.items())
+    ]
+    return tables.to_markdown(far, ["model", "setting", *bounds]) if far else "none"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = ["model", "setting", "saved, MiB", "saved", "inference", "step", "torchinfo", "accelerate"]
+    shown = []
+    for r in sorted(rows, key=lambda r: (str(r["model"]), str(r["amp"]), int(r["batch"]))):
+        amp = "bf16" if str(r["amp"]) == "True" else "fp32"
+        cells: dict[str, Any] = {"model": r["model"], "setting": f"{amp}, {r['batch']}"}
+        if r.get("saved_true") not in (None, ""):
+            cells["saved, MiB"] = round(float(r["saved_true"]) / MiB, 1)
+        cells |= {k: ratio(r, k) for k in ("saved", "inference", "step")}
+        cells |= {
+            "torchinfo": ratio(r, "torchinfo", "saved_true"),
+            "accelerate": ratio(r, "accelerate", "step_true"),
+        }
+        shown.append(cells)
+    return tables.to_markdown(shown, columns)
+
+
+def _versions(device: str) -> str:
     def of(name: str) -> str:
         try:
             return version(name)
         except PackageNotFoundError:
             return "not installed"
 
-    names = ("torch", "timm", "torchvision", "torchinfo")
-    return ", ".join([f"Python {platform.python_version()}", *(f"{n} {of(n)}" for n in names)])
+    names = ("torch", "timm", "torchvision", "transformers", "ultralytics", "torchinfo", "accelerate")
+    where = [torch.cuda.get_device_name()] if device == "cuda" else []
+    return ", ".join([f"Python {platform.python_version()}", *(f"{n} {of(n)}" for n in names), *where])
 
 
 def main(say: Callable[[str], None] = print) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--timm", type=int, default=150)
+    parser.add_argument("--timm", type=int, default=90, help="how many of timm's networks")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--amp", action="store_true", help="under autocast to bfloat16")
-    parser.add_argument("--models", type=Path, default=Path("cost-truth.csv"), help="rows, resumed from here")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="stop after so long; a second call goes on"
+    )
+    parser.add_argument("--rows", type=Path, default=Path("cost-truth.csv"), help="resumed from here")
+    parser.add_argument("--only", default="*", help="names of models, with wildcards")
+    parser.add_argument(
+        "--settings", default="fp32:2,bf16:2,fp32:8,bf16:8", help="dtype:batch, in this order"
+    )
+    parser.add_argument("-o", "--output", type=Path, help="write the report here")
     given = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    if given.models.exists():
-        with given.models.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    done = {(r["model"], r["amp"], r["batch"]) for r in rows}
-    with given.models.open("a", encoding="utf-8", newline="") as file:
+    torch.backends.mha.set_fastpath_enabled(False)  # one kernel, into which nobody can look
+    rows = _read(given.rows)
+    done = {(r["model"], str(r["amp"]), str(r["batch"])) for r in rows}
+    settings = [(a == "bf16", int(b)) for a, b in (s.split(":") for s in given.settings.split(","))]
+    run, end = (rows_on_gpu if given.device == "cuda" else rows_of), time.monotonic() + 60 * given.minutes
+    with given.rows.open("a", encoding="utf-8", newline="") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         writer = csv.DictWriter(file, COLUMNS)
         if not rows:
             writer.writeheader()
-        for ref in drawn(given.timm, given.seed):
-            if (ref, str(given.amp), str(given.batch)) in done:
+        for case in cases(given.timm, given.seed):
+            wanted = [s for s in settings if (case.name, str(s[0]), str(s[1])) not in done]
+            if not wanted or not fnmatch.fnmatch(case.name, given.only):
                 continue
-            row = held_against(ref, given.batch, given.amp)
-            writer.writerow(row)
-            file.flush()
-            rows.append(
-                {k: v if isinstance(v, (int, float)) or v is None else str(v) for k, v in row.items()}
-            )
-            say(
-                f"{ref}: saved {ratio(row, 'saved')}, inference {ratio(row, 'inference')} {row.get('reason', '')}"
-            )
+            if time.monotonic() > end:
+                say("stopped: call again to go on")
+                break
+            for row in run(case, wanted):
+                writer.writerow(row)
+                file.flush()
+                rows.append(row)
+                say(_line(row))
     if given.output:
-        given.output.write_text(to_markdown(rows), encoding="utf-8")
+        given.output.write_text(to_markdown(rows, given.device), encoding="utf-8")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    found = "  ".join(
+        f"{k} {r:.3f}" for k in ("saved", "inference", "step") if (r := ratio(row, k)) is not None
+    )
+    setting = f"{'bf16' if row['amp'] else 'fp32'}, {row['batch']}"
+    return f"{row['model']} ({setting}): {found} {row.get('reason', '')} [{row.get('seconds', 0)} s]"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sed_torch.costing.devices import Device, device
-from sed_torch.costing.optimizers import state_bytes
+from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
@@ -17,7 +17,7 @@ from sed_torch.costing.saving import saved_for_backward
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, TraceError
-from sed_torch.graph import Graph
+from sed_torch.graph import Graph, Parameter
 from sed_torch.lowering import lower
 from sed_torch.ops import OPS
 from sed_torch.tracing import trace
@@ -142,10 +142,14 @@ def cost_of_graphs(
         parameters=_parameter_bytes(training, dtype, trainable=False),
         trainable=_parameter_bytes(training, dtype, trainable=True),
         buffers=buffers,
-        optimizer_state=round(state_bytes(optimizer, _parameter_bytes(training, dtype, trainable=True))),
+        optimizer_state=_state_bytes(training, dtype, optimizer),
         saved=(*outside, *boundary),
-        training=training_timeline(storages, (*saved, *boundary), inside),
-        inference=inference_timeline(Storages(evaluation, at_rest.dtypes, batch / evaluation.batch)),
+        training=training_timeline(
+            storages, (*saved, *boundary), inside, _step_bytes(training, dtype, optimizer, kernels)
+        ),
+        inference=inference_timeline(
+            Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts
+        ),
         work=works(storages, topology, batch),
         recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
         params=_params_by_module(training),
@@ -189,14 +193,25 @@ def _held_dtype(graph: Graph) -> str:
     return max(counts, key=lambda d: counts[d], default="float32")
 
 
+def _entry(parameter: Parameter, dtype: str | None) -> float:
+    """Bytes of one entry of a parameter."""
+    return itemsize(dtype if dtype and parameter.dtype in _DTYPES else parameter.dtype)
+
+
 def _parameter_bytes(graph: Graph, dtype: str | None, *, trainable: bool) -> int:
-    return round(
-        sum(
-            p.numel * itemsize(dtype if dtype and p.dtype in _DTYPES else p.dtype)
-            for p in graph.parameters
-            if p.trainable or not trainable
-        )
-    )
+    return round(sum(p.numel * _entry(p, dtype) for p in graph.parameters if p.trainable or not trainable))
+
+
+def _state_bytes(graph: Graph, dtype: str | None, optimizer: str) -> int:
+    trained = [p for p in graph.parameters if p.trainable]
+    return round(sum(state_entries(optimizer, p.shape) * _entry(p, dtype) for p in trained))
+
+
+def _step_bytes(graph: Graph, dtype: str | None, optimizer: str, kernels: Kernels) -> int:
+    """Held for a moment by the optimiser's step, which takes all parameters at once on a GPU."""
+    trained = [p for p in graph.parameters if p.trainable]
+    each = max((_entry(p, dtype) for p in trained), default=0.0)
+    return round(each * step_entries(optimizer, [p.numel for p in trained], together=kernels == "cuda"))
 
 
 def _params_by_module(graph: Graph) -> Mapping[str, int]:

@@ -46,7 +46,7 @@ class Precision:
     """Dtypes of a graph's results, and the copies that autocast makes on the way.
 
     Attributes:
-        dtypes: node name → dtype of its result.
+        dtypes: node name → dtype of its result; under autocast also that of the parts of a tuple.
         casts: node name → its operands that are copied into another dtype for it, with that dtype.
     """
 
@@ -68,7 +68,8 @@ def precision(graph: Graph, *, dtype: str | None = None, amp: str | None = None,
     full = _FULL_ON_CPU if device == "cpu" else _FULL_ON_CUDA
     for node in graph.nodes:
         converted = dtype if dtype is not None and node.dtype in _FLOATS else node.dtype
-        if amp is None or not node.inputs or node.dtype not in _FLOATS:
+        several = node.dtype == "" and any(dtypes[i] in _FLOATS for i in node.inputs)
+        if amp is None or not node.inputs or (node.dtype not in _FLOATS and not several):
             dtypes[node.name] = converted
             continue
         wanted = _wanted(node, amp, full)

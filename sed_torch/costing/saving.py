@@ -7,12 +7,14 @@ once, a view counts as the whole of what it views, and parameters and buffers co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sed_torch.attributes import MultiHead, Norm
+from sed_torch.attributes import Item, Norm
+from sed_torch.costing.heads import pieces_of_heads
 from sed_torch.costing.precision import Precision
+from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
@@ -76,8 +78,11 @@ class _Keeper:
         if self.node.op == "multi_head_attention_forward":
             yield from self._attention_block()
             return
-        if row.rule == "attention" and self._unfused():
-            yield from self._unfused_attention()
+        if row.rule == "attention":
+            yield from self._unfused_attention() if self._unfused() else self._fused_attention()
+            return
+        if row.rule == "recurrent":
+            yield from self._recurrent()
             return
         if row.has("saves_input") and not self._is_mean():
             yield from self._input(inputs[0])
@@ -94,11 +99,6 @@ class _Keeper:
         if row.has("saves_statistics"):
             for which in ("mean", "deviation"):
                 yield from self._own("statistics", 4 * self._groups(), which)
-        if row.has("saves_logsumexp"):
-            queries = math.prod((self.node.shape or (0,))[:-1])
-            yield from self._own("statistics", 4 * queries * self._times)
-        if row.has("saves_state"):
-            yield from self._own("state", self._recurrent_state())
 
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
@@ -109,19 +109,45 @@ class _Keeper:
         learned = any(i in self.storages.differentiable for i in self.node.inputs[3:])
         return self.device == "cpu" and (learned or bool(self.node.facts.get("p")))
 
+    def _fused_attention(self) -> Iterator[Saved]:
+        """Queries, keys, values, the mask as it is added, the result, and a logarithm of the sum a query."""
+        size = itemsize(self.storages.dtypes[self.node.name])
+        for name in self.node.inputs:
+            if self.storages.dtypes[name] == "bool":  # each call turns it into numbers of its own
+                entries = self.storages.entries(name)
+                yield self._piece(
+                    f"{self.node.name}:{name}",
+                    "mask",
+                    math.ceil(size * entries),
+                    name in self.storages.batched,
+                )
+            else:
+                yield from self._operands([name], copied=False)
+        yield from self._results()
+        queries = math.prod((self.node.shape or (0,))[:-1])
+        yield from self._own("statistics", 4 * queries * self._times)
+
     def _unfused_attention(self) -> Iterator[Saved]:
         """Scaled copies of queries and keys, the weights after softmax, and the values."""
         q, k, v = self.node.inputs[:3]
         queries, keys = (self.storages.graph[name].shape or (1, 1) for name in (q, k))
-        size = itemsize(self.storages.dtypes[q])
-        yield from self._own("copy", self.storages.own_bytes(q), "queries")
-        yield from self._own("copy", self.storages.own_bytes(k), "keys")
-        yield from self._own("result", size * math.prod(queries[:-1]) * keys[-2] * self._times, "weights")
-        yield from self._operands([v])
+        held = itemsize(self.storages.dtypes[q])
+        size = max(held, 4)  # in float32, whatever it is given
+        yield from self._own("copy", size * self.storages.entries(q), "queries")
+        yield from self._own("copy", size * self.storages.entries(k), "keys")
+        maps = size * math.prod(queries[:-1]) * keys[-2] * self._times
+        yield from self._own("result", maps, "weights")
+        if self.node.facts.get("p"):  # on the CPU the mask is a map of factors
+            yield from self._own("mask", maps, "dropping")
+            yield from self._own("result", maps, "dropped")
+        if held < size:
+            yield from self._own("cast", size * self.storages.entries(v), "values")
+        else:
+            yield from self._operands([v])
 
     # -- the kinds of piece ------------------------------------------------------------------------------
 
-    def _operands(self, names: Sequence[str]) -> Iterator[Saved]:
+    def _operands(self, names: Iterable[str], *, copied: bool = True) -> Iterator[Saved]:
         casts = self.precision.casts.get(self.node.name, {})
         for name in names:
             if name in casts:
@@ -130,7 +156,7 @@ class _Keeper:
                 owner = name if source.op == "parameter" else f"{self.node.name}:{name}"
                 size = math.ceil(self.storages.entries(name) * itemsize(casts[name]))
                 yield self._piece(f"{owner}:{casts[name]}", "cast", size, name in self.storages.batched)
-            elif name in self.node.copied:
+            elif copied and name in self.node.copied:
                 size = self.storages.own_bytes(name)
                 yield self._piece(f"{self.node.name}:{name}", "copy", size, name in self.storages.batched)
             elif not self.storages.resident(name):
@@ -225,29 +251,51 @@ class _Keeper:
         shape = node.shape or ()
         weight = next((graph[i].numel for i in node.inputs if graph[i].op == "parameter"), 0)
         if node.op == "group_norm":
-            return (shape[0] if shape else 0) * (node.of(Norm).groups or 32)
+            groups = node.of(Norm).groups or node.facts.get("groups") or 32
+            return (shape[0] if shape else 0) * int(groups)
         if node.op == "instance_norm":
             return math.prod(shape[:2])
         if node.op == "normalize":
             return node.numel // max(shape[-1] if shape else 1, 1)
         return node.numel // weight if weight else math.prod(shape[:-1])
 
-    def _recurrent_state(self) -> float:
-        """Gates and states of each step, as the fused kernels lay them out (an estimate)."""
-        gates = {"lstm": 4, "lstm_cell": 4, "gru": 4, "gru_cell": 4}.get(self.node.op, 1)
-        cells = 2 if self.node.op.startswith("lstm") else 1
-        return (gates + cells) * self._entries() * itemsize(self.storages.dtypes[self.node.name] or "float32")
+    def _recurrent(self) -> Iterator[Saved]:
+        """Input, first states and weights that are cast, what the steps leave, and the last layer's output."""
+        graph, node, storages = self.storages.graph, self.node, self.storages
+        first = node.inputs[0]
+        casts = self.precision.casts.get(node.name, {})
+        yield from self._operands(i for i in node.inputs if graph[i].op != "parameter")
+        yield from self._weights(casts)
+        recurrence = Recurrence.of(node, graph[first].shape or (), self._times)
+        size = itemsize(storages.dtypes[node.name] or storages.dtypes[first])
+        for label, bytes_ in recurrence.kept(self.device, size).items():
+            yield from self._own("state", bytes_, label)
+        output = next(
+            (n for n in graph.nodes if n.op == "item" and n.inputs[0] == node.name and n.of(Item).index == 0),
+            None,
+        )
+        if output is not None and node.op == "lstm" and recurrence.directions == 1:
+            root = storages.root[output.name]
+            yield self._piece(root, "result", storages.bytes(output.name), self._batched)
 
     def _attention_block(self) -> Iterator[Saved]:
-        """nn.MultiheadAttention: what its products read, the projections, the attended map, and the map copied back."""
-        node, graph = self.node, self.storages.graph
-        yield from self._operands(node.inputs[:3])
-        size = itemsize(self.storages.dtypes[node.inputs[0]])
-        entries = [graph[i].numel for i in node.inputs[:3]]
-        width = (graph[node.inputs[0]].shape or (1,))[-1]
-        projected = sum(math.prod((graph[i].shape or (0,))[:-1]) * width for i in node.inputs[:3])
-        heads = node.of(MultiHead).heads or 1
-        queries = math.prod((graph[node.inputs[0]].shape or (0,))[:-1])
-        yield from self._own(
-            "state", (size * (projected + 2 * entries[0]) + 4 * heads * queries) * self._times
-        )
+        """nn.MultiheadAttention: what its projections read, and what is inside."""
+        node, storages = self.node, self.storages
+        yield from self._operands(dict.fromkeys(node.inputs[:3]))
+        casts = self.precision.casts.get(node.name, {})
+        yield from self._weights(casts)
+        size = itemsize(casts.get(node.inputs[0], storages.dtypes[node.inputs[0]]))
+        pieces = pieces_of_heads(storages.graph, node, device=self.device, size=size, times=self._times)
+        for label, bytes_ in pieces.items():
+            yield from self._own("state", bytes_, label)
+
+    def _weights(self, casts: Iterable[str]) -> Iterator[Saved]:
+        """Copies that autocast made of weights.
+
+        A bias is added, so that nobody needs its copy again; nor that of the first weight where the input needs no
+        gradient.
+        """
+        graph, needing = self.storages.graph, self.storages.differentiable
+        weights = [i for i in casts if graph[i].op == "parameter" and len(graph[i].shape or ()) > 1]
+        flows = any(i in needing for i in self.node.inputs[:3] if graph[i].op != "parameter")
+        yield from self._operands(weights[0 if flows else 1 :])

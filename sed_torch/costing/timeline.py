@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from sed_torch.costing.heads import heads_running
+from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.saving import Saved
-from sed_torch.costing.storage import Storages
+from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
+from sed_torch.ops import OPS
 
 __all__ = ["Moment", "inference_timeline", "training_timeline"]
 
@@ -28,7 +31,7 @@ class Moment:
         path: dotted path of its module.
         activations: bytes of activations and their gradients.
         batched: the part of them that grows with the batch.
-        gradients: bytes of parameters' gradients.
+        gradients: bytes of parameters' gradients, and of what the optimiser's step holds for a moment.
     """
 
     phase: Phase
@@ -43,13 +46,19 @@ class Moment:
         return self.activations - self.batched + self.batched * times + self.gradients
 
 
-def inference_timeline(storages: Storages) -> tuple[Moment, ...]:
-    """Memory held at each operator of a forward without gradients."""
-    return _both(storages, lambda counts: _forward(storages, {}, counts))
+def inference_timeline(storages: Storages, casts: Mapping[str, Mapping[str, str]]) -> tuple[Moment, ...]:
+    """Memory held at each operator of a forward without gradients.
+
+    Args:
+        storages: memory of the graph's results.
+        casts: node → operands that autocast copies for it, with the dtype of the copy. It keeps the copy of a trainable
+            parameter until the forward is over; that of a map is there while its reader runs.
+    """
+    return _both(storages, lambda counts: _forward(storages, {}, counts, casts))
 
 
 def training_timeline(
-    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int]
+    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int], optimizer: int = 0
 ) -> tuple[Moment, ...]:
     """Memory held at each operator of a step: forward, then backward in reverse, then the optimiser.
 
@@ -61,6 +70,7 @@ def training_timeline(
         saved: what is kept for the backward pass.
         blocks: node → number of the checkpointed block that it is in; what these keep is there only while their
             own backward runs.
+        optimizer: bytes that the optimiser holds while it steps.
     """
     whole = {s.storage: s.bytes for s in saved if s.by not in blocks}
 
@@ -70,7 +80,8 @@ def training_timeline(
             *_backward(storages, [s for s in saved if counts(_owner(s.storage))], blocks, counts),
         ]
 
-    return _both(storages, walk)
+    *before, last = _both(storages, walk)
+    return (*before, replace(last, gradients=last.gradients + optimizer))
 
 
 def _both(storages: Storages, walk: Callable[[Counts], Sequence[Moment]]) -> tuple[Moment, ...]:
@@ -87,7 +98,12 @@ def _owner(storage: str) -> str:
     return storage.split(":", 1)[0]
 
 
-def _forward(storages: Storages, saved: Mapping[str, int], counts: Counts) -> list[Moment]:
+def _forward(
+    storages: Storages,
+    saved: Mapping[str, int],
+    counts: Counts,
+    casts: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Moment]:
     nodes = storages.graph.nodes
     ends = _held_until(storages)
     change = [0] * (len(nodes) + 1)
@@ -100,17 +116,39 @@ def _forward(storages: Storages, saved: Mapping[str, int], counts: Counts) -> li
         change[place] += size
     moments: list[Moment] = []
     held = 0
+    cached: set[tuple[str, str]] = set()
     for place, node in enumerate(nodes):
         held += change[place]
         if node.op not in ("parameter", "constant"):
-            beside = _indices(storages, node) if counts(node.name) and not saved else 0
+            beside = _running(storages, node) if counts(node.name) and casts is not None else 0
+            for name, dtype in (casts or {}).get(node.name, {}).items():
+                size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
+                if storages.graph[name].op != "parameter":
+                    beside += size
+                elif (name, dtype) not in cached:
+                    cached.add((name, dtype))
+                    held += size
             moments.append(Moment("forward", node.name, node.path, held + beside, 0))
     return moments
 
 
-def _indices(storages: Storages, node: Node) -> int:
-    """A max pool writes down where it found its maxima, also where nobody asks: an int64 an entry."""
-    return round(8 * storages.entries(node.name)) if node.op == "max_pool" else 0
+def _running(storages: Storages, node: Node) -> int:
+    """Bytes held only while an operator runs without gradients.
+
+    A max pool writes down where it found its maxima, also where nobody asks: an int64 an entry. Layers that are many
+    operators in one call hold what is between these.
+    """
+    if node.op == "max_pool":
+        return round(8 * storages.entries(node.name))
+    rule = OPS[node.op].rule if node.op in OPS else None
+    if rule not in ("recurrent", "multi_head_attention"):
+        return 0
+    graph, first = storages.graph, node.inputs[0]
+    times = storages.times if node.name in storages.batched else 1.0
+    size = itemsize(storages.dtypes[node.name] or storages.dtypes[first])
+    if rule == "multi_head_attention":
+        return round(heads_running(graph, node, size=size, times=times))
+    return round(Recurrence.of(node, graph[first].shape or (), times).running(size))
 
 
 def _held_until(storages: Storages) -> Mapping[str, int]:

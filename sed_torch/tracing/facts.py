@@ -85,7 +85,11 @@ _READERS: dict[str, Callable[[Args, Kwargs], Facts]] = {
     "rrelu": _named(training=(3, "training", False)),
     "scaled_dot_product_attention": _named(p=(4, "dropout_p", 0.0), mask=(3, "attn_mask", None)),
     "multi_head_attention_forward": _named(
-        p=(10, "dropout_p", 0.0), training=(13, "training", True), mask=(16, "attn_mask", None)
+        p=(10, "dropout_p", 0.0),
+        training=(13, "training", True),
+        mask=(16, "attn_mask", None),
+        heads=(4, "num_heads", 1),
+        weights=(15, "need_weights", True),
     ),
     "lstm": _recurrent,
     "gru": _recurrent,

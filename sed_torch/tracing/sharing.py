@@ -11,8 +11,11 @@ from sed_torch.tracing.tensors import storage_of
 
 __all__ = ["FOLDING", "folds", "shared_by"]
 
-FOLDING = frozenset(["matmul", "__matmul__", "linear"])
-"""Products that take all but the last two dimensions as one."""
+FOLDING = {
+    **dict.fromkeys(("matmul", "__matmul__", "linear"), slice(2)),
+    "scaled_dot_product_attention": slice(2, 3),  # the values, where no fused kernel does it
+}
+"""Products that take all but the last two dimensions as one → their operands that have to lie so."""
 
 
 def shared_by(name: str, result: Tensor, args: Any, kwargs: Any) -> Tensor | None:

@@ -100,7 +100,7 @@ class Tape:
             node.meta["shares"] = self.node(shared)
         if name in FOLDING:
             node.meta["copied"] = tuple(
-                self.node(a) for a in args[:2] if isinstance(a, Tensor) and not folds(a)
+                self.node(a) for a in args[FOLDING[name]] if isinstance(a, Tensor) and not folds(a)
             )
         self.bind(result, node, path, source)
         if in_place(name) or (kwargs and result is kwargs.get("out")):
