@@ -65,15 +65,15 @@ class BatchAxes:
     words: str = ""
     _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _carrying: frozenset[str] | None = field(default=None, repr=False)
-    _packed: frozenset[str] = field(default=frozenset(), repr=False)
+    _single: frozenset[str] = field(default=frozenset(), repr=False)
 
     def dims(self, name: str) -> tuple[int, ...]:
         """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
         return self._dims.get(name, ())
 
     def holds(self, name: str) -> bool:
-        """Whether a node's result holds all samples, be it packed one with another, as opposed to one of them."""
-        return bool(self.dims(name)) or name in self._packed
+        """Whether a node's result holds all samples, along a dimension or not, as opposed to one of them."""
+        return bool(self.dims(name)) or (self.carries(name) and name not in self._single)
 
     def carries(self, name: str) -> bool:
         """Whether a node's result exists once a sample, as opposed to once for all samples."""
@@ -117,9 +117,10 @@ class _Chooser(Follower):
         dims = {name: found for name, ds in self.dims.items() if (found := self._along(ds, root))}
         places = {n.name: next(iter(dims.get(n.name, ())), None) for n in inputs}
         packed = frozenset(n for n, d in self.packed.items() if any(self.root(a) == root for a, _ in d))
-        return BatchAxes(
-            size, places, self._mixing(root), words, dims, self._carrying(root, dims, packed), packed
-        )
+        single = frozenset(n for n, axes in self.dropped.items() if any(self.root(a) == root for a in axes))
+        chosen = frozenset(n for n, axes in self.gathered.items() if any(self.root(a) == root for a in axes))
+        carrying = self._carrying(dims, single | packed | chosen)
+        return BatchAxes(size, places, self._mixing(root), words, dims, carrying, single)
 
     def _along(self, dims: Dims, root: int) -> tuple[int, ...]:
         return tuple(i for i, d in enumerate(dims) if any(self.root(a) == root for a, _ in d))
@@ -186,13 +187,11 @@ class _Chooser(Follower):
                 )
         return tuple(found.values())
 
-    def _carrying(
-        self, root: int, dims: Mapping[str, tuple[int, ...]], packed: frozenset[str]
-    ) -> frozenset[str]:
+    def _carrying(self, dims: Mapping[str, tuple[int, ...]], otherwise: frozenset[str]) -> frozenset[str]:
+        """Nodes whose results exist once a sample: those with a dimension for them, and ``otherwise``."""
         carrying: set[str] = set()
         for node in self.graph.nodes:
-            single = any(self.root(a) == root for a in self.dropped.get(node.name, ()))
             comes = (node.name in self.lost or node.shape is None) and any(i in carrying for i in node.inputs)
-            if dims.get(node.name) or single or comes or node.name in packed:
+            if dims.get(node.name) or node.name in otherwise or comes:
                 carrying.add(node.name)
         return frozenset(carrying)

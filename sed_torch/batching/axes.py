@@ -29,6 +29,7 @@ class Axes:
     Attributes:
         dims: node → its dimensions.
         dropped: node → axes of which it has one entry only.
+        gathered: node → axes of which it has entries that an index chose, in a dimension of other entries.
         packed: nodes that hold the steps of all sequences in one dimension → the dimension that the sequences lay
             along before they were packed.
         lost: nodes of which only is known that they come from their inputs.
@@ -42,6 +43,7 @@ class Axes:
         self.events: list[tuple[int, str, str, int]] = []
         self.dims: dict[str, Dims] = {}
         self.dropped: dict[str, frozenset[int]] = {}
+        self.gathered: dict[str, frozenset[int]] = {}
         self.packed: dict[str, Dim] = {}
         self.lost: set[str] = set()
         self.live: set[str] = set()

@@ -28,6 +28,9 @@ class Follower(Rules):
         dropped: frozenset[int] = frozenset().union(*(self.dropped.get(i, frozenset()) for i in node.inputs))
         if dropped:
             self.dropped[node.name] = dropped
+        gathered: frozenset[int] = frozenset().union(*(self._gathered_of(i) for i in node.inputs))
+        if gathered:
+            self.gathered[node.name] = gathered
         packed = next((self.packed[i] for i in node.inputs if i in self.packed), None)
         if packed is not None:
             self.packed[node.name] = packed

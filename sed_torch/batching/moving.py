@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sed_torch.attributes import Cut, Expand, Join, Permute, Slice, Write
-from sed_torch.batching.axes import FIXED, Axes, Axis, Dim, Dims, entries
+from sed_torch.batching.axes import FIXED, WEAK, Axes, Axis, Dim, Dims, entries
 from sed_torch.graph import Node
 
 __all__ = ["Moving"]
@@ -71,7 +71,10 @@ class Moving(Axes):
         return None
 
     def _reshape(self, node: Node, inputs: list[str]) -> Dims | None:
-        x, shape = self.dims[inputs[0]], node.shape or ()
+        return self._refolded(self.dims[inputs[0]], node.shape or ())
+
+    def _refolded(self, x: Dims, shape: tuple[int, ...]) -> Dims | None:
+        """The same entries in the same order as a tensor of another shape."""
         pool = [a for dim in x for a in dim][::-1]
         if math.prod(s for _, s in pool) != math.prod(shape):
             return None
@@ -126,9 +129,12 @@ class Moving(Axes):
             if d >= 0 and entries(own) == n:
                 new.append(own)
                 continue
-            if own:
-                self._drop(node, [own])
             taken = next(places, ())
+            if own and n == 1:
+                self._drop(node, [own])
+            elif own:
+                self.mark([own], WEAK, node, "selects from")
+                self.gathered[node.name] = self._gathered_of(node.name) | {axis for axis, _ in own}
             new.append(taken if entries(taken) == n else self.fresh(n))
         return tuple(new) if len(new) == len(shape) else None
 
@@ -164,13 +170,21 @@ class Moving(Axes):
         if base is None or value is None or len(node.inputs) < 2:
             return base
         region = node.of(Write).dims or tuple(range(len(base)))
+        whole = self.graph[node.inputs[0]].shape or ()
+        if len(value) != len(region) and math.prod(map(entries, value)) == math.prod(whole):
+            value = self._refolded(value, whole) or ()  # through a view of another shape
         for place, dim in zip(reversed(region), reversed(value), strict=False):
             if 0 <= place < len(base):
                 self.unify(base[place], dim)
         sizes = self._input_sizes()
-        for axis in sorted(self.dropped.get(node.inputs[-1], ())):
+        single = self.dropped.get(node.inputs[-1], frozenset())
+        for axis in sorted(single | self._gathered_of(node.inputs[-1])):
             for place, dim in enumerate(base):
                 if place not in region and dim and entries(dim) == sizes.get(self.root(axis)):
                     self.unify(dim, ((axis, entries(dim)),))
                     self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
+                    break
         return base
+
+    def _gathered_of(self, name: str) -> frozenset[int]:
+        return self.gathered.get(name, frozenset())
