@@ -64,6 +64,31 @@ def _packed(batch_first: bool) -> Callable[[Any, Tensor, Tensor], tuple[Tensor, 
     return forward
 
 
+def _batched(m: Any, images: list[Tensor]) -> Tensor:
+    padded = images[0].new_zeros(len(images), 3, 16, 16)
+    for row, image in zip(padded, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]].copy_(image)
+    return m.c(padded)
+
+
+def _edges(m: Any, x: Tensor, edges: Tensor) -> Tensor:
+    messages = m.a(torch.cat([x[edges[0]], x[edges[1]]], -1))
+    return m.b(x.new_zeros(x.shape[0], 8).index_add(0, edges[1], messages))
+
+
+def _where_masked(m: Any, x: Tensor, mask: Tensor) -> Tensor:
+    y = torch.zeros(*x.shape[:2], 6)
+    y[mask] = m.a(x[mask])
+    return m.b(y)
+
+
+def _added_through_a_view(m: Any, x: Tensor) -> Tensor:
+    out = torch.zeros(x.shape[0], 6)
+    view = out.view(-1, 2, 3)
+    view += m.a(x).view(-1, 2, 3)
+    return m.b(out)
+
+
 def _timed(m: Any, t: Tensor, x: Tensor) -> Tensor:
     return m.c(x) + m.t(t[:, None].float())[..., None, None]
 
@@ -174,6 +199,12 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "shuffled": (lambda: Net(lambda m, x: m.c(F.pixel_shuffle(x, 2)), c=nn.Conv2d(1, 4, 3)), lambda n: torch.zeros(n, 4, 4, 4)),
     "packed": (lambda: Net(_packed(True), r=nn.LSTM(4, 5, 2, batch_first=True), a=nn.Linear(4, 4), b=nn.Linear(5, 2)), lambda n: (torch.zeros(n, 6, 4), _ints(n) + 6)),
     "packed time first": (lambda: Net(_packed(False), r=nn.GRU(4, 5, bidirectional=True), a=nn.Linear(4, 4), b=nn.Linear(10, 2)), lambda n: (torch.zeros(6, n, 4), _ints(n) + 6)),
+    "a list of images": (lambda: Net(lambda m, xs: [m.c(x[None]) for x in xs], c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
+    "a list, stacked": (lambda: Net(lambda m, xs: m.c(torch.stack(xs)).mean((2, 3)), c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
+    "a list, padded": (lambda: Net(_batched, c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
+    "edges": (lambda: Net(_edges, a=nn.Linear(10, 8), b=nn.Linear(8, 2)), lambda n: (torch.zeros(3 * n, 5), _ints(2, 6 * n))),
+    "computed where a mask says": (lambda: Net(_where_masked, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: (torch.zeros(n, 5, 4), torch.ones(n, 5, dtype=torch.bool))),
+    "written through a view": (lambda: Net(_added_through_a_view, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: torch.zeros(n, 4)),
     "a cache that is empty yet": (lambda: Net(lambda m, x: m.b(torch.cat([x.new_zeros(0), m.a(x)], -1)), a=nn.Linear(6, 4), b=nn.Linear(4, 3)), lambda n: torch.zeros(n, 5, 6)),
     "cut to nothing": (lambda: Net(lambda m, x: m.a(torch.cat([x[:, :0], x], 1)), a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 5, 6)),
     "gate": (lambda: Net(lambda m, x: m.c(x) * m.a(x.mean((2, 3))).sigmoid()[..., None, None], c=nn.Conv2d(3, 4, 3), a=nn.Linear(3, 4)), lambda n: torch.zeros(n, 3, 6, 6)),

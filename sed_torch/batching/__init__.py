@@ -8,7 +8,7 @@ dimension 0; it is another one, or none, where what the network does speaks agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
@@ -99,10 +99,7 @@ class _Chooser(Follower):
         inputs = [n for n in self.graph.nodes if n.op == "input" and n.shape is not None]
         chosen = self._chosen(inputs)
         if chosen is None:
-            shapes = ", ".join("×".join(map(str, n.shape or ())) or "a number" for n in inputs)
-            return BatchAxes(
-                1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample"
-            )
+            return self._of_lists(inputs)
         node, place, words = chosen
         dim = self.dims[node.name][place]
         if not dim:
@@ -113,17 +110,35 @@ class _Chooser(Follower):
             first = self.dims[other.name][:1]
             if first and first[0] and entries(first[0]) == size and self._level(first[0]) < WALKED:
                 self.unify(dim, first[0])
-        root = self.root(dim[0][0])
+        return self._along_axis(inputs, dim[0][0], size, words)
+
+    def _of_lists(self, inputs: list[Node]) -> BatchAxes:
+        """Without a dimension for them, the samples are the entries of a list; if there is none, all is one."""
+        if self.listed:
+            name, axis, size = self.listed[0]
+            for _, other, n in self.listed:
+                self.unify(((axis, size),), ((other, n),))
+            return self._along_axis(
+                inputs, axis, size, f"the samples are the {size} entries of the list {name}"
+            )
+        shapes = ", ".join("×".join(map(str, n.shape or ())) or "a number" for n in inputs)
+        return BatchAxes(1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample")
+
+    def _along_axis(self, inputs: list[Node], axis: int, size: int, words: str) -> BatchAxes:
+        root = self.root(axis)
         dims = {name: found for name, ds in self.dims.items() if (found := self._along(ds, root))}
         places = {n.name: next(iter(dims.get(n.name, ())), None) for n in inputs}
-        packed = frozenset(n for n, d in self.packed.items() if any(self.root(a) == root for a, _ in d))
-        single = frozenset(n for n, axes in self.dropped.items() if any(self.root(a) == root for a in axes))
-        chosen = frozenset(n for n, axes in self.gathered.items() if any(self.root(a) == root for a in axes))
-        carrying = self._carrying(dims, single | packed | chosen)
+        packed = {n for n, d in self.packed.items() if self._among((a for a, _ in d), root)}
+        single = frozenset(n for n, axes in self.dropped.items() if self._among(axes, root))
+        gathered = {n for n, axes in self.gathered.items() if self._among(axes, root)}
+        carrying = self._carrying(dims, single | packed | gathered)
         return BatchAxes(size, places, self._mixing(root), words, dims, carrying, single)
 
+    def _among(self, axes: Iterable[int], root: int) -> bool:
+        return any(self.root(axis) == root for axis in axes)
+
     def _along(self, dims: Dims, root: int) -> tuple[int, ...]:
-        return tuple(i for i, d in enumerate(dims) if any(self.root(a) == root for a, _ in d))
+        return tuple(i for i, d in enumerate(dims) if self._among((a for a, _ in d), root))
 
     def _level(self, dim: Dim) -> int:
         return max((self.level[self.root(a)] for a, _ in dim), default=0)

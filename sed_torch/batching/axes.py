@@ -33,6 +33,7 @@ class Axes:
         packed: nodes that hold the steps of all sequences in one dimension → the dimension that the sequences lay
             along before they were packed.
         lost: nodes of which only is known that they come from their inputs.
+        listed: arguments that are lists of tensors, with the axis along which their entries follow and its size.
         live: nodes that depend on an input.
     """
 
@@ -47,6 +48,11 @@ class Axes:
         self.packed: dict[str, Dim] = {}
         self.lost: set[str] = set()
         self.live: set[str] = set()
+        self.listed: list[tuple[str, int, int]] = []
+        for name, members in _lists(graph).items():
+            ((axis, size),) = self.fresh(len(members))
+            self.listed.append((name, axis, size))
+            self.dropped.update(dict.fromkeys(members, frozenset([axis])))
 
     def root(self, axis: int) -> int:
         while self.parent[axis] != axis:
@@ -98,4 +104,21 @@ class Axes:
     def _input_sizes(self) -> dict[int, int]:
         """Entries of the inputs' axes."""
         inputs = [n.name for n in self.graph.nodes if n.op == "input"]
-        return {self.root(a): s for n in inputs for d in self.dims.get(n, ()) for a, s in d}
+        sizes = {self.root(a): s for n in inputs for d in self.dims.get(n, ()) for a, s in d}
+        return sizes | {self.root(axis): size for _, axis, size in self.listed}
+
+
+def _lists(graph: Graph) -> dict[str, list[str]]:
+    """Arguments that are lists: name → the inputs that are their entries, two or more of one rank."""
+    inputs = {n.target: n for n in graph.nodes if n.op == "input" and n.shape is not None}
+    found: dict[str, list[str]] = {}
+    for target, node in inputs.items():
+        name = target.removesuffix("0")
+        if name == target or name in inputs or name == "x":  # the arguments themselves are x0, x1, …
+            continue
+        entries_of = [node]
+        while (entry := inputs.get(f"{name}{len(entries_of)}")) is not None:
+            entries_of.append(entry)
+        if len(entries_of) > 1 and len({len(e.shape or ()) for e in entries_of}) == 1:
+            found[name] = [e.name for e in entries_of]
+    return found
