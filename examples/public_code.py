@@ -62,6 +62,8 @@ USUAL: Mapping[str, str] = {
     "SED004": "constant-output",
     "SED005": "no-gradient",
     "SED008": "",
+    "SED101": "alike-neighbours",
+    "SED102": "alike-neighbours",
     "SED105": "padding-taps",
     "SED104": "unread-positions",
     "SED202": "affine",
@@ -72,10 +74,12 @@ USUAL: Mapping[str, str] = {
     "SED302": "variance-shift",
     "SED303": "bounded-output",
     "SED304": "backward-raises",
+    "SED305": "overwritten",
     "SED309": "second-moment",
     "SED310": "always-random",
     "SED312": "calls-differ",
     "SED313": "eps-share",
+    "SED315": "at-least-half",
     "SED316": "batch-leak",
     "SED317": "batch-size",
     "SED318": "constant-layer",
@@ -148,10 +152,17 @@ class NotInstalled(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__dict__["__getattr__"] = _stand_in
 
 
+def _defines(statement: ast.stmt) -> bool:
+    """Whether it only gives a name to a class, a function or a constant."""
+    if isinstance(statement, ast.Assign):
+        return not any(isinstance(node, ast.Call) for node in ast.walk(statement))
+    return isinstance(statement, ast.ClassDef | ast.FunctionDef)
+
+
 def names_of(root: Path, file: str, wanted: set[str]) -> dict[str, Any]:
     """The names of a file, executed statement by statement until all that are wanted are there.
 
-    After that only classes and functions are defined, so training is never reached. A statement that raises (a data
+    After that only classes, functions and constants are defined, so training is never reached. A statement that raises (a data
     set that is not there) is passed over.
 
     Raises:
@@ -169,7 +180,7 @@ def names_of(root: Path, file: str, wanted: set[str]) -> dict[str, Any]:
     wanted = wanted - set(dir(__builtins__)) - {"torch", "nn", "Options"}
     failed: list[str] = []
     for statement in ast.parse(path.read_text(encoding="utf-8", errors="replace")).body:
-        if wanted <= set(scope) and not isinstance(statement, ast.ClassDef | ast.FunctionDef):
+        if wanted <= set(scope) and not _defines(statement):
             continue
         try:
             code = compile(ast.Module([statement], []), os.fspath(path), "exec")

@@ -2,7 +2,8 @@
 
 ``public_code.py`` looks a pass up in :data:`PASSES` by the name that stands in ``public_code_verdicts.csv``. A pass
 gets a :class:`Trial` and returns an :class:`Outcome`: whether the finding holds, and what was measured. None of them
-asks ``sed_torch`` for anything but the finding's own words, so they are a second opinion.
+asks ``sed_torch`` for anything but the finding's own words, so they are a second opinion. The file is long because the
+passes stand side by side: each is short, and they share what runs a network.
 """
 
 from __future__ import annotations
@@ -106,10 +107,18 @@ def other(inputs: tuple[Any, ...], seed: int = 1) -> tuple[Any, ...]:
 
 
 def backward(trial: Trial) -> dict[str, Tensor | None]:
-    """Gradients by name after one backward pass in training mode; run once a network."""
+    """Gradients by name after one backward pass; run once a network.
+
+    In training mode; in evaluation mode where that fails, as where the training path needs a GPU.
+    """
     if "gradients" not in trial.kept:
         trial.model.zero_grad(set_to_none=True)
-        total_loss(run(trial.model, trial.inputs, train=True), trial.loss).backward()
+        try:
+            total_loss(run(trial.model, trial.inputs, train=True), trial.loss).backward()
+        except (RuntimeError, AttributeError, AssertionError, TypeError):
+            trial.model.zero_grad(set_to_none=True)
+            total_loss(run(trial.model, trial.inputs, train=False), trial.loss).backward()
+            trial.kept["mode"] = " in evaluation mode"
         trial.kept["gradients"] = {n: p.grad for n, p in trial.model.named_parameters() if p.requires_grad}
         trial.model.zero_grad(set_to_none=True)
     return trial.kept["gradients"]
@@ -145,18 +154,36 @@ def _number(value: float) -> str:
 
 def no_gradient(trial: Trial) -> Outcome:
     """The parameters that the finding names get no gradient, or one that is zero throughout."""
-    grads = backward(trial)
     named = trial.finding.evidence.get("parameters", ())
+    parameters = dict(trial.model.named_parameters())
+    frozen = [p for n, p in parameters.items() if n in named and not p.requires_grad]
+    if frozen:
+        return _no_effect(trial, frozen)
+    grads = backward(trial)
     under = [n for n in grads if n in named or f"{trial.finding.path}.{n}" in named]
     if not under:
         prefix = f"{trial.finding.path}." if trial.finding.path else ""
         under = [n for n in grads if n.startswith(prefix)]
     idle = {n for n, g in grads.items() if g is None or not g.any()}
     dead = [n for n in under if n in idle]
+    mode = trial.kept.get("mode", "")
     return Outcome(
         bool(under) and len(dead) == len(under),
-        f"{len(dead)} of the {len(under)} parameter tensors meant have no gradient after backward(); "
+        f"{len(dead)} of the {len(under)} parameter tensors meant have no gradient after backward(){mode}; "
         f"{len(idle)} of {len(grads)} in the network",
+    )
+
+
+def _no_effect(trial: Trial, values: Sequence[nn.Parameter]) -> Outcome:
+    before = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    with torch.no_grad():
+        for value in values:
+            value.copy_(torch.randn_like(value))
+    after = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    same = torch.equal(before, after)
+    return Outcome(
+        same,
+        f"other numbers in the {len(values)} frozen tensors meant {'do not change' if same else 'change'} the output",
     )
 
 
@@ -483,6 +510,52 @@ def variance_shift(trial: Trial) -> Outcome:
     )
 
 
+def overwritten(trial: Trial) -> Outcome:
+    """Making the in-place module return a value of its own changes the output: somebody reads what it overwrote."""
+    module = layer(trial)
+    if not getattr(module, "inplace", False):
+        return Outcome(False, "not a module that works in place")
+    before = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    module.inplace = False
+    after = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    module.inplace = True
+    change = float(((before - after).abs().mean() / (after.abs().mean() + 1e-12)).detach())
+    return Outcome(
+        change > 1e-4, f"with inplace=False at this one place the output changes by {change:.0%} on average"
+    )
+
+
+def at_least_half(trial: Trial) -> Outcome:
+    """The least that the sigmoid returns."""
+    with torch.no_grad(), recorded([layer(trial)]) as calls:
+        run(trial.model, trial.inputs, train=False)
+        run(trial.model, other(trial.inputs), train=False)
+    least = min(float(out.min()) for _, out in calls)
+    return Outcome(least >= 0.5, f"the least that it returns for two inputs is {least:.2f}")
+
+
+def _neighbours(values: Tensor) -> float:
+    """The mean correlation of neighbouring positions along the last axis, over samples and the other positions."""
+    left, right = values[..., :-1].transpose(0, 1).flatten(1), values[..., 1:].transpose(0, 1).flatten(1)
+    left, right = (v - v.mean(1, keepdim=True) for v in (left, right))
+    return float(((left * right).mean(1) / (left.std(1) * right.std(1) + 1e-12)).mean())
+
+
+def alike_neighbours(trial: Trial) -> Outcome:
+    """How alike neighbouring positions are where the finding is, for white noise at the input."""
+    noise = tuple(
+        torch.randn(i.shape) if isinstance(i, Tensor) and i.is_floating_point() else i for i in trial.inputs
+    )
+    with torch.no_grad(), recorded([layer(trial)]) as calls:
+        run(trial.model, noise, train=True)
+    read, returned = (_neighbours(v) for v in calls[0])
+    return Outcome(
+        max(read, returned) > 0.5,
+        f"for white noise neighbouring positions correlate {read:.2f} in what it reads and {returned:.2f} in what it "
+        "returns",
+    )
+
+
 PASSES: Mapping[str, Callable[[Trial], Outcome]] = {
     f.__name__.replace("_", "-"): f
     for f in (
@@ -505,6 +578,9 @@ PASSES: Mapping[str, Callable[[Trial], Outcome]] = {
         same_result,
         half_read,
         variance_shift,
+        overwritten,
+        at_least_half,
+        alike_neighbours,
     )
 }
 """All passes by name."""

@@ -131,7 +131,7 @@ class Cases(nn.Module):
         self.conv = nn.Conv1d(1, 1, 3, padding=1)
         self.lstm = nn.LSTM(1, 3, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.5 if faulty else 0.0)
-        self.block = Twice(faulty)
+        self.block, self.act, self.gate = Twice(faulty), nn.ReLU(inplace=True), nn.Sigmoid()
         self.up = nn.ConvTranspose1d(1, 1, 3 if faulty else 4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -192,11 +192,24 @@ class Cases(nn.Module):
     def variance_shift(self, x: Tensor) -> Tensor:
         return self.norm(self.drop(self.a(x) + 1))
 
+    def overwritten(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return self.act(y) + (y if self.faulty else 0)
+
+    def at_least_half(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return self.gate(torch.relu(y) if self.faulty else y)
+
+    def alike_neighbours(self, x: Tensor) -> Tensor:
+        return self.b(torch.full_like(x, 1.0) * x.mean(1, keepdim=True) if self.faulty else x)
+
     def dead_bias(self, x: Tensor) -> Tensor:
         return functional.batch_norm(self.b(x), None, None, training=True) if self.faulty else self.b(x).exp()
 
 
 PATHS = {
+    "overwritten": "act",
+    "at_least_half": "gate",
     "same_result": "block",
     "half_read": "lstm",
     "padding_taps": "conv",
