@@ -162,8 +162,8 @@ def _defines(statement: ast.stmt) -> bool:
 def names_of(root: Path, file: str, wanted: set[str]) -> dict[str, Any]:
     """The names of a file, executed statement by statement until all that are wanted are there.
 
-    After that only classes, functions and constants are defined, so training is never reached. A statement that raises (a data
-    set that is not there) is passed over.
+    After that only classes, functions and constants are defined, so training is never reached. A statement that
+    raises (a data set that is not there) is passed over.
 
     Raises:
         NameError: the file ends and a name is not defined.
@@ -295,6 +295,7 @@ def child(
             if network.repository == repository:
                 modules, path = set(sys.modules), list(sys.path)
                 result = checked(network, folder, verdicts)
+                result.reason = result.reason.replace(os.fspath(folder / repository) + os.sep, "")
                 with output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
                 sys.path[:] = path

@@ -14,6 +14,7 @@ import pytest
 import torch
 from support.commands import run
 from torch import Tensor, nn
+from torch.nn import functional
 
 import sed_torch
 from sed_torch import check
@@ -184,6 +185,27 @@ class TestRules:
 
         found = check(Branch(), input_size=SIZE, select=["SED001"]).findings
         assert [f.path for f in found] == ["extra", "head"]
+
+    @pytest.mark.parametrize("unpool", [True, False])
+    def test_an_unpooled_map_is_sparse_and_not_constant(self, unpool: bool) -> None:
+        class Decoder(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.down = nn.ModuleList(nn.Conv2d(3 if i == 0 else 4, 4, 3, padding=1) for i in range(5))
+                self.up = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(5))
+
+            def forward(self, x: Tensor) -> Tensor:
+                kept = []
+                for conv in self.down:
+                    x, indices = functional.max_pool2d(conv(x), 2, 2, return_indices=True)
+                    kept.append(indices)
+                for conv in self.up:
+                    x = conv(functional.max_unpool2d(x, kept.pop(), 2, 2) if unpool else up(x))
+                return x
+
+        up = nn.Upsample(scale_factor=2)
+        found = check(Decoder(), input_size=(1, 3, 64, 64), select=["SED101"]).findings
+        assert bool(found) is not unpool
 
     def test_a_stride_beyond_the_kernel_is_fine_beside_a_reader_of_all(self) -> None:
         assert "SED104" not in check(_resnet_block(stride_first=False), input_size=(1, 8, 16, 16)).codes()

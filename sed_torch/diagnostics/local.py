@@ -31,12 +31,26 @@ def _size(values: Sequence[int]) -> str:
     return "×".join(map(str, values))
 
 
+def _unpooled(subject: Subject) -> frozenset[str]:
+    """Names of the nodes that read a max-unpooled map, directly or through others.
+
+    The calculus takes unpooling for a smooth enlargement. It puts each value where its maximum was, zeros around it,
+    so that neighbours do not resemble each other and no map behind it can be called constant.
+    """
+    behind: set[str] = set()
+    for node in subject.graph:
+        if node.op == "max_unpool" or any(i.name in behind for i in subject.data_inputs(node)):
+            behind.add(node.name)
+    return frozenset(behind)
+
+
 @rule("SED101", "degraded-map", "warning")
 def degraded_map(subject: Subject) -> Iterator[Hit]:
     """A convolution works on a map whose neighbours are nearly equal: its kernel acts as a single tap.
 
     The effective taps n·det(R)^(1/n) of the patch it reads are below a tenth of its n taps, by the same
-    calculus as the score. Large pools with a small stride, pools in a row and strong upsampling cause it.
+    calculus as the score. Large pools with a small stride, pools in a row and strong upsampling cause it. Maps that
+    were max-unpooled are passed over: they are mostly zeros, not constant.
 
     Why it matters: a map without local entropy acts as a bias on its reader; the k×k weights and their
     multiplications buy what a 1×1 convolution gives.
@@ -58,10 +72,11 @@ def degraded_map(subject: Subject) -> Iterator[Hit]:
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(3, stride=2), nn.Conv2d(8, 8, 3))
         size = (1, 3, 64, 64)
     """
+    sparse = _unpooled(subject)
     for name, term in subject.terms.items():
         node = subject.graph[name]
         ratio = share(term.effective_taps, term.taps)
-        if node.op != "conv" or term.taps <= 1 or ratio >= DEGRADED:
+        if node.op != "conv" or term.taps <= 1 or ratio >= DEGRADED or name in sparse:
             continue
         up = subject.back_through(node, _carriers()).op == "interpolate"
         yield Hit(
