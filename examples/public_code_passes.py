@@ -256,7 +256,13 @@ def constant_layer(trial: Trial) -> Outcome:
         run(trial.model, other(trial.inputs), train=True)
     half = len(calls) // 2
     change = max(float((a[1] - b[1]).abs().max()) for a, b in zip(calls[:half], calls[half:], strict=True))
-    return Outcome(change < 1e-5, f"another input changes what the layer returns by {_number(change)}")
+    grads = backward(trial)
+    idle = sum(g is None or not g.any() for g in grads.values())
+    return Outcome(
+        change < 1e-5,
+        f"another input changes what the layer returns by {_number(change)}; after backward() {idle} of the network's "
+        f"{len(grads)} parameter tensors have no gradient",
+    )
 
 
 def always_random(trial: Trial) -> Outcome:

@@ -186,6 +186,12 @@ class TestRules:
         found = check(Branch(), input_size=SIZE, select=["SED001"]).findings
         assert [f.path for f in found] == ["extra", "head"]
 
+    @pytest.mark.parametrize(("rate", "severity"), [(0.01, "info"), (0.05, "warning"), (0.5, "warning")])
+    def test_a_slight_dropout_before_a_batch_norm_is_info(self, rate: float, severity: str) -> None:
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(rate), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+        (finding,) = check(model, input_size=(2, 3, 8, 8), select=["SED302"]).findings
+        assert finding.severity == severity
+
     @pytest.mark.parametrize("unpool", [True, False])
     def test_an_unpooled_map_is_sparse_and_not_constant(self, unpool: bool) -> None:
         class Decoder(nn.Module):
