@@ -494,17 +494,25 @@ def by_scale() -> dict[str, Form]:
     return found
 
 
-def over_scales(term: Form, end: float, exponent: float) -> Form:
+def over_scales(
+    term: Form, end: float, exponent: float, positions: Form | None = None, power: float = 1.0
+) -> Form:
+    """The mean over scales; ``positions`` stand for A, and ``power`` p makes each sum (Σ term^p)^(1/p)."""
+
     def form(x: Nets) -> Array:
-        values, scores = term(x), []
-        for place in np.split(np.arange(len(x.A)), np.cumsum(x.counts)[:-1]):
-            order = place[np.argsort(-x.A[place], kind="stable")]
-            logs = np.log(x.A[order])
-            widths = np.maximum(logs - np.append(logs[1:], -end), 0.0)
-            whole = widths.sum()
-            mean = (widths * np.log(np.cumsum(values[order]))).sum() / whole if whole else math.nan
-            scores.append(mean + 0.5 * exponent * whole)
-        return np.asarray(scores)
+        sizes = x.A if positions is None else positions(x)
+        order = np.lexsort((-sizes, x.owner))
+        owner, logs = x.owner[order], np.log(sizes[order])
+        last = np.append(owner[1:] != owner[:-1], True)
+        widths = np.maximum(logs - np.where(last, -end, np.append(logs[1:], 0.0)), 0.0)
+        running = np.cumsum(term(x)[order] ** power)
+        before = np.append(0.0, running)[
+            np.searchsorted(owner, owner)
+        ]  # what the networks before it add up to
+        whole = np.bincount(owner, widths, minlength=len(x.counts))
+        found = np.bincount(owner, widths * np.log(running - before), minlength=len(x.counts))
+        mean = np.divide(found, whole, out=np.full(len(whole), np.nan), where=whole > 0.0)
+        return np.asarray(mean / power + 0.5 * exponent * whole)
 
     return form
 

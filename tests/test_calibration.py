@@ -240,6 +240,28 @@ def test_a_space(small: Calibration) -> None:
     assert known.predict(larger)[0].verdict == "outside what it has seen"
 
 
+def test_a_calibration_is_held_against_others_trained() -> None:
+    nets, accuracy = candidates(n=120)
+    fitted = dict(list(accuracy.items())[:40])
+    made = calibrate(nets, fitted, groups=None)
+    others = dict(list(accuracy.items())[40:])
+    found = made.validate(nets, others, n_bootstrap=50)
+    assert found.score_name == "expected"
+    rival = next(r for r in found.rivals if r.rival == "SED")
+    assert rival.score_correlation.spearman is not None
+    assert rival.rival_correlation.spearman is not None
+    assert rival.score_correlation.spearman > rival.rival_correlation.spearman + 0.1
+    middle, low, high = made.intervals(nets.sed, nets.features)
+    reasons = made.domain.outside(nets.features, made.mixture.inputs, made.features)
+    keep = [i for i, n in enumerate(nets.names) if n in others and reasons[i] is None]
+    off = np.abs([middle[i] - others[nets.names[i]] for i in keep])
+    assert f"mean error {off.mean():.2f} %" in found.notes[0]
+    covered = np.mean([low[i] <= others[nets.names[i]] <= high[i] for i in keep])
+    assert found.notes[1].startswith(f"{covered:.0%} of the measured")
+    with pytest.raises(InputError, match="none of 120 networks has an accuracy"):
+        made.validate(nets, {"else": 80.0})
+
+
 def test_what_is_outside_gets_no_number(small: Calibration) -> None:
     nets, _ = candidates()
     far = nets.features[0] + 9.0

@@ -21,7 +21,7 @@ from sed_torch.scoring.features import FEATURES
 from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
-    pass
+    from sed_torch.evidence import ValidationReport
 
 __all__ = ["LEVEL", "Calibration", "Estimate", "HeldOut"]
 
@@ -162,6 +162,28 @@ class Calibration(tables.Tabular):
             e if why is None else Estimate(e.name, None, None, None, False, why, self.unit)
             for e, why in zip(found, reasons, strict=True)
         )
+
+    def validate(
+        self, models: Any, accuracies: Any, *, n_bootstrap: int = 1000, seed: int = 0
+    ) -> ValidationReport:
+        """Hold what is foretold against networks that were trained, with the score, params and MACs as rivals.
+
+        Only networks like those that the calibration has seen take part; the report's notes tell how many do, how far
+        off it is, and how many accuracies lie in their intervals.
+
+        Args:
+            models: a ranking, scores, or a search space; see :func:`sed_torch.calibrate`.
+            accuracies: of some or all of them, as :func:`sed_torch.calibrate` takes them; they should not be those that
+                the calibration was fitted to.
+            n_bootstrap: resamples for the intervals; 0 leaves them out.
+            seed: of the resampling.
+
+        Raises:
+            InputError: scores of another definition, or no network with an accuracy that the calibration knows.
+        """
+        from sed_torch.calibration.validating import validate_calibration
+
+        return validate_calibration(self, models, accuracies, n_bootstrap=n_bootstrap, seed=seed)
 
     def accuracies(self, sed: Array, features: Array) -> Array:
         """Expected accuracies of many networks, inside or not; NaN for those without a live operator.
