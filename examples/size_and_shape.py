@@ -200,6 +200,8 @@ def report(lines: Sequence[dict[str, Any]]) -> str:
         "parameters hold dead edges too. *Shape* is the score minus the law above, told where the law knows the "
         "networks' size.",
         tables.to_markdown(lines, list(lines[0])),
+        "A shape is for networks of like size: across sizes it orders worse than the score, and where one size "
+        "rules, against accuracy.",
         f"Below 0: {said['below 0']}. Unclear, 0 in the interval: {said['unclear']}.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -217,8 +217,8 @@ class Ranking(tables.Tabular):
         if len(sizes) > 1:
             lines.append(
                 f"scores compare at one input size only, and these have {len(sizes)}: {listed(sizes)}. "
-                "Score all at one with --input-size (input_size=), or sort by shape (--by shape), which hardly moves "
-                "with the input"
+                "Score all at one with --input-size (input_size=), or rank them apart; shape, which compares networks "
+                "of like size, hardly moves with the input"
             )
         for what, kinds in (
             ("read different kinds of input", self._counted(lambda r: modality(r.input))),

@@ -190,7 +190,8 @@ class Score(tables.Tabular):
     def shape(self) -> float | None:
         """What is left of the score at equal size, in nats, higher is better (:mod:`sed_torch.scoring.shape`).
 
-        The population are torchvision's image classifiers. It hardly moves with the input, so that it compares where
+        It compares networks of like size, and is no score by itself: across sizes the larger one is usually better,
+        which the shape leaves out. The population are torchvision's image classifiers. It hardly moves with the input, so that it compares where
         networks read images of different sizes. None outside the sizes of the population, and where the score is not
         finite or not of all operators; :attr:`shape_note` says why.
         """
