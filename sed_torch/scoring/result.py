@@ -191,9 +191,9 @@ class Score(tables.Tabular):
         """What is left of the score at equal size, in nats, higher is better (:mod:`sed_torch.scoring.shape`).
 
         It compares networks of like size, and is no score by itself: across sizes the larger one is usually better,
-        which the shape leaves out. The population are torchvision's image classifiers. It hardly moves with the input, so that it compares where
-        networks read images of different sizes. None outside the sizes of the population, and where the score is not
-        finite or not of all operators; :attr:`shape_note` says why.
+        which the shape leaves out. The population are torchvision's image classifiers. It hardly moves with the input,
+        so that it compares where networks read images of different sizes. None outside the sizes of the population, and
+        where the score is not finite or not of all operators; :attr:`shape_note` says why.
         """
         found, _ = self._shape
         return None if found is None else found.nats
