@@ -13,7 +13,7 @@ from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
-from sed_torch.costing.saving import saved_for_backward
+from sed_torch.costing.saving import Saved, saved_for_backward
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, TraceError
@@ -234,10 +234,8 @@ def _inside(graph: Graph, paths: Sequence[str]) -> Mapping[str, int]:
     return found
 
 
-def _boundary(storages: Storages, saved: Sequence[Any], inside: Mapping[str, int]) -> tuple[Any, ...]:
+def _boundary(storages: Storages, saved: Sequence[Saved], inside: Mapping[str, int]) -> tuple[Saved, ...]:
     """What checkpointed blocks read from outside: kept by the checkpoint itself."""
-    from sed_torch.costing.saving import Saved
-
     already = {s.storage for s in saved if s.by not in inside}
     found: dict[str, Saved] = {}
     for node in storages.graph.nodes:

@@ -35,7 +35,6 @@ class Proxy:
         function: a :class:`~sed_torch.proxies.trial.Trial` → the value.
         needs_forward: whether the network is run.
         needs_backward: whether gradients are taken.
-        needs_relu: whether it is undefined without a ReLU.
         source: where it was published.
         direction: ``"higher"`` if higher values are meant to say better networks.
     """
@@ -44,7 +43,6 @@ class Proxy:
     function: Callable[[Trial], float]
     needs_forward: bool
     needs_backward: bool
-    needs_relu: bool
     source: str
     direction: Literal["higher", "lower"] = "higher"
 
@@ -54,19 +52,19 @@ def _table(*proxies: Proxy) -> Mapping[str, Proxy]:
 
 
 PROXIES: Mapping[str, Proxy] = _table(
-    Proxy("params", counts.params, False, False, False, "count"),
-    Proxy("macs", counts.macs, True, False, False, "count"),
-    Proxy("depth", counts.depth, True, False, False, "count"),
-    Proxy("synflow", gradients.synflow, True, True, False, "Tanaka et al., NeurIPS 2020, arXiv 2006.05467"),
-    Proxy("naswot", activations.naswot, True, False, True, "Mellor et al., ICML 2021, arXiv 2006.04647"),
-    Proxy("jacov", activations.jacov, True, True, False, "Mellor et al., 2020, arXiv 2006.04647v1"),
-    Proxy("snip", gradients.snip, True, True, False, "Lee et al., ICLR 2019, arXiv 1810.02340"),
-    Proxy("grasp", gradients.grasp, True, True, False, "Wang et al., ICLR 2020, arXiv 2002.07376"),
-    Proxy("fisher", gradients.fisher, True, True, False, "Turner et al., ICLR 2020, arXiv 1906.04113"),
-    Proxy("grad_norm", gradients.grad_norm, True, True, False, _BASELINE),
-    Proxy("l2_norm", gradients.l2_norm, False, False, False, _BASELINE),
-    Proxy("zen", activations.zen, True, False, False, "Lin et al., ICCV 2021, arXiv 2102.01063"),
-    Proxy("plain", gradients.plain, True, True, False, _BASELINE),
+    Proxy("params", counts.params, False, False, "count"),
+    Proxy("macs", counts.macs, True, False, "count"),
+    Proxy("depth", counts.depth, True, False, "count"),
+    Proxy("synflow", gradients.synflow, True, True, "Tanaka et al., NeurIPS 2020, arXiv 2006.05467"),
+    Proxy("naswot", activations.naswot, True, False, "Mellor et al., ICML 2021, arXiv 2006.04647"),
+    Proxy("jacov", activations.jacov, True, True, "Mellor et al., 2020, arXiv 2006.04647v1"),
+    Proxy("snip", gradients.snip, True, True, "Lee et al., ICLR 2019, arXiv 1810.02340"),
+    Proxy("grasp", gradients.grasp, True, True, "Wang et al., ICLR 2020, arXiv 2002.07376"),
+    Proxy("fisher", gradients.fisher, True, True, "Turner et al., ICLR 2020, arXiv 1906.04113"),
+    Proxy("grad_norm", gradients.grad_norm, True, True, _BASELINE),
+    Proxy("l2_norm", gradients.l2_norm, False, False, _BASELINE),
+    Proxy("zen", activations.zen, True, False, "Lin et al., ICCV 2021, arXiv 2102.01063"),
+    Proxy("plain", gradients.plain, True, True, _BASELINE),
 )
 
 

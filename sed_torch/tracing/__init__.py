@@ -35,7 +35,7 @@ from sed_torch.tracing.facts import output_names
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.lazy import settled
-from sed_torch.tracing.leaves import install_leaves, tensors_in
+from sed_torch.tracing.leaves import install_leaves
 from sed_torch.tracing.places import is_user_code
 from sed_torch.tracing.randomness import random_state_kept
 from sed_torch.tracing.recorder import Recorder
@@ -44,6 +44,7 @@ from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
 from sed_torch.tracing.surroundings import default_device_set_aside, surroundings_kept
+from sed_torch.tracing.tensors import tensors_in
 from sed_torch.tracing.transforms import transforms_followed
 from sed_torch.tracing.turns import others_run, together
 

@@ -5,9 +5,7 @@ Only the shadow's own ``forward`` is replaced, on the instance: nothing global, 
 
 from __future__ import annotations
 
-import collections
-import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,11 +15,12 @@ from sed_torch.attributes import KINDS, Attributes
 from sed_torch.errors import RuleError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.signals import Signal, explained
+from sed_torch.tracing.tensors import tensors_in
 
 if TYPE_CHECKING:
     from sed_torch.tracing.recorder import Recorder
 
-__all__ = ["install_leaves", "tensors_in"]
+__all__ = ["install_leaves"]
 
 
 def install_leaves(recorder: Recorder, opaque: Sequence[str]) -> None:
@@ -76,47 +75,3 @@ def _attributes(op: Op, module: nn.Module) -> Attributes:
         return KINDS.get(op.rule, Attributes).read(told)
     except ValueError as error:
         raise RuleError(f"attrs of {op.name!r}, for its rule {op.rule!r}: {error}") from error
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """Tensors in what a forward takes or returns, in order: in tuples, dicts, generators, and in the attributes of
-    objects (dataclasses, named tuples, transformers' outputs, packed sequences, distributions).
-    """
-    found: dict[int, Tensor] = {}
-    _collect(value, found, set(), _DEEPEST)
-    return list(found.values())
-
-
-_DEEPEST = 8
-"""How deep objects in objects are looked into."""
-
-
-def _collect(value: Any, found: dict[int, Tensor], seen: set[int], depth: int) -> None:
-    if isinstance(value, Tensor):
-        found.setdefault(id(value), value)
-        return
-    if (
-        isinstance(value, (str, bytes, int, float, type(None), type, nn.Module))
-        or depth < 0
-        or id(value) in seen
-    ):
-        return
-    seen.add(id(value))
-    for part in _parts(value):
-        _collect(part, found, seen, depth - 1)
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, (tuple, list, set, frozenset, collections.deque)) or inspect.isgenerator(value):
-        return value
-    if hasattr(value, "__dataclass_fields__"):
-        return [getattr(value, name, None) for name in value.__dataclass_fields__]
-    slots = [n for kind in type(value).__mro__ for n in _names(getattr(kind, "__slots__", ()))]
-    held = [getattr(value, name, None) for name in slots if not name.startswith("__")]
-    return [*getattr(value, "__dict__", {}).values(), *held] if not callable(value) else ()
-
-
-def _names(slots: Any) -> tuple[str, ...]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)

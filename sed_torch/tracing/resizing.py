@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from sed_torch.errors import InputError
 from sed_torch.tracing.inputs import Inputs
+from sed_torch.tracing.tensors import tensors_of
 
 __all__ = ["resized"]
 
@@ -21,7 +21,7 @@ def resized(inputs: Inputs, batch: int) -> Inputs:
     Raises:
         InputError: they do not all begin with one size, so that which of them is the batch cannot be told.
     """
-    tensors = [t for t in _tensors((inputs.args, dict(inputs.kwargs))) if t.dim()]
+    tensors = [t for t in tensors_of(inputs.args, inputs.kwargs) if t.dim()]
     sizes = {int(t.shape[0]) for t in tensors}
     if len(sizes) != 1:
         raise InputError(
@@ -33,17 +33,6 @@ def resized(inputs: Inputs, batch: int) -> Inputs:
         args=tuple(_at(a, batch) for a in inputs.args),
         kwargs={k: _at(v, batch) for k, v in inputs.kwargs.items()},
     )
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for v in value:
-            yield from _tensors(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from _tensors(v)
 
 
 def _at(value: Any, batch: int) -> Any:

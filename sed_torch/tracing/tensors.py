@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import collections
+import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 import torch.fx
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["has_tensor", "meta_like", "nodes_in", "storage_of", "tensors_of"]
+__all__ = ["has_tensor", "meta_like", "nodes_in", "storage_of", "tensors_in", "tensors_of"]
 
 
 def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors among the arguments of a call, in order, inside containers and slices too."""
+    """The tensors among the arguments of a torch call, in order, inside containers and slices too.
+
+    Torch takes no others; what a module's forward may take and return is for :func:`tensors_in`.
+    """
     found: list[Tensor] = []
     stack: list[Any] = [*reversed(list(kwargs.values())), *reversed(args)] if kwargs else [*reversed(args)]
     while stack:
@@ -23,7 +28,7 @@ def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
         elif isinstance(value, (tuple, list)):
             stack.extend(reversed(value))
         elif isinstance(value, dict):
-            stack.extend(value.values())
+            stack.extend(reversed(value.values()))
         elif type(value) is slice:
             stack.extend((value.start, value.stop, value.step))
     return found
@@ -63,3 +68,47 @@ def nodes_in(value: Any) -> Iterator[torch.fx.Node]:
             yield from nodes_in(v)
     elif isinstance(value, slice):
         yield from nodes_in((value.start, value.stop, value.step))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Tensors in what a forward takes or returns, in order: in tuples, dicts, generators, and in the attributes of
+    objects (dataclasses, named tuples, transformers' outputs, packed sequences, distributions).
+    """
+    found: dict[int, Tensor] = {}
+    _collect(value, found, set(), _DEEPEST)
+    return list(found.values())
+
+
+_DEEPEST = 8
+"""How deep objects in objects are looked into."""
+
+
+def _collect(value: Any, found: dict[int, Tensor], seen: set[int], depth: int) -> None:
+    if isinstance(value, Tensor):
+        found.setdefault(id(value), value)
+        return
+    if (
+        isinstance(value, (str, bytes, int, float, type(None), type, nn.Module))
+        or depth < 0
+        or id(value) in seen
+    ):
+        return
+    seen.add(id(value))
+    for part in _parts(value):
+        _collect(part, found, seen, depth - 1)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (tuple, list, set, frozenset, collections.deque)) or inspect.isgenerator(value):
+        return value
+    if hasattr(value, "__dataclass_fields__"):
+        return [getattr(value, name, None) for name in value.__dataclass_fields__]
+    slots = [n for kind in type(value).__mro__ for n in _names(getattr(kind, "__slots__", ()))]
+    held = [getattr(value, name, None) for name in slots if not name.startswith("__")]
+    return [*getattr(value, "__dict__", {}).values(), *held] if not callable(value) else ()
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
