@@ -14,12 +14,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, finite, from_text
+from sed_torch._plain import checked_schema, finite
 from sed_torch.errors import DataError, InputError
 from sed_torch.scoring import share_out
 from sed_torch.scoring.model import score
@@ -73,6 +73,9 @@ class Comparison(tables.Tabular):
         parts: the change of each part of the score (conv, pool, skip), in nats.
     """
 
+    schema: ClassVar = _SCHEMA
+    kind: ClassVar = "a comparison"
+
     a: Score = field(repr=False)
     b: Score = field(repr=False)
     blocks: tuple[BlockChange, ...]
@@ -122,11 +125,6 @@ class Comparison(tables.Tabular):
             raise DataError("a comparison without its scores, as 0.1.0 wrote it: compare the networks again")
         a, b = (Score.from_dict(s) for s in data["scores"])
         return compare(a, b, depth=data.get("depth"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Comparison:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a comparison"))
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row a block, changed or not."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.errors import InputError
 from sed_torch.scoring import sed
 from sed_torch.scoring.model import score
@@ -74,6 +73,9 @@ class Sensitivity(tables.Tabular):
         rows: one a block and change, in order of execution; a change that touches nothing has no row.
     """
 
+    schema: ClassVar = _SCHEMA
+    kind: ClassVar = "a sensitivity"
+
     name: str
     total: float
     depth: int
@@ -82,21 +84,6 @@ class Sensitivity(tables.Tabular):
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version; :meth:`from_dict` reads it back."""
         return {"schema": _SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Sensitivity:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            DataError: for data of another kind.
-        """
-        checked_schema(data, _SCHEMA, "a sensitivity")
-        return revived(cls, data, "a sensitivity")
-
-    @classmethod
-    def from_json(cls, text: str) -> Sensitivity:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a sensitivity"))
 
     def best(self, n: int = 3) -> tuple[Variation, ...]:
         """The changes that raise the score: those that cost nothing first, then by what one per cent of size gains."""

@@ -15,7 +15,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from sed_torch._plain import checked_schema, from_text, revived
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -283,14 +285,24 @@ def wrapped(text: str, width: int | None) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False) or [""]
 
 
+Kind = TypeVar("Kind", bound="Tabular")
+
+
 class Tabular(ABC):
     """A result that people see as tables and programs read as rows.
 
     A subclass gives :meth:`view` and :meth:`to_dict`, and :meth:`records` where programs get more than people; it then
-    has text, Markdown, CSV, JSON, HTML, a DataFrame, and looks well in a terminal and in a notebook.
+    has text, Markdown, CSV, JSON, HTML, a DataFrame, and looks well in a terminal and in a notebook. It names its kind
+    and the schema of its JSON, from which it is read back.
     """
 
     __slots__ = ()
+
+    schema: ClassVar[str]
+    """The schema of its JSON, such as ``"sed_torch.cost/1"``."""
+
+    kind: ClassVar[str]
+    """What it is, for messages: ``"a cost"``."""
 
     @abstractmethod
     def view(self) -> View:
@@ -299,6 +311,21 @@ class Tabular(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Plain data for strict JSON."""
+
+    @classmethod
+    def from_dict(cls: type[Kind], data: Mapping[str, Any]) -> Kind:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: for data of another kind, or damaged.
+        """
+        checked_schema(data, cls.schema, cls.kind)
+        return revived(cls, data, cls.kind)
+
+    @classmethod
+    def from_json(cls: type[Kind], text: str) -> Kind:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, cls.kind))
 
     def records(self) -> tuple[Sequence[Row], Sequence[str]]:
         """Rows and columns with full precision, for CSV and frames; what is missing is None."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
+from sed_torch._plain import checked_schema, revived
 from sed_torch.costing.devices import Device
 from sed_torch.costing.roofline import Work, seconds
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
-from sed_torch.errors import InputError
+from sed_torch.errors import DataError, InputError
 from sed_torch.tables import Grid, Tabular, View
 
 __all__ = ["Cost", "mebibytes"]
+
+_PLAIN = ("parameters", "trainable", "buffers", "optimizer_state", "recomputed", "depth")
+_PIECES = ("saved", "training", "inference", "work")
 
 COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
 EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
@@ -54,6 +58,9 @@ class Cost(Tabular):
         device: the device of the roofline, if one was named.
         depth: names of a module path that make a block in the views.
     """
+
+    schema: ClassVar = "sed_torch.cost/1"
+    kind: ClassVar = "a cost"
 
     name: str
     batch: int
@@ -243,10 +250,10 @@ class Cost(Tabular):
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers: totals in bytes, blocks, notes."""
+        """Plain numbers: sums in bytes, blocks, notes, and the pieces behind them; :meth:`from_dict` reads it back."""
         moment = self.peak_moment
         return {
-            "schema": "sed_torch.cost/1",
+            "schema": self.schema,
             "name": self.name,
             "batch": self.batch,
             "dtype": self.dtype,
@@ -269,7 +276,27 @@ class Cost(Tabular):
             "blocks": self.by_block(),
             "operators": self.by_operator(),
             "notes": self._notes(),
+            "pieces": {
+                **{name: getattr(self, name) for name in _PLAIN},
+                **{name: [asdict(piece) for piece in getattr(self, name)] for name in _PIECES},
+                "params": dict(self.params),
+                "unknown": list(self.unknown),
+                "assumed": list(self.assumed),
+                "device": self.device and {**asdict(self.device), "flops": dict(self.device.flops)},
+            },
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Cost:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: for data of another kind, or with sums alone, as earlier versions wrote it.
+        """
+        checked_schema(data, cls.schema, cls.kind)
+        if "pieces" not in data:
+            raise DataError("a cost without the pieces behind its sums, as 0.1.0 wrote it: compute it again")
+        return revived(cls, {**data, **data["pieces"]}, cls.kind)
 
 
 def _cut(path: str, depth: int) -> str:

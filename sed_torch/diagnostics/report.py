@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sed_torch import tables
+from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.diagnostics.finding import FailOn, Finding, Severity, at_least, checked_level
 from sed_torch.diagnostics.formats import to_github, to_sarif
 from sed_torch.errors import InputError
@@ -40,8 +42,13 @@ class CheckReport(tables.Tabular):
             nats; they add up to it. Empty when the baseline holds no blocks.
         assumed: what was not given and had to be assumed, in words.
         elapsed: seconds, trace and score included.
+        told: of a report that was read back, what it says of its score, which is not at hand: ``sed``,
+            ``definition`` and ``coverage``.
         ignored: findings left out by ``# sed: ignore[…]`` on their line, or by settings for a path.
     """
+
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a report of a check"
 
     name: str
     findings: tuple[Finding, ...]
@@ -55,6 +62,7 @@ class CheckReport(tables.Tabular):
     elapsed: float = 0.0
     ignored: tuple[Finding, ...] = ()
     uncompared: str | None = None
+    told: Mapping[str, Any] = field(default_factory=FrozenMapping, repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -96,7 +104,7 @@ class CheckReport(tables.Tabular):
         return sensitivity(self.score, depth=depth)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with a schema version."""
+        """Plain data with a schema version; :meth:`from_dict` reads it back, but for the score itself."""
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -105,15 +113,31 @@ class CheckReport(tables.Tabular):
             "findings": [f.to_dict() for f in self.findings],
             "known": [f.to_dict() for f in self.known],
             "gone": list(self.gone),
-            "sed": _finite(self.score.total) if self.score is not None else None,
+            "ignored": [f.to_dict() for f in self.ignored],
+            "sed": finite(self.sed),
             "sed_before": self.sed_before,
             "uncompared": self.uncompared,
             "changes": dict(self.changes),
-            "definition": self.score.definition if self.score is not None else None,
+            "definition": self.definition,
             "assumed": list(self.assumed),
             "coverage": self.coverage,
             "elapsed": self.elapsed,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CheckReport:
+        """Inverse of :meth:`to_dict`; what is known of the score is in ``told``.
+
+        Raises:
+            DataError: for data of another kind, or damaged.
+        """
+        checked_schema(data, cls.schema, cls.kind)
+        told = FrozenMapping({n: data.get(n) for n in ("definition", "coverage")})
+        sed = data.get("sed")
+        changes = [[path, share] for path, share in (data.get("changes") or {}).items()]
+        known = {**data, "score": None, "changes": changes, "told": {}}
+        read = revived(cls, known, cls.kind)
+        return replace(read, told=FrozenMapping({**told, "sed": None if sed is None else float(sed)}))
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """:meth:`to_dict` as strict JSON text."""
@@ -143,14 +167,24 @@ class CheckReport(tables.Tabular):
         counts = {s: sum(f.severity == s for f in self.findings) for s in ("error", "warning", "info")}
         parts = [f"{n} {s if s == 'info' else _plural(s, n)}" for s, n in counts.items() if n]
         found = ", ".join(parts) or "nothing found"
-        sed = f"; SED {self.score.total:.4f}" if self.score is not None and self.score.total else ""
+        sed = f"; SED {self.sed:.4f}" if self.sed else ""
         read = f"; read {share_read(self.coverage)}" if self.coverage is not None else ""
         return f"{self.name}: {'FAILED' if self.failed else 'ok'}: {found}{sed}{read}"
 
     @property
     def coverage(self) -> float | None:
         """Share of the parameters that the check could read, in [0, 1]; None where there was no trace."""
-        return self.score.coverage if self.score is not None else None
+        return self.score.coverage if self.score is not None else self.told.get("coverage")
+
+    @property
+    def sed(self) -> float | None:
+        """The score in nats; None where there is none."""
+        return self.score.total if self.score is not None else self.told.get("sed")
+
+    @property
+    def definition(self) -> str | None:
+        """Name of the score's form; None where there is no score."""
+        return self.score.definition if self.score is not None else self.told.get("definition")
 
     def to_text(self, *, width: int | None = None) -> str:
         """The report as plain text; findings that differ in a block's number only are folded."""
@@ -158,9 +192,9 @@ class CheckReport(tables.Tabular):
         for run in _folded(self.findings):
             lines += _lines(run)
         lines += _counted(self.findings)
-        if self.sed_before is not None and self.score is not None and self.score.total is not None:
-            change = self.score.total - self.sed_before
-            lines.append(f"SED {self.sed_before:.4f} → {self.score.total:.4f} ({change:+.4f} nats)")
+        if self.sed_before is not None and self.sed is not None:
+            change = self.sed - self.sed_before
+            lines.append(f"SED {self.sed_before:.4f} → {self.sed:.4f} ({change:+.4f} nats)")
             lines += [
                 f"  {share:+.4f}  {path or '(root)'}" for path, share in self.changes if abs(share) >= 5e-5
             ]
@@ -191,10 +225,6 @@ _SHOWN = ("code", "severity", "path", "message", "advice", "source")
 
 def _plural(word: str, n: int) -> str:
     return word if n == 1 else f"{word}s"
-
-
-def _finite(value: float | None) -> float | str | None:
-    return "-inf" if value == float("-inf") else value
 
 
 _MANY = 4

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch._plain import checked_schema, from_text, revived
+from sed_torch._plain import checked_schema, revived
 from sed_torch.evidence.correlation import Correlation, Difference, Partial
 from sed_torch.evidence.resampling import MIN_INTERVAL_ROWS, Interval
 
@@ -118,6 +118,9 @@ class ValidationReport(tables.Tabular):
         seed, n_bootstrap: of the intervals.
     """
 
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a validation"
+
     title: str
     score_name: str
     n: int
@@ -163,11 +166,6 @@ class ValidationReport(tables.Tabular):
         checked_schema(data, SCHEMA, "a validation")
         left_out = [[row.get("name"), row.get("reason")] for row in data.get("left_out", ())]
         return revived(cls, {**data, "left_out": left_out}, "a validation")
-
-    @classmethod
-    def from_json(cls, text: str) -> ValidationReport:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a validation"))
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row a predictor: the score on all its rows, then each rival on the common rows."""

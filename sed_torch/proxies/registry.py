@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch._plain import checked_schema, finite, from_text, revived
+from sed_torch._plain import finite
 from sed_torch.errors import InputError, ModelError
 from sed_torch.proxies import activations, counts, gradients
 from sed_torch.proxies.trial import Trial, UndefinedError, guarded, new_trial
@@ -81,6 +81,9 @@ class ProxyResult(tables.Tabular):
         seed: of inputs, targets and re-initialised weights.
     """
 
+    schema: ClassVar = "sed_torch.proxies/1"
+    kind: ClassVar = "values of proxies"
+
     name: str
     values: Mapping[str, float | None]
     reasons: Mapping[str, str]
@@ -94,7 +97,7 @@ class ProxyResult(tables.Tabular):
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version; :meth:`from_dict` reads it back."""
         return {
-            "schema": _SCHEMA,
+            "schema": self.schema,
             "name": self.name,
             "values": {n: finite(v) for n, v in self.values.items()},
             "reasons": dict(self.reasons),
@@ -102,21 +105,6 @@ class ProxyResult(tables.Tabular):
             "inputs": [list(s) for s in self.inputs],
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ProxyResult:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            DataError: for data of another kind.
-        """
-        checked_schema(data, _SCHEMA, "values of proxies")
-        return revived(cls, data, "values of proxies")
-
-    @classmethod
-    def from_json(cls, text: str) -> ProxyResult:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "values of proxies"))
 
     def view(self) -> tables.View:
         """One row a proxy."""
@@ -127,7 +115,6 @@ class ProxyResult(tables.Tabular):
         return tables.View(self.name, grids=(tables.Grid(_COLUMNS, rows, spared=("seconds",)),))
 
 
-_SCHEMA = "sed_torch.proxies/1"
 _COLUMNS = ("proxy", "value", "seconds", "reason")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch._plain import checked_schema, from_text
+from sed_torch._plain import checked_schema
 from sed_torch.errors import DataError, InputError
 from sed_torch.ranking.rows import (
     BASELINES,
@@ -56,6 +56,9 @@ class Ranking(tables.Tabular):
         beyond: models that were left out because they are larger.
         expects: what ``expected`` is, for display; None where no calibration was asked.
     """
+
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a ranking"
 
     rows: tuple[RankRow, ...]
     sort: str = "sed"
@@ -285,11 +288,6 @@ class Ranking(tables.Tabular):
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"a ranking: {type(error).__name__}: {error}") from error
-
-    @classmethod
-    def from_json(cls, text: str) -> Ranking:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a ranking"))
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """All columns of every row."""

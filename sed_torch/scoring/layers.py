@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.errors import InputError
 from sed_torch.graph import itemsize
 from sed_torch.scoring.formula import Evaluation, log_sum
@@ -247,6 +246,9 @@ class LayerTable(tables.Tabular):
         total: the score, in nats, or None.
     """
 
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a table of layers"
+
     name: str
     rows: tuple[LayerRow, ...]
     columns: tuple[str, ...]
@@ -270,21 +272,6 @@ class LayerTable(tables.Tabular):
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version, all columns; :meth:`from_dict` reads it back."""
         return {"schema": SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> LayerTable:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            DataError: for data of another kind.
-        """
-        checked_schema(data, SCHEMA, "a table of layers")
-        return revived(cls, data, "a table of layers")
-
-    @classmethod
-    def from_json(cls, text: str) -> LayerTable:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a table of layers"))
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row a module with all columns, shapes as ``1×3×224×224``."""

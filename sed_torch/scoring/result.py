@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, finite, from_text, revived
+from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.errors import DataError, GraphError, InputError
 from sed_torch.scoring.blocks import LEGEND, Block, OpRow, Unknown, blocks_of, folded, grid_of, ops_of
 from sed_torch.scoring.definitions import DEFINITIONS
@@ -81,6 +81,9 @@ class Score(tables.Tabular):
             nobody asked.
         structure: the modules, from which :meth:`table` is made; None for a score that an older version wrote.
     """
+
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a score"
 
     name: str
     total: float | None
@@ -326,11 +329,6 @@ class Score(tables.Tabular):
                 f"by a version that computed {read.definition} otherwise"
             )
         return read
-
-    @classmethod
-    def from_json(cls, text: str) -> Score:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a score"))
 
     def to_json(self, *, depth: int | None = None, indent: int | None = 2) -> str:
         """:meth:`to_dict` as strict JSON text."""

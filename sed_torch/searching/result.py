@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, from_text, revived
+from sed_torch._plain import revived
 from sed_torch.errors import SearchError
 from sed_torch.spaces import SPACES, Space
 
@@ -107,6 +107,9 @@ class SearchResult(tables.Tabular):
         expects: what ``expected`` is, for display; None where no calibration was asked.
     """
 
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a search"
+
     space: str
     best: Candidate
     front: tuple[Candidate, ...]
@@ -143,21 +146,6 @@ class SearchResult(tables.Tabular):
             "definition": self.definition,
             **({} if self.expects is None else {"expects": self.expects}),
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
-        """Inverse of :meth:`to_dict`, but for the candidates' ``value``, which no file holds.
-
-        Raises:
-            DataError: for data of another kind.
-        """
-        checked_schema(data, SCHEMA, "a search")
-        return revived(cls, data, "a search")
-
-    @classmethod
-    def from_json(cls, text: str) -> SearchResult:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "a search"))
 
     def build(self, candidate: Candidate | None = None, *, num_classes: int | None = None) -> nn.Module:
         """A network that was found, as published, with fresh weights.

@@ -8,13 +8,13 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
-from sed_torch._plain import checked_schema, from_text, revived
+from sed_torch._plain import checked_schema, revived
 from sed_torch.errors import DataError
 from sed_torch.evidence import ValidationReport, validate
 from sed_torch.evidence.correlation import correlate
@@ -41,6 +41,9 @@ class Counterparts(tables.Tabular):
         path: the file, or None.
         resumed: runs that were there already.
     """
+
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "runs"
 
     rows: tuple[RunRow, ...]
     proxies: tuple[str, ...] = ()
@@ -205,11 +208,6 @@ class Counterparts(tables.Tabular):
             for i, row in enumerate(data.get("rows", ()))
         ]
         return cls(tuple(rows), proxies)
-
-    @classmethod
-    def from_json(cls, text: str) -> Counterparts:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, "runs"))
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row a network × seed × epoch."""
