@@ -1,0 +1,210 @@
+"""One process a package, in it one process a configuration, each with limits; rows are kept as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import importlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from coverage_models.cases import PACKAGES, Case, Package
+
+__all__ = ["Limits", "install", "kept", "run", "serve"]
+
+ENDED = 75
+"""The exit code of a package's process whose time was up."""
+
+
+def kept(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows so far, the last of each name; half a line, as a kill may leave, is passed over."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            found[row["name"]] = row
+    return found
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+# -- the packages ----------------------------------------------------------------------------------------------
+
+
+def install(names: Iterable[str]) -> None:
+    """pip, for each package whose version is not here; torch and the like stay at the version they have."""
+    stay = ("torch", "torchvision", "numpy", "transformers", "timm", "scipy", "pandas", "triton")
+    held = [f"{n}=={v.partition('+')[0]}" for n in stay if (v := version_of(n))]
+    limits = Path(sys.prefix) / "coverage-constraints.txt"
+    limits.write_text("\n".join(held) + "\n", encoding="utf-8")
+    for package in (PACKAGES[n] for n in names):
+        if version_of(package.dist) == package.version:
+            continue
+        wanted = f"{package.dist}=={package.version}"
+        alone = [["--no-deps", wanted], list(package.needs)] if package.alone else [[wanted, *package.needs]]
+        for what in (w for w in alone if w):
+            print(f"installing {' '.join(what)}", file=sys.stderr, flush=True)
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--prefer-binary", "-c", str(limits)]
+            if subprocess.run([*pip, *what], check=False).returncode:
+                print(f"{package.dist} could not be installed", file=sys.stderr)
+
+
+def version_of(dist: str) -> str:
+    try:
+        return importlib.metadata.version(dist)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+# -- the run ---------------------------------------------------------------------------------------------------
+
+
+class Limits:
+    """What a configuration may take, and until when the whole may run.
+
+    Args:
+        seconds: a configuration's.
+        gigabytes: a configuration's.
+        minutes: of the whole; 0 for no end.
+    """
+
+    def __init__(self, seconds: float, gigabytes: float, minutes: float) -> None:
+        self.seconds, self.gigabytes, self.minutes = seconds, gigabytes, minutes
+        self.end = time.time() + 60 * minutes if minutes else float("inf")
+
+    def options(self) -> list[str]:
+        left = max((self.end - time.time()) / 60, 0.01) if self.minutes else 0
+        return [
+            "--seconds",
+            f"{self.seconds}",
+            "--gigabytes",
+            f"{self.gigabytes}",
+            "--minutes",
+            f"{left:.3f}",
+        ]
+
+
+def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Limits) -> bool:
+    """Every package in a process of its own.
+
+    Returns:
+        Whether the run came to its end.
+    """
+    for name in packages:
+        if not any(fnmatch.fnmatchcase(f"{name}:", p) or p.startswith((name, "*")) for p in only.split(",")):
+            continue
+        command = [sys.executable, str(script), "--serve", name, "--only", only, "--rows", str(rows)]
+        if time.time() > limits.end:
+            return False
+        code = subprocess.run([*command, *limits.options()], check=False).returncode
+        if code == ENDED:
+            return False
+        if code in (-2, 130):
+            raise KeyboardInterrupt
+        if code:
+            print(f"{name}: its process ended with code {code}", file=sys.stderr, flush=True)
+    return True
+
+
+def serve(name: str, only: str, rows: Path, limits: Limits, show: Callable[[dict[str, Any]], str]) -> int:
+    """In the process of a package: each configuration that has no row yet."""
+    package = PACKAGES[name]
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+            importlib.import_module(package.module)
+            _warm()
+            cases = list(package.cases())
+    except (Exception, SystemExit) as error:
+        first = (str(error).splitlines() or [""])[0]
+        reason = f"{type(error).__name__}: {first}"
+        if not (isinstance(error, ModuleNotFoundError) and error.name == package.module):
+            keep(rows, {"name": name, "package": name, "skipped": reason})
+        print(f"{name}: skipped, {reason}", file=sys.stderr, flush=True)
+        return 0
+    known = kept(rows)
+    for case in cases:
+        if case.name in known or not any(fnmatch.fnmatchcase(case.name, p) for p in only.split(",")):
+            continue
+        if time.time() > limits.end:
+            return ENDED
+        row = _in_a_child(package, case, limits)
+        keep(rows, row)
+        print(show(row), file=sys.stderr, flush=True)
+    return 0
+
+
+def _warm() -> None:
+    """What every configuration would import anew is imported before they are forked."""
+    from torch import nn
+
+    import sed_torch
+    from coverage_models import measuring  # noqa: F401
+
+    sed_torch.score(nn.Conv2d(3, 4, 3), input_size=(1, 3, 8, 8))
+    sed_torch.score(nn.TransformerEncoderLayer(8, 2, batch_first=True), input_size=(1, 4, 8))
+    sed_torch.score(nn.LSTMCell(4, 4), input_size=(1, 4))
+
+
+def _in_a_child(package: Package, case: Case, limits: Limits) -> dict[str, Any]:
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    here, there = context.Pipe(duplex=False)
+    what = case if forks else case.name  # a case holds functions, which only a fork takes along
+    child = context.Process(target=_child, args=(package.dist, what, there, limits.gigabytes))
+    start = time.time()
+    child.start()
+    there.close()
+    row: dict[str, Any] = {"name": case.name, "package": package.dist, "version": version_of(package.dist)}
+    try:
+        if here.poll(limits.seconds):
+            row = here.recv()
+        else:
+            row["error"] = f"stopped after {limits.seconds:.0f} s"
+    except EOFError:
+        child.join(10)
+        row["error"] = f"the process died (code {child.exitcode})"
+    finally:
+        if child.is_alive():
+            child.join(0.5)
+            child.kill()
+        child.join()
+        here.close()
+    row["wall"] = round(time.time() - start, 2)
+    row["date"] = time.strftime("%Y-%m-%d")
+    return row
+
+
+def _child(dist: str, what: Case | str, out: Connection, gigabytes: float) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
+    from coverage_models.measuring import Row, measured
+
+    version = version_of(dist)
+    name = what if isinstance(what, str) else what.name
+    try:
+        case = next(c for c in PACKAGES[dist].cases() if c.name == what) if isinstance(what, str) else what
+        row = measured(case, dist, version)
+    except MemoryError:
+        row = Row(name, dist, version, error=f"more than {gigabytes:g} GB of memory")
+    except BaseException as error:
+        row = Row(name, dist, version, error=f"the measuring failed: {type(error).__name__}: {error}")
+    out.send(asdict(row))
+    out.close()
