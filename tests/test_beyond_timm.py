@@ -236,3 +236,25 @@ def test_what_comes_before_the_chosen_places_is_read() -> None:
     if s.frontend == "fx+cut":
         assert s.macs == 14 * 14 * 72 + 12 * 12 * 8 * 73
         assert 0.9 < s.coverage < 1
+
+
+class OldKinds(nn.Module):
+    """Kinds of tensors named by their old classes, as code from before ``dtype`` does."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.mix, self.kind = nn.Linear(4, 4), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.type() == "torch.FloatTensor"
+        chosen = (x > 0).type(self.kind)
+        return self.mix(chosen.type(x.type()) + torch.ones(4).type(x.type()))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [torch.LongTensor, "torch.LongTensor", "torch.cuda.HalfTensor", torch.cuda.DoubleTensor, torch.int32],
+)
+def test_old_classes_of_tensors_stand_for_their_dtype(kind: Any) -> None:
+    s = sed_torch.score(OldKinds(kind), input_size=(1, 4))
+    assert (s.frontend, s.coverage, s.node_coverage, s.macs) == ("fx", 1.0, 1.0, 16)

@@ -266,3 +266,20 @@ def test_deterministic_algorithms_refuse_nothing_here_and_stay_on() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_modules_that_name_each_other_in_circles_are_passed_once() -> None:
+    """As packages are, whose parts import the whole: each of them is an attribute of the other."""
+    first, second = types.ModuleType("a_circle"), types.ModuleType("a_circle.part")
+    first.second, second.first = second, first  # type: ignore[attr-defined]
+    code = (
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.mix = nn.Linear(4, 4)\n"
+        "    def forward(self, x):\n        return self.mix(x) if second.first.second else first.second\n"
+    )
+    space = vars(first)
+    exec(code, space)  # the forward's globals are those of the first module
+    vars(second)["second"] = second
+    net = space["Net"]()
+    assert sed_torch.score(net, input_size=(1, 4)).macs == 16

@@ -316,3 +316,14 @@ def test_rules_that_cannot_be_are_refused(forget: Callable[[Any], None]) -> None
         sed_torch.register_rule(dict, "keep")
     with pytest.raises(RuleError, match="no rule named 'blur'"):
         sed_torch.register_rule("special_bessel_j0", "blur")  # type: ignore[arg-type]
+
+
+def test_special_functions_are_the_usual_ones_unless_they_have_a_row_of_their_own() -> None:
+    assert [canonical(f"special_{n}") for n in ("erf", "log_softmax", "round")] == [
+        "erf",
+        "log_softmax",
+        "round",
+    ]
+    found = lookup("special_expit")
+    assert found is not None
+    assert (found.name, canonical("special_ndtr")) == ("sigmoid", "special_ndtr")

@@ -89,7 +89,17 @@ VIT.row(
 )
 VIT.row("pit.PiT", image(64), **_usual("depth"), depth=(1, 1))
 VIT.row("simple_vit_with_hyper_connections.SimpleViT", image(64), **_usual(), num_residual_streams=2)
-VIT.row("look_vit.LookViT", image(64), highres_patch_size=8, dim=64, image_size=64, num_classes=10, depth=1, patch_size=16, heads=4)
+VIT.row(
+    "look_vit.LookViT",
+    image(64),
+    highres_patch_size=8,
+    dim=64,
+    image_size=64,
+    num_classes=10,
+    depth=1,
+    patch_size=16,
+    heads=4,
+)
 VIT.row("max_vit.MaxViT", image(224), num_classes=10, dim=32, depth=(1, 1, 1, 1), dim_conv_stem=16)
 VIT.row("max_vit_with_registers.MaxViT", image(224), num_classes=10, dim=32, depth=(1, 1), dim_conv_stem=16)
 VIT.row(
@@ -279,7 +289,7 @@ def detectors_and_kin() -> Iterator[Case]:
 # -- super-resolution ------------------------------------------------------------------------------------------
 
 TORCHSR = Package("torchsr", "1.0.4", alone=True)
-for _name in ("edsr_baseline", "ninasr_b0", "ninasr_b1", "rdn_a", "carn", "carn_m", "rcan", "vdsr"):
+for _name in ("edsr_baseline", "ninasr_b0", "ninasr_b1", "rdn_a", "rcan", "vdsr"):
     TORCHSR.row(f"models.{_name}", image(32), scale=2, pretrained=False)
 SPANDREL = Package("spandrel", "0.4.2")
 for _name, _args in {
@@ -357,25 +367,18 @@ KORNIA.row("feature.TFeat", image(32, 1), pretrained=False)
 KORNIA.row("feature.SOSNet", image(32, 1), pretrained=False)
 KORNIA.row("feature.KeyNet", image(64, 1), pretrained=False)
 KORNIA.row("feature.SIFTDescriptor", image(32, 1), patch_size=32)
-KORNIA.row("feature.MKDDescriptor", image(32, 1), patch_size=32)
 KORNIA.row("filters.GaussianBlur2d", image(32), (3, 3), (1.5, 1.5))
 KORNIA.row("filters.Sobel", image(32))
 KORNIA.row("filters.Canny", image(32))
 KORNIA.row("filters.Laplacian", image(32), 3)
 KORNIA.row("color.RgbToHsv", floats(1, 3, 32, 32, high=1))
 KORNIA.row("color.RgbToLab", floats(1, 3, 32, 32, high=1))
-KORNIA.row(
-    "models.VisionTransformer", image(64), image_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=4
-)
-KORNIA.row("models.TinyViT", image(64), img_size=64, embed_dims=[32, 64, 64, 64], depths=[1, 1, 1, 1],
-           num_heads=[2, 4, 4, 4])  # fmt: skip
-KORNIA.row("models.MobileViT", image(256), mode="xxs")
 KORNIA.row("losses.SSIMLoss", (floats(1, 3, 32, 32), floats(1, 3, 32, 32)), 11)
 LIGHTLY = Package("lightly", "1.6.0", needs=("lightly-utils",), alone=True)
-LIGHTLY.row("models.modules.SimCLRProjectionHead", floats(2, 64), 64, 64, 32)
-LIGHTLY.row("models.modules.BYOLProjectionHead", floats(2, 64), 64, 64, 32)
-LIGHTLY.row("models.modules.DINOProjectionHead", floats(2, 64), 64, 64, 32, 128)
-LIGHTLY.row("models.modules.SwaVPrototypes", floats(2, 32), 32, 100)
+LIGHTLY.row("models.modules.SimCLRProjectionHead", floats(1, 64), 64, 64, 32)
+LIGHTLY.row("models.modules.BYOLProjectionHead", floats(1, 64), 64, 64, 32)
+LIGHTLY.row("models.modules.DINOProjectionHead", floats(1, 64), 64, 64, 32, 128)
+LIGHTLY.row("models.modules.SwaVPrototypes", floats(1, 32), 32, 100)
 LIGHTLY.row("models.ResNetGenerator", image(32), "resnet-18", label="resnet-18")
 OCR = Package("python-doctr", "1.1.0", "doctr", needs=("anyascii",), alone=True)
 for _name in ("vgg16_bn_r", "mobilenet_v3_small", "resnet18", "magc_resnet31", "vit_s", "textnet_tiny"):

@@ -25,10 +25,10 @@ _x("encoder", layers="Encoder")
 for _option, _value in {
     "rotary_pos_emb": True, "alibi_pos_bias": True, "rel_pos_bias": True, "dynamic_pos_bias": True, "ff_glu": True,
     "ff_swish": True, "use_rmsnorm": True, "use_scalenorm": True, "attn_one_kv_head": True, "attn_kv_heads": 2,
-    "attn_talking_heads": True, "attn_qk_norm": True, "sandwich_norm": True, "macaron": True, "residual_attn": True,
+    "attn_qk_norm": True, "sandwich_norm": True, "macaron": True, "residual_attn": True,
     "attn_flash": True, "shift_tokens": 1, "gate_residual": True, "attn_num_mem_kv": 4, "attn_sparse_topk": 8,
-    "resi_dual": True, "pre_norm": False, "ff_relu_squared": True, "attn_gate_values": True, "attn_head_scale": True,
-    "rotary_xpos": True, "attn_on_attn": True, "deepnorm": False, "add_value_residual": True,
+    "pre_norm": False, "ff_relu_squared": True, "attn_gate_values": True, "attn_head_scale": True,
+    "rotary_xpos": True, "attn_on_attn": True, "add_value_residual": True,
     "num_residual_streams": 2, "attn_laser": True, "use_simple_rmsnorm": True, "ff_no_bias": True,
 }.items():  # fmt: skip
     _x(_option, **{_option: _value})

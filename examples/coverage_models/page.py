@@ -37,8 +37,13 @@ def by_fx(row: Row) -> bool:
     return is_read(row) and row["frontend"] == "fx"
 
 
+def work(row: Row) -> float:
+    """Multiply-accumulates of all samples."""
+    return row["macs"] * row.get("samples", 1)
+
+
 def agrees(row: Row) -> bool:
-    return abs(row["macs"] - row["truth"]) <= NEAR * row["truth"] + 1e-9
+    return abs(work(row) - row["truth"]) <= NEAR * row["truth"] + 1e-9
 
 
 def counts(row: Row) -> bool:
@@ -58,7 +63,7 @@ def line(row: Row) -> str:
     if not is_read(row):
         runs_too = "" if runs(row) else f" [{row.get('runs', '')[:60]}]"
         return f"✗ {row['name']}: {first(row['error'])[:170]}{runs_too}"
-    ratio = f"{row['macs'] / row['truth']:.4f}" if row["truth"] else ("–" if row["truth"] is None else "0/0")
+    ratio = f"{work(row) / row['truth']:.4f}" if row["truth"] else ("–" if row["truth"] is None else "0/0")
     state = "" if row["state"] == "kept" else f" {row['state']}"
     more = f" {first(row['note'])}" if row["note"] else ""
     why = f" [{row['runs']}]" if row["truth"] is None else ""
@@ -192,7 +197,7 @@ def _elsewhere(models: list[Row]) -> str:
 
 def _differing(models: list[Row]) -> str:
     rows = [
-        f"| {r['name']} | {r['macs']:.6g} | {r['truth']:.6g} | {_ratio(r)} | {_told(DIFFERENCES, r['name'])} |"
+        f"| {r['name']} | {work(r):.6g} | {r['truth']:.6g} | {_ratio(r)} | {_told(DIFFERENCES, r['name'])} |"
         for r in models
         if is_read(r) and runs(r) and not agrees(r)
     ]
@@ -201,7 +206,7 @@ def _differing(models: list[Row]) -> str:
 
 
 def _ratio(r: Row) -> str:
-    return f"{r['macs'] / r['truth']:.3f}" if r["truth"] else "–"
+    return f"{work(r) / r['truth']:.3f}" if r["truth"] else "–"
 
 
 def _states(models: list[Row]) -> str:
@@ -244,6 +249,6 @@ def _all(models: list[Row]) -> str:
         truth = "–" if r["truth"] is None else f"{r['truth'] / 1e9:.4g}"
         lines.append(
             f"| {r['name']} | {r['frontend']} | {r['params'] / 1e6:.2f} | {r['covered']:.1%} | {r['nodes']:.1%} "
-            f"| {total} | {r['macs'] / 1e9:.4g} | {truth} | {r['seconds']:.1f} |"
+            f"| {total} | {work(r) / 1e9:.4g} | {truth} | {r['seconds']:.1f} |"
         )
     return "\n".join([*lines, ""])

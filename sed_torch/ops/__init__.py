@@ -61,7 +61,9 @@ def canonical(spelling: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+    name = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+    usual = name.removeprefix("special_")  # torch.special.erf is torch.erf
+    return usual if usual != name and not OPS.by_spelling(name) and OPS.by_spelling(usual) else name
 
 
 def lookup(spelling: str) -> Op | None:

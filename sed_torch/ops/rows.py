@@ -264,7 +264,7 @@ ROWS: tuple[Op, ...] = (
     _op("quantize_per_tensor", "keep", "elementwise nonlinear no_gradient"),
     _op("dequantize", "keep", "elementwise linear"),
     # -- gates: what they leave is a factor
-    _op("sigmoid", "gate", "activation nonnegative saturates saves_result"),
+    _op("sigmoid", "gate", "activation nonnegative saturates saves_result", also="special_expit"),
     _op("hardsigmoid", "gate", "activation nonnegative saturates inplace saves_input"),
     _op("softmax", "gate", "nonnegative saves_result", also="_softmax _safe_softmax"),
     _op("log_softmax", "gate", "saves_result", also="_log_softmax"),

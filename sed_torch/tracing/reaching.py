@@ -82,6 +82,7 @@ class Reach:
         self._methods: dict[str, list[Any]] = {}
         self._waiting: list[Any] = []
         self._read: set[types.CodeType] = set()
+        self._met: set[tuple[int, types.CodeType]] = set()
 
     @property
     def names(self) -> tuple[tuple[dict[str, Any], str], ...]:
@@ -140,7 +141,11 @@ class Reach:
         kind = type(value)
         if kind is types.ModuleType or isinstance(value, types.ModuleType):
             own = vars(value)
-            if not is_foreign(value.__name__):
+            met = id(own), code
+            if (
+                not is_foreign(value.__name__) and met not in self._met
+            ):  # modules may name each other in circles
+                self._met.add(met)
                 for other in code.co_names if own is not space else ():
                     if other in own and (id(own), other) not in self._names:
                         self._meet(own, other, code)

@@ -28,6 +28,7 @@ from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.healthy import healthy_answer, is_guarded
 from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
+from sed_torch.tracing.legacy import of_old_class, old_class
 from sed_torch.tracing.names import (
     CHOOSES,
     INPUT_IS_NOT_FIRST,
@@ -147,6 +148,10 @@ class Recorder(TorchFunctionMode):
             return self._cond(*args[:4])
         if func is torch.autograd.grad:
             return self._gradients(*args, **kwargs)
+        if name == "type":
+            if len(args) == 1 and not kwargs:
+                return old_class(args[0])
+            args, kwargs = tuple(map(of_old_class, args)), {k: of_old_class(v) for k, v in kwargs.items()}
         tensors = tensors_of(args, kwargs)
         written = written_by(name, args, kwargs)
         if not self._depends(tensors):
