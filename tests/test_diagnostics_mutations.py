@@ -395,6 +395,84 @@ def shared_norm(p: Planter) -> Iterator[Planted]:
         seen.setdefault(width, path)
 
 
+def _insert(
+    kind: type[Before], make: Callable[[int], nn.Module], path: str = ""
+) -> Callable[[Planter], Iterator[Planted]]:
+    """Plant something for ``channels`` before convolutions; it is found at a path below where it stands."""
+
+    def plant(p: Planter) -> Iterator[Planted]:
+        for node, conv in p.convs(lambda n, m: p.input_of(n)[1] > 3):
+            yield p.replace(node.path, kind(make(p.input_of(node)[1]), conv)), f"{node.path}{path}"
+
+    return plant
+
+
+class Pooled(Before):
+    """A gate of what a global pool leaves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * self.extra(x.mean((2, 3)))[:, :, None, None])
+
+
+class WithLogarithm(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * torch.log(torch.softmax(self.extra(x.mean((2, 3))), 1))[:, :, None, None])
+
+
+class WithRoot(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * torch.sqrt(torch.relu(self.extra(x.mean((2, 3)))))[:, :, None, None])
+
+
+class OverOne(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * torch.softmax(self.extra(x.mean((2, 3))), 1)[:, :, None, None])
+
+
+class ForOneBatchSize(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.extra(x).reshape(1, *x.shape[1:]))
+
+
+class NeverCalled(Before):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+class Table(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(1, channels, 8, 8))
+
+
+class AsSequence(Before):
+    """The last step of a recurrent layer over the rows of a map, as a gate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.extra(x.mean(3).transpose(1, 2))[0][:, -1]
+        return self.inner(x * y[:, :, None, None])
+
+
+class Blocked(Before):
+    """Attention over the columns of a map, in which no query sees itself or what comes before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.extra(x.mean(2).transpose(1, 2))
+        score = y @ y.mT
+        n = score.shape[-1]
+        seen = torch.tril(torch.ones(n, n, device="cpu"), -1).bool()
+        y = torch.softmax(score.masked_fill(~seen, float("-inf")), -1) @ y
+        return self.inner(x + y.transpose(1, 2)[:, :, None])
+
+
+class Reduced(nn.Sequential):
+    """Half as large, and up again by an overlap that is uneven."""
+
+    def __init__(self, channels: int) -> None:
+        up = nn.ConvTranspose2d(channels, channels, 3, 2, 1, output_padding=1)
+        super().__init__(nn.Conv2d(channels, channels, 2, 2), nn.ReLU(), up)
+
+
 def ends_in_softmax(p: Planter) -> Iterator[Planted]:
     yield nn.Sequential(p.model, nn.Softmax(-1)), "1"
 
@@ -427,6 +505,28 @@ DEFECTS: dict[str, tuple[str, Callable[[Planter], Iterator[Planted]], dict[str, 
     "frozen norm": ("SED311", frozen_norm, {}),
     "large eps": ("SED313", large_eps, {}),
     "shared norm": ("SED312", shared_norm, {}),
+    "norm over one": (
+        "SED301",
+        _insert(Before, lambda c: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.InstanceNorm2d(c)), ".extra.1"),
+        {},
+    ),
+    "one half at least": (
+        "SED315",
+        _insert(Pooled, lambda c: nn.Sequential(nn.Linear(c, c), nn.ReLU(), nn.Sigmoid()), ".extra.2"),
+        {},
+    ),
+    "log of softmax": ("SED314", _insert(WithLogarithm, lambda c: nn.Linear(c, c)), {}),
+    "root at zero": ("SED321", _insert(WithRoot, lambda c: nn.Linear(c, c)), {}),
+    "softmax over one": ("SED318", _insert(OverOne, lambda c: nn.Linear(c, 1)), {}),
+    "one batch size": ("SED317", _insert(ForOneBatchSize, lambda c: nn.Identity()), {}),
+    "table never called": ("SED008", _insert(NeverCalled, Table, ".extra"), {}),
+    "half a direction": (
+        "SED208",
+        _insert(AsSequence, lambda c: nn.GRU(c, c // 2, bidirectional=True, batch_first=True), ".extra"),
+        {},
+    ),
+    "blocked row": ("SED320", _insert(Blocked, lambda c: nn.Linear(c, c)), {}),
+    "uneven overlap": ("SED209", _insert(Before, Reduced, ".extra.2"), {}),
 }
 
 PLACES = 2
