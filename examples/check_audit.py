@@ -1,6 +1,6 @@
 """Audit the check on good models: what it finds, what a backward pass says, and what a person made of each finding.
 
-    python examples/check_audit.py [--timm 150] [--pytorchcv 120] [--seed 0] [--jobs 2] [--minutes 9] [--only 'timm:*']
+    python examples/check_audit.py [--timm 150] [--pytorchcv 40] [--seed 0] [--jobs 2] [--minutes 9] [--only 'timm:*']
 
 Looks at models as their authors ship them: classification, segmentation, video, detection and optical flow networks
 of torchvision; timm and pytorchcv, drawn with a seed; transformers with attention masks, segmentation_models_pytorch
@@ -501,7 +501,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--timm", type=int, default=150, help="how many models of timm")
-    parser.add_argument("--pytorchcv", type=int, default=120, help="how many models of pytorchcv")
+    parser.add_argument("--pytorchcv", type=int, default=40, help="how many models of pytorchcv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop looking after so many")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -119,8 +120,7 @@ def check(
     ]
     _emit(reports, form, output, statistics)
     if update_baseline and baseline is not None:
-        for report in reports:
-            _update_baseline(baseline, report)
+        _update_baseline(baseline, reports)
         return 0
     return FINDINGS if any(r.failed for r in reports) else 0
 
@@ -216,11 +216,13 @@ def _statistics(reports: list[CheckReport]) -> str:
     return "\n".join([*lines, f"{sum(counts.values())} findings in {len(reports)} models"])
 
 
-def _update_baseline(path: str, report: CheckReport) -> None:
+def _update_baseline(path: str, reports: Sequence[CheckReport]) -> None:
     from sed_torch.diagnostics import Baseline
 
     known = Baseline.read(path) if os.path.exists(path) else Baseline({})
-    known.with_report(report).write(path)
+    for report in reports:
+        known = known.with_report(report)
+    known.write(path)
     say(f"wrote {path}")
 
 

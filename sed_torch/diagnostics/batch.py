@@ -175,7 +175,7 @@ def _parts_of_axes(source: Node, rows: int) -> bool:
     return whole != rows
 
 
-def _is_channels(subject: Subject, source: Node) -> bool:
+def is_channels(subject: Subject, source: Node) -> bool:
     """Whether dimension 1 of a value holds the channels of a map."""
     value = source
     while value.op in OPS.having("elementwise") and len(subject.data_inputs(value)) == 1:
@@ -197,7 +197,7 @@ def _rows(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str]]:
         rows = _size(node, 0) // batch
         if dims[source.name] != (0,) or _size(source, 0) != batch or rows < 2:
             continue
-        if _parts_of_axes(source, rows) or _is_channels(subject, source):
+        if _parts_of_axes(source, rows) or is_channels(subject, source):
             yield node, f"{node.target} makes {rows} rows of each sample: the output has {rows}× the batch"
             return
 

@@ -16,6 +16,7 @@ from sed_torch.diagnostics import (
     buffers,
     constants,
     dead,
+    fading,
     gradient,
     inplace,
     local,
@@ -25,7 +26,6 @@ from sed_torch.diagnostics import (
     redundancy,
     shapes,
     sharing,
-    signal,
     traps,
 )
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
@@ -45,8 +45,8 @@ from sed_torch.tracing.surroundings import default_device_set_aside
 __all__ = ["check"]
 
 _THEMES = (
-    *(batch, buffers, constants, dead, gradient, inplace, local, losses),
-    *(modes, reach, redundancy, shapes, sharing, signal, traps),
+    *(batch, buffers, constants, dead, fading, gradient, inplace, local, losses),
+    *(modes, reach, redundancy, shapes, sharing, traps),
 )  # importing them fills RULES
 
 

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Iterator
 
 from sed_torch.attributes import Item, Recurrent, Sliding
+from sed_torch.diagnostics.batch import is_channels
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.diagnostics.traces import Aligned
@@ -55,7 +56,18 @@ def _splits(a: Shape, b: Shape) -> bool:
 
 
 def _swaps(a: Shape, b: Shape) -> bool:
-    return not _splits(a, b) and (_permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b))
+    return _permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b)
+
+
+def _may_split(subject: Subject, source: Node, node: Node) -> bool:
+    """Whether a reshape may only split or merge axes, as far as its sizes tell, and no map's channels are in it."""
+    of_map = is_channels(subject, source) and len(source.shape or ()) > 3
+    to_map = any(r.op in ("conv", "conv_transpose", "batch_norm") for r in subject.needed_readers(node))
+    return (
+        _splits(source.shape or (), node.shape or ())
+        and not of_map
+        and not (to_map and len(node.shape or ()) > 3)
+    )
 
 
 @rule("SED207", "reshape-that-permutes", "warning")
@@ -103,7 +115,7 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
         inputs = subject.data_inputs(node)
         if node.op != "reshape" or len(inputs) != 1 or node.shape is None or inputs[0].shape is None:
             continue
-        if not _swaps(inputs[0].shape, node.shape):
+        if not _swaps(inputs[0].shape, node.shape) or _may_split(subject, inputs[0], node):
             continue
         other = subject.traces.other if subject.traces is not None else None
         if isinstance(other, Aligned):

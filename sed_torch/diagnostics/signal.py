@@ -1,4 +1,4 @@
-"""SED309: how strong the signal is after each layer, for the weights the model holds now.
+"""How strong the signal is after each layer, for the weights the model holds now.
 
 Two numbers are followed for inputs of unit variance: E[x²], and the variance between inputs, E[(x - x')²]/2 for two
 of them. Pre-activations are taken as Gaussian (wide layers), weights as independent with mean zero.
@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sed_torch.diagnostics.reach import cuts
-from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-LOW, HIGH = 1e-3, 1e3
-"""Limits of the second moment E[x²] at a layer, for an input of unit variance."""
-
-FADED = 1e-8
-"""Variance between inputs below which a chain tells them apart no longer."""
-
-CHAIN = 3
-"""Layers without a normalisation that make a chain."""
-
 _SAMPLE = 4096
-_LARGEST = 1e30
+LARGEST = 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +39,7 @@ class Signal:
 _UNIT = Signal(1.0, 1.0)
 
 
-def _second_moment(tensor: Tensor) -> float | None:
+def second_moment(tensor: Tensor) -> float | None:
     """Mean square of (a sample of) the entries; None on ``meta``, where there are no values."""
     if tensor.device.type == "meta" or not tensor.is_floating_point() or not tensor.numel():
         return None
@@ -59,7 +48,7 @@ def _second_moment(tensor: Tensor) -> float | None:
     return float(sample.square().mean())
 
 
-_ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "relu": lambda x, _: x.clamp(min=0),
     "relu6": lambda x, _: x.clamp(0, 6),
     "leaky_relu": lambda x, slope: torch.where(x > 0, x, slope * x),
@@ -77,7 +66,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def _gaussian(points: int) -> tuple[Tensor, Tensor]:
+def gaussian(points: int) -> tuple[Tensor, Tensor]:
     grid = torch.linspace(-6.0, 6.0, points, dtype=torch.float64)
     weight = torch.exp(-0.5 * grid**2)
     return grid, weight / weight.sum()
@@ -86,24 +75,29 @@ def _gaussian(points: int) -> tuple[Tensor, Tensor]:
 @functools.lru_cache(maxsize=4096)
 def _activated(name: str, slope: float, moment: float, between: float) -> Signal:
     """E[f(u)²] and ½E[(f(u) - f(u'))²] for two Gaussians of this variance and half squared distance."""
-    f = _ACTIVATIONS[name]
-    grid, weight = _gaussian(121)
+    f = ACTIVATIONS[name]
+    grid, weight = gaussian(121)
     after = float((f(grid * math.sqrt(moment), slope) ** 2 * weight).sum())
     half = math.sqrt(between / 2)
-    middle, away = _gaussian(121)[0] * math.sqrt(max(moment - between / 2, 0.0)), _gaussian(25)
+    middle, away = gaussian(121)[0] * math.sqrt(max(moment - between / 2, 0.0)), gaussian(25)
     spread = f(middle[:, None] + half * away[0], slope) - f(middle[:, None] - half * away[0], slope)
     apart = float((spread**2 * weight[:, None] * away[1]).sum()) / 2
     return Signal(after, min(apart, after))
 
 
-def _activate(subject: Subject, node: Node, x: Signal) -> Signal:
+def slope_of(subject: Subject, node: Node) -> float:
+    """The slope below zero of a leaky rectifier, as the graph or the parameter has it."""
     slope = node.facts.get("slope", 0.0)
     if node.op == "prelu":
-        weight = _parameter(subject, node, 1)
+        weight = parameter(subject, node, 1)
         known = weight is not None and weight.device.type != "meta"
         slope = float(weight.detach().mean()) if weight is not None and known else 0.25
-    slope = float(slope) if isinstance(slope, (int, float)) else 0.01
-    if not 0 < x.moment < _LARGEST:
+    return float(slope) if isinstance(slope, (int, float)) else 0.01
+
+
+def _activate(subject: Subject, node: Node, x: Signal) -> Signal:
+    slope = slope_of(subject, node)
+    if not 0 < x.moment < LARGEST:
         return x
     digits = (
         float(f"{v:.6g}") for v in (x.moment, min(x.between, x.moment))
@@ -113,16 +107,16 @@ def _activate(subject: Subject, node: Node, x: Signal) -> Signal:
 
 def _mixed(subject: Subject, node: Node, x: Signal) -> Signal | None:
     """E[y²] = fan_in · E[w²] · E[x²] + E[b²] for independent zero-mean weights; a bias is equal for all inputs."""
-    weight, bias = _parameter(subject, node, 1), _parameter(subject, node, 2)
-    moment = _second_moment(weight) if weight is not None else None
+    weight, bias = parameter(subject, node, 1), parameter(subject, node, 2)
+    moment = second_moment(weight) if weight is not None else None
     if weight is None or moment is None:
         return None
     gain = weight.numel() / weight.shape[0] * moment
-    shift = _second_moment(bias) if bias is not None else 0.0
+    shift = second_moment(bias) if bias is not None else 0.0
     return Signal(gain * x.moment + (shift or 0.0), gain * x.between)
 
 
-def _parameter(subject: Subject, node: Node, place: int) -> Tensor | None:
+def parameter(subject: Subject, node: Node, place: int) -> Tensor | None:
     if len(node.inputs) <= place or subject.graph[node.inputs[place]].op != "parameter":
         return None
     return subject.tensors.get(subject.graph[node.inputs[place]].target)
@@ -135,7 +129,7 @@ def _given(subject: Subject, node: Node) -> list[float]:
         for i in node.inputs
         if subject.graph[i].op == "parameter"
     ]
-    found = [_second_moment(t) for t in tensors if t is not None]
+    found = [second_moment(t) for t in tensors if t is not None]
     return [m for m in found if m is not None]
 
 
@@ -218,7 +212,7 @@ def moments(subject: Subject) -> dict[str, float]:
 
 
 def _capped(x: Signal) -> Signal:
-    return Signal(min(x.moment, _LARGEST), min(x.between, x.moment, _LARGEST))
+    return Signal(min(x.moment, LARGEST), min(x.between, x.moment, LARGEST))
 
 
 def _after(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
@@ -229,7 +223,7 @@ def _after(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
         return _UNIT
     if node.op in OPS.having("normalises"):
         return _normed(subject, node, x)
-    if node.op in _ACTIVATIONS:
+    if node.op in ACTIVATIONS:
         return _activate(subject, node, x)
     if node.op in ("add", "sub", "mul", "div"):
         return _combined(subject, node, inputs)
@@ -260,79 +254,4 @@ def _combined(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
         )
     factor = math.prod([*given, squared if squared is not None else 1.0])
     moment, equal = math.prod(s.moment for s in inputs), math.prod(s.moment - s.between for s in inputs)
-    return Signal(min(moment * factor, _LARGEST), max(0.0, min((moment - equal) * factor, _LARGEST)))
-
-
-def _depths(subject: Subject) -> dict[str, int]:
-    """Layers since the last normalisation, or since the input, along the longest way."""
-    norms = OPS.having("normalises")
-    found: dict[str, int] = {}
-    for node in subject.live:
-        before = max((found.get(i, 0) for i in node.inputs), default=0)
-        found[node.name] = 0 if node.op in norms else before + (node.op in ("conv", "linear"))
-    return found
-
-
-@rule("SED309", "signal-out-of-range", "warning")
-def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
-    """The signal fades or grows out of [10⁻³, 10³] in a chain of layers without normalisation.
-
-    E[x²] is followed from layer to layer for an input of unit variance, with the second moments of the weights
-    that the model holds now (a sample of each; nothing is run). PyTorch's default initialisation gives
-    Var(w) = 1/(3·fan_in), which with ReLU divides the signal by six at every layer. Models on ``meta`` have no
-    weights and are passed over; so are branches that a skip goes around, and the last layer.
-
-    The variance between inputs, what of E[x²] depends on which input it was, is followed as well: a bias keeps
-    E[x²] up while the difference between two inputs is gone. Below 10⁻⁸ float32 hardly tells two inputs apart and
-    the gradient has faded as much; that is twelve default layers with ReLU, or five with sigmoids.
-
-    Why it matters: gradients fade or grow at the same rate; deep networks of this kind do not start to learn.
-
-    What to do: add normalisation, or initialise for the activation (``nn.init.kaiming_normal_``).
-
-    Reference: He et al. (2015), arXiv 1502.01852, section 2.2.
-
-    Triggers::
-
-        model = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(256, 256), nn.ReLU())])
-        for p in model.parameters():
-            p.data.mul_(0.5 if p.dim() > 1 else 0.0)
-        size = (1, 256)
-
-    Near miss::
-
-        model = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(256, 256), nn.ReLU())])
-        for m in model:
-            if isinstance(m, nn.Linear):
-                nn.init.kaiming_normal_(m.weight)
-        size = (1, 256)
-    """
-    found = signals(subject)
-    layers = [n for n in subject.live if n.op in ("conv", "linear")]
-    depths = _depths(subject)
-    # a value that a skip goes around may be as small as its author likes, and so may the logits
-    for node in [n for n in cuts(subject) if n in layers and n is not layers[-1]]:
-        signal = found[node.name]
-        q, v = signal.moment, signal.between
-        if q == 0.0 or depths[node.name] < CHAIN:
-            continue
-        if LOW <= q <= HIGH and v >= FADED:
-            continue
-        hidden = LOW <= q <= HIGH
-        yield Hit(
-            node.path,
-            f"the variance between inputs is {v:.2g} after this layer: biases are all that is left of E[x²] = {q:.2g}"
-            if hidden
-            else f"E[x²] is {q:.2g} after this layer for an input of unit variance: it has "
-            f"{'faded' if q < LOW else 'grown'} layer by layer",
-            "add normalisation, or initialise for the activation (kaiming)",
-            {
-                "second_moment": q,
-                "between_inputs": v,
-                "limits": (LOW, HIGH),
-                "layer": layers.index(node) + 1,
-                "layers": len(layers),
-            },
-            node.source,
-        )
-        return  # what follows is a consequence
+    return Signal(min(moment * factor, LARGEST), max(0.0, min((moment - equal) * factor, LARGEST)))
