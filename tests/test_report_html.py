@@ -9,6 +9,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -238,6 +239,22 @@ def test_input_sizes_that_differ_are_told() -> None:
     a, b = score(Net(), input_size=SIZE), score(Net(), input_size=(1, 3, 24, 24))
     assert "input sizes differ" in to_html(a, b)
     assert "input sizes differ" not in to_html(a, a)
+
+
+def test_two_models_are_compared_block_by_block() -> None:
+    a, b = score(Net(), input_size=SIZE, name="a"), score(Net(), input_size=SIZE, name="b")
+    assert "diff-tables" in to_html(a, b)
+    assert "diff-tables" not in to_html(a, b, a)
+
+
+def test_the_first_screen_answers_what_a_person_asks() -> None:
+    found = check(Net(), input_size=SIZE)
+    assert found.score is not None
+    told = replace(found.score, advice=("change first: x",), expected={"sentence": "reach 50 %"})
+    text = to_html(replace(found, score=told))
+    glance = text[text.index("At a glance") : text.index("<h3>Findings")]
+    for word in ("size: ", "standing: ", "shape: ", "findings: ", "change first: x", "reach 50 %"):
+        assert word in glance
 
 
 def test_a_ranking_of_a_whole_zoo_is_small_and_quick() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,9 @@ from sed_torch.cli.options import one_or_many, sizes, writable
 from sed_torch.cli.output import FINDINGS, emit, page_of
 from sed_torch.cli.scoring import score_status
 from sed_torch.cli.validating import Truth, joined_with
+
+if TYPE_CHECKING:
+    from sed_torch.diagnostics import CheckReport
 
 
 @click.command()
@@ -69,7 +73,7 @@ def _reportable(ref: str, input_size: Any, against: str | None) -> list[Any]:
     from sed_torch.zoo import load
 
     if not _is_file(ref):
-        return [compute(load(ref).model, input_size=input_size, name=ref)]
+        return [_told(compute(load(ref).model, input_size=input_size, name=ref))]
     from sed_torch.ranking import read_ranking
     from sed_torch.training import is_runs_file, read_runs
 
@@ -79,6 +83,19 @@ def _reportable(ref: str, input_size: Any, against: str | None) -> list[Any]:
     if against is None:
         return [ranking]
     return [ranking, joined_with(ref, Truth(against)).validate()]
+
+
+def _told(check: CheckReport) -> CheckReport:
+    """The check, whose score says what accuracy to expect and what to change."""
+    import dataclasses
+
+    from sed_torch.calibration import with_expected
+    from sed_torch.sensitivity import sensitivity
+
+    if check.score is None or check.score.total is None or not math.isfinite(check.score.total):
+        return check
+    score = dataclasses.replace(with_expected(check.score), advice=sensitivity(check.score).advice(2))
+    return dataclasses.replace(check, score=score)
 
 
 def _has_findings(result: Any) -> bool:

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sed_torch._files import write_text
+from sed_torch.comparing import compare
 from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError, MissingDependencyError
 from sed_torch.evidence import ValidationReport
@@ -93,6 +94,9 @@ def _sorted_out(results: Iterable[Any]) -> tuple[list[tuple[Score, CheckReport |
 def _model_sections(models: list[tuple[Score, CheckReport | None]], depth: int | None) -> Iterable[Section]:
     if len(models) > 1:
         yield compared(models)
+    scores = [score for score, _ in models]
+    if len(scores) == 2 and len({(s.inputs, s.definition) for s in scores}) == 1:
+        yield section(compare(*scores, depth=depth), "diff")  # what changed, block by block
     if len(models) <= _DRAWN:
         for k, (score, check) in enumerate(models):
             yield scored(score, check, f"m{k}", depth=depth, folded=len(models) > 1)

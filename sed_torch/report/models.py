@@ -30,23 +30,19 @@ from sed_torch.scoring.standing import Standing, read_reference
 
 __all__ = ["compared", "scored", "unscored"]
 
-_MEANING = (
-    "SED is the log of the norm of a network's maps, a mean over their scales: how much independent input its "
-    "convolutions and linear layers sum up, given the local entropy that its topology leaves on the maps they read."
-)
-
 
 def scored(
     score: Score, check: CheckReport | None, key: str, *, depth: int | None = None, folded: bool = False
 ) -> Section:
     """A model: its number, parts, findings, figures and blocks."""
     drawn = draw(score, depth=depth)
-    parts: list[Part] = [_card(score), _facts(score)]
+    parts: list[Part] = [_card(score), Notes(_glance(score, check), "At a glance")]
     warnings = _warnings(score)
     if warnings:
         parts.append(Notes(warnings, "Read with care", "warning"))
     if check is not None:
         parts.append(_findings(check))
+    parts.append(_facts(score))
     if score.evaluation.terms:
         parts += _figures(score, key, depth)
     parts.append(
@@ -60,12 +56,29 @@ def scored(
     return Section(f"{key}-model", score.name, tuple(parts), folded, _short_score(score))
 
 
+def _glance(score: Score, check: CheckReport | None) -> tuple[str, ...]:
+    """What a person asks first: standing, cost, findings, what to change, what accuracy to expect."""
+    size = f"{tables.quantity(score.params)} parameters ({score.params * 4 / 2**20:,.1f} MiB in float32)"
+    lines = [f"size: {size}, {tables.quantity(score.macs)} MACs a sample at input {shape(score.inputs)}"]
+    if score.total is not None and math.isfinite(score.total):
+        lines.append(f"standing: {score.standing()}")
+        lines.append(f"shape: {score.shape_note}")
+        among, _ = read_reference().standing(score)
+        lines += [] if among is None else [_standing(among)]
+    if check is not None:
+        lines.append(f"findings: {check.headline()}")
+    lines += score.advice
+    if score.expected is not None:
+        lines.append(f"expected: {score.expected['sentence']}")
+    return tuple(lines)
+
+
 def _short_score(score: Score) -> str:
     return "SED undefined" if score.total is None else f"SED {number(score.total)}"
 
 
 def _card(score: Score) -> Card:
-    notes = [_MEANING] if score.reason is None else [sentence(score.reason)]
+    notes = [] if score.reason is None else [sentence(score.reason)]
     standing, why = read_reference().standing(score)
     if standing is None:
         return Card("SED", number(score.total), NATS, (*notes, f"No percentile: {why}."))
@@ -73,7 +86,7 @@ def _card(score: Score) -> Card:
         "SED",
         number(score.total),
         NATS,
-        (*notes, _standing(standing)),
+        tuple(notes),
         standing.percentile,
         f"percentile {standing.percentile:.0f} of {standing.of} torchvision classification models",
     )

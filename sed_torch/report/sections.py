@@ -26,6 +26,11 @@ from sed_torch.searching.result import SearchResult
 
 __all__ = ["LIMITS", "about", "section"]
 
+_MEANING = (
+    "SED is the log of the norm of a network's maps, a mean over their scales: how much independent input its "
+    "convolutions and linear layers sum up, given the local entropy that its topology leaves on the maps they read."
+)
+
 LIMITS = (
     "It compares architectures for the same task at the same input size, and says nothing of data, recipe, weights "
     "or numerical trouble.",
@@ -83,7 +88,7 @@ def about(definitions: Iterable[str], versions: Mapping[str, str]) -> Section:
         "A_v are output positions of operator v, C its channels, g its groups, and n_eff the effective taps "
         "n·det(R)^(1/n) of the patch it reads, whose correlation matrix is R."
     )
-    parts: list[Part] = [Notes(tuple(lines), "Definition"), Notes(LIMITS, "Limits")]
+    parts: list[Part] = [Notes((_MEANING, *lines), "Definition"), Notes(LIMITS, "Limits")]
     if versions:
         parts.append(Notes((", ".join(f"{k} {v}" for k, v in versions.items()),), "Versions"))
     return Section("about", "What SED is", tuple(parts))

@@ -70,4 +70,13 @@
       show(table);
     });
   }
+
+  const wide = () => {  // say where there is more to the side than is seen
+    for (const box of document.querySelectorAll(".scroll")) {
+      box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+    }
+  };
+  wide();
+  addEventListener("resize", wide);
+  for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", wide);
 })();
