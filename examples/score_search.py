@@ -420,7 +420,7 @@ def candidates() -> dict[str, Form]:
         found[f"A^{a:g}·(C_in/g)^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, False)
     for a, b, c, d in itertools.product(steps, steps, steps[:3], (0.5, 1.0)):
         found[f"A^{a:g}·C_in^{b:g}·C_out^{c:g}·n_eff^{d:g}"] = powers(a, b, c, d, True)
-    return found | products() | other_shapes() | other_calculi() | by_input_size() | by_scale()
+    return found | products() | other_shapes() | other_calculi() | by_input_size()
 
 
 def products() -> dict[str, Form]:

@@ -14,7 +14,7 @@ import pytest
 from sed_torch import entropy
 from sed_torch.building import TopologyBuilder, Value
 from sed_torch.scoring import sed
-from sed_torch.spaces import nasbench201
+from sed_torch.spaces import get_space, nasbench201
 from sed_torch.topology import Topology
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -152,3 +152,30 @@ def test_the_recorded_table_shows_every_form(search: Any) -> None:
     forms = search.candidates()
     assert f"All {len(forms)} forms" in text
     assert all(text.count(f"\n| {name} |") >= 2 for name in forms)
+
+
+def test_the_third_round_shows_every_form(module: Any) -> None:
+    scales = module("score_scales")
+    text = (EXAMPLES / "results" / "score-scales.md").read_text(encoding="utf-8")
+    forms = scales.forms()
+    assert f"All {len(forms)} forms of the third round" in text
+    assert all(text.count(f"\n| {name} |") >= 2 for name in forms)
+    assert set(scales.COMPARED) <= set(forms)
+    assert "TransNAS macro lost 0.06" in text  # what was looked at before choosing
+
+
+def test_the_form_over_scales_that_was_chosen_is_the_library_s(module: Any) -> None:
+    scales, rng = module("score_scales"), np.random.default_rng(0)
+    space = get_space("nasbench_macro")
+    networks = [space.topology(space.sample(rng)) for _ in range(6)]
+    found = scales.forms()[scales.CHOSEN](scales.ScaleNets(networks))
+    # the constant that the library takes off: 1/4 ln 2, of scales down to 1/sqrt 2
+    assert found - 0.25 * math.log(2) == pytest.approx([sed(n) for n in networks], abs=1e-9)
+
+
+def test_whole_maps_by_hand(module: Any) -> None:
+    flatness, pooled = module("score_scales").flatness, entropy.pool(entropy.white(2), (2, 2), (1, 1), (1, 1))
+    assert flatness(entropy.white(2)) == pytest.approx(1.0)
+    # a mean of two passes cos², whose mean logarithm is 2 ln ½, over a variance of ½: an entropy power of ½ an axis;
+    # the grid of 64 frequencies stops short of the zero
+    assert flatness(pooled) == pytest.approx(0.25, rel=0.03)

@@ -26,12 +26,13 @@ maps, those before the first strides, rule the sum.
 With the distinct map sizes A_1 > … > A_m, the sums S_k of a over the operators with A ≥ A_k, the widths
 d_k = ln(A_k/A_{k+1}) and d_m = ln(2·A_m), this is Σ d_k ln S_k / Σ d_k + ¼ ln A_1, with Σ d_k = ln(2·A_1): the mean
 of ½ ln r over the scales is ¼ ln A_1. Twice the side of every map adds ½ ln 2, and what the finer scales gain in
-weight, where ``sed/1`` gains 2 ln 2: scores still compare at one input size only.
+weight, where ``sed/1`` gains 2 ln 2: scores still compare at one input size only. What is left of a score at equal
+size (:mod:`sed_torch.scoring.shape`) hardly moves with the input.
 
 The form is blind to what leaves Γ as it is: normalisations and activations outside residual sums, the order of
 operators of one map size, how deep each stands, and how much of a residual stream a branch renews. Weighing a branch
 by its share of the variance of the sum it joins was tried and lost on trained networks, see
-``examples/results/score-search.md``.
+``examples/results/score-scales.md``.
 """
 
 from __future__ import annotations

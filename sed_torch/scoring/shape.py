@@ -8,9 +8,8 @@ and a network's *shape* is its SED minus what the law says of its size, in nats:
 parameters and multiply-accumulates than the population does, below 0 less. The law is ordinary least squares over the
 reference networks (:mod:`sed_torch.scoring.standing`) at every input size of their table, each network weighing the
 same. Since A is one of its variables, the shape of one network hardly moves with the input: it is what compares where
-networks read images of different sizes, as scores do not. It is no score by itself: what
-size is worth is left out of it, and over networks of many sizes it orders worse than SED or parameters do
-(``examples/results/size-and-shape.md``).
+networks read images of different sizes, as scores do not. It is no score by itself: what size is worth is left out of
+it, and over networks of many sizes it orders worse than SED or parameters do (``examples/results/size-and-shape.md``).
 
 The law is known where the population is. How far a network is from it is its leverage (Hoaglin and Welsch, 1978),
 x·(XᵀX)⁻¹·x for x = (1, ln params, ln MACs, ln A): beyond the largest of the population nothing is said.
