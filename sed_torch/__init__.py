@@ -12,15 +12,17 @@ Importing the package loads neither torch nor anything else: every name is looke
 
 ========================  ========================================================================================
 ``tracing``               ``nn.Module`` → :class:`Graph`: one node an operator, on meta tensors, no weights read
+``graph``                 what a trace found, frozen; ``attributes``: the numbers of a call, a class a rule
 ``ops``                   the operator table: a row an operator, with its rule and its traits
 ``lowering``              :class:`Graph` → :class:`Topology`: a function a rule says what becomes of the field
 ``entropy``               the calculus on a map's autocovariance
-``topology``              steps of the calculus, free of torch; search spaces write them directly
+``topology``              steps of the calculus, free of torch; search spaces write them by ``building``
 ``scoring``               topology → number (``formula``), result (``result``), the whole road (``model``)
 ``diagnostics``           what is wrong with a model, a rule each, read off the same graph
 ``costing``               memory and time of a training step, from the graph
 ``spaces``                search spaces: architectures, their topologies and networks, scored in batches
 ``proxies``               other training-free scores, for comparison
+``zoo``                   references such as ``timm:resnet50`` or ``net.py:Net`` → ``nn.Module``
 ``jobs``, ``ranking``     many models at once, cached and resumable; ``searching`` looks for the best of a space
 ``evidence``              published accuracies, and how well scores agree with them
 ``training``              training candidates for real
@@ -53,15 +55,20 @@ learned
 
 **How to add …**
 
-- *a spelling, or an operator under a rule that exists*: one line in ``ops/rows.py``.
-- *an operator with a rule of its own*: a rule name in ``ops/row.py``, the line in ``ops/rows.py``, a function in a
-  file of ``lowering/`` entered in ``lowering/rules.py``; numbers of the call are read in ``tracing/calls.py``, its
-  multiply-accumulates counted in ``lowering/work.py``. Tests walk the table and ask for each.
-- *a diagnostic*: a function with ``@rule`` in a file of ``diagnostics/``; its docstring holds the page, a model that
-  triggers it and one that nearly does, and both are run as tests.
-- *a search space*: a package in ``spaces/`` with a class derived from ``Space``, and its line in the list there.
-- *a proxy*: a function entered in ``proxies/registry.py``.
-- *a report*: a view in ``report/``, or a column of the result's table.
+- *a spelling, or an operator under a rule that exists*: one line in ``ops/rows.py``; with the trait ``activation`` it
+  is elementwise, non-linear and whatever else follows, everywhere at once.
+- *an operator with a rule of its own* (4 files): a rule name in ``ops/row.py``, the line in ``ops/rows.py``, a function
+  in a file of ``lowering/``, entered in ``lowering/rules.py``. Where it needs numbers of the call, a class in
+  ``attributes.py`` and its reader in ``tracing/calls.py``; its multiply-accumulates are counted in
+  ``lowering/work.py``; where it moves samples, a rule in ``batching/``. Tests walk the table and ask for each.
+- *a diagnostic* (1 file): a function with ``@rule`` in a file of ``diagnostics/``; its docstring holds the page, a
+  model that triggers it and one that nearly does, and both are run as tests.
+- *a search space* (a package and a line): a package in ``spaces/`` with a class derived from ``Space``, and its line
+  in the list there. Public accuracies of it are a file in ``evidence/benchmarks/`` and a line there.
+- *a proxy* (2 files): a function in a file of ``proxies/``, and its row in ``proxies/registry.py``.
+- *a format of reports* (2 files): a method of ``tables.Tabular``, which every result then has, and its name in
+  ``cli/output.py``. A result of a new kind derives from ``Tabular`` and states its rows.
+- *a page or figure of a result*: a section in ``report/``, numbers in ``report/series``, drawing in ``report/plots``.
 """
 
 from __future__ import annotations

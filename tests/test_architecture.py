@@ -193,6 +193,30 @@ def test_the_core_imports_no_torch(place: str) -> None:
         todo += [n for n in names if n in MODULES and n not in seen]
 
 
+def _private(module: str) -> Iterator[str]:
+    """Names with an underscore that a file takes from a file of another room."""
+    here, tree = _place(module), _tree(MODULES[module])
+    rooms: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sed_torch":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in MODULES:
+                    rooms[alias.asname or alias.name] = whole
+                elif re.match("_[^_]", alias.name) and _place(str(node.module)) != here:
+                    yield whole
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            room, name = rooms.get(node.value.id), node.attr
+            if room and re.match("_[^_]", name) and _place(room) != here:
+                yield f"{room}.{name}"
+
+
+def test_nobody_takes_a_private_name_of_another_room() -> None:
+    taken = {module: names for module in MODULES if (names := sorted(_private(module)))}
+    assert taken == {}
+
+
 @pytest.mark.parametrize("package", SOLE_IMPORTERS)
 def test_some_packages_have_one_importer(package: str) -> None:
     importers = {
