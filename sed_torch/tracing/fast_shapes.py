@@ -145,7 +145,8 @@ def _mean(x: Any, dim: Any = None, keepdim: bool = False, **others: Any) -> Any:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
     """Where nothing is broadcast; a mask is checked against the scores that it is added to."""
-    if any(kwargs.get(n) for n in ("is_causal", "enable_gqa")) or any(a is True for a in args):
+    causal = kwargs.get("is_causal") or any(a is True for a in args)
+    if kwargs.get("enable_gqa") or (causal and attn_mask is not None):
         return NotImplemented
     if q.dim() < 3 or not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
         return NotImplemented
