@@ -28,6 +28,7 @@ __all__ = [
     "Tabular",
     "View",
     "cell",
+    "mebibytes",
     "quantity",
     "to_csv",
     "to_dataframe",
@@ -48,6 +49,11 @@ def quantity(value: float | None) -> str:
         if abs(value) >= limit:
             return f"{value / limit:.2f} {unit}"
     return f"{value:g}"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as a person reads them: ``812.5 MiB``, ``13.42 GiB``."""
+    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
 def cell(value: Any) -> str:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import sed_torch
-from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost
+from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost, step_memory
 from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import precision
 from sed_torch.costing.storage import itemsize
@@ -358,6 +358,25 @@ def test_a_step_holds_what_the_optimizer_holds() -> None:
     assert cost(model, input_size=(1, 100), optimizer="adamw").peak == pytest.approx(5 * weights)
     assert cost(model, input_size=(1, 100), optimizer="sgd").peak == pytest.approx(2 * weights, rel=0.05)
     assert set(OPTIMIZERS) >= set(TORCHS)
+
+
+def test_a_ranking_counts_the_same_memory() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
+    )
+    graph = sed_torch.trace(model, input_size=(4, 3, 8, 8))
+    found = cost(model, input_size=(1, 3, 8, 8))
+    assert step_memory(graph) == pytest.approx(found.peak - found.buffers, rel=1e-3)
+
+
+def test_a_ranking_leaves_out_what_does_not_fit() -> None:
+    models = {"small": lambda: nn.Linear(8, 8), "large": lambda: nn.Linear(800, 8)}
+    ranking = sed_torch.rank(models, input_size=None, max_memory=4000, cache=None)
+    assert [(r.name, r.memory) for r in ranking.rows] == [
+        ("small", step_memory(sed_torch.trace(nn.Linear(8, 8), input_size=(1, 8))))
+    ]
+    assert ranking.beyond == 1
+    assert "memory ≤ 0.0 MiB" in str(ranking)
 
 
 def test_views_agree() -> None:

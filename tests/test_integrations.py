@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sed_torch.diagnostics import check
 from sed_torch.errors import CheckFailedError
-from sed_torch.integrations._shared import failure, metrics, raise_everywhere
+from sed_torch.integrations._shared import failure, memory, metrics, raise_everywhere
 
 pytest_plugins = "pytester"
 
@@ -69,6 +69,15 @@ class TestShared:
         assert (found["sed/errors"], found["sed/params"]) == (0.0, 20.0)
         dead = metrics(check(nn.Sequential(nn.ReLU()), input_size=(2, 4)))
         assert "sed/score" not in dead
+
+    def test_memory_is_that_of_the_batch_that_comes(self) -> None:
+        model, x, y = nn.Sequential(nn.Linear(4, 8), nn.ReLU()), torch.zeros(2, 4), torch.zeros(2)
+        fixed = 4 * 4 * (4 * 8 + 8)  # weights, gradients and two moments, in float32
+        found = memory(model, (x, y), None, None)
+        assert found["sed/memory_fixed_mib"] * 2**20 == fixed
+        assert found["sed/memory_sample_mib"] * 2**20 == 4 * (4 + 8)  # what the layer reads, what relu writes
+        assert memory(model, None, (3, 4), None) == found
+        assert memory(model, (torch.zeros(2, 5), y), None, None) == {}  # does not fit: nothing is said
 
     def test_a_model_that_cannot_be_read_stops_training_only_if_something_may(self) -> None:
         class Branches(nn.Module):

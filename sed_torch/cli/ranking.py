@@ -60,6 +60,12 @@ from sed_torch.cli.output import FINDINGS, emit
     help="The same by multiply-accumulates a sample, such as 2G.",
 )
 @click.option(
+    "--max-memory",
+    callback=byte_count,
+    metavar="N",
+    help="The same by bytes of a training step with one sample and AdamW, such as 4G.",
+)
+@click.option(
     "--front",
     type=click.Choice(["params", "macs"]),
     help="Only the Pareto front of the score (with --by expected of that) against this cost.",
@@ -94,6 +100,7 @@ def rank(
     baselines: tuple[str, ...],
     max_params: float | None,
     max_macs: float | None,
+    max_memory: int | None,
     front: str | None,
     input_size: list[tuple[int, ...]],
     time_limit: float,
@@ -107,8 +114,9 @@ def rank(
 ) -> int:
     """Rank many models; one that fails is a row with its reason, and the exit status is 1.
 
-    The first line is the best within --max-params and --max-macs, or the Pareto front: the largest model has the
-    largest score, and is seldom the answer. Ctrl-C keeps the rows that are done; the same command goes on from there.
+    The first line is the best within --max-params, --max-macs and --max-memory, or the Pareto front: the largest model
+    has the largest score, and is seldom the answer. Ctrl-C keeps the rows that are done; the same command goes on from
+    there.
 
     PATTERN is a reference as for 'score', or a glob; '!' excludes.
 
@@ -131,6 +139,7 @@ def rank(
         baselines=baselines,
         max_params=max_params,
         max_macs=max_macs,
+        max_memory=max_memory,
         input_size=one_or_many(input_size),
         backend=backend,
         scheduler=scheduler,

@@ -7,10 +7,20 @@ graph → :mod:`.precision` (dtypes) → :mod:`.storage` (whose memory) → :mod
 from __future__ import annotations
 
 from sed_torch.costing.devices import DEVICES, Device
-from sed_torch.costing.model import cost, cost_of_graphs
+from sed_torch.costing.model import cost, cost_of_graphs, step_memory
 from sed_torch.costing.optimizers import OPTIMIZERS
 from sed_torch.costing.result import Cost
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
 
-__all__ = ["DEVICES", "OPTIMIZERS", "Cost", "Device", "Moment", "Saved", "cost", "cost_of_graphs"]
+__all__ = [
+    "DEVICES",
+    "OPTIMIZERS",
+    "Cost",
+    "Device",
+    "Moment",
+    "Saved",
+    "cost",
+    "cost_of_graphs",
+    "step_memory",
+]

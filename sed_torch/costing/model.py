@@ -22,7 +22,7 @@ from sed_torch.lowering import lower
 from sed_torch.ops import OPS
 from sed_torch.tracing import trace
 
-__all__ = ["cost", "cost_of_graphs"]
+__all__ = ["cost", "cost_of_graphs", "step_memory"]
 
 Kernels = Literal["cuda", "cpu"]
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -158,6 +158,19 @@ def cost_of_graphs(
         device=chosen,
     )
     return result
+
+
+def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "cuda") -> int:
+    """Bytes at the fullest moment of a training step with one sample, from one graph: the quick answer of a ranking.
+
+    What a graph in evaluation mode does not show is left out: masks of dropout, heads that only training has.
+    """
+    used = precision(graph, device=kernels)
+    storages = Storages(graph, used.dtypes, 1 / graph.batch)
+    saved = saved_for_backward(storages, used, device=kernels)
+    moments = training_timeline(storages, saved, {}, _step_bytes(graph, None, optimizer, kernels))
+    held = _parameter_bytes(graph, None, trainable=False) + _state_bytes(graph, None, optimizer)
+    return round(held + max(m.bytes() for m in moments))
 
 
 def _at_batch(model: nn.Module, given: dict[str, Any], batch: int | None) -> tuple[Graph, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from sed_torch.costing.roofline import Work, seconds
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
 from sed_torch.errors import DataError, InputError
-from sed_torch.tables import Grid, Tabular, View
+from sed_torch.tables import Grid, Tabular, View, mebibytes
 
 __all__ = ["Cost", "mebibytes"]
 
@@ -23,11 +23,6 @@ _PIECES = ("saved", "training", "inference", "work")
 
 COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
 EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
-
-
-def mebibytes(size: float) -> str:
-    """Bytes as a person reads them: ``812.5 MiB``, ``13.42 GiB``."""
-    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import nn
 
 from sed_torch.diagnostics import CheckReport
 from sed_torch.diagnostics.finding import FailOn
+from sed_torch.diagnostics.loading import model_inputs
 from sed_torch.errors import CheckFailedError, SedTorchError
 
-__all__ = ["failure", "findings_table", "loss_of", "metrics", "raise_everywhere"]
+__all__ = ["failure", "findings_table", "loss_of", "memory", "metrics", "raise_everywhere"]
 
 
 def metrics(report: CheckReport) -> dict[str, float]:
@@ -27,6 +28,25 @@ def metrics(report: CheckReport) -> dict[str, float]:
             value = getattr(report.score, name)
             numbers["sed/score" if name == "total" else f"sed/{name}"] = value
     return {k: float(v) for k, v in numbers.items() if v is not None and math.isfinite(v)}
+
+
+def memory(model: nn.Module, batch: Any, input_size: Any, input_data: Any) -> dict[str, float]:
+    """What a training step takes, in MiB, by the names under which it is logged; nothing where it cannot be counted.
+
+    ``sed/memory_fixed_mib`` is there whatever the batch (weights, gradients, AdamW's moments, buffers),
+    ``sed/memory_sample_mib`` comes with each sample (kept for the backward pass), in the dtype that the model is in.
+    """
+    from sed_torch.costing import cost
+
+    try:
+        if input_size is None and input_data is None and batch is not None:
+            input_data = model_inputs(model, batch)[0]
+        found = cost(model, input_size=input_size, input_data=input_data)
+    except Exception:  # a help in the log, and no reason to stop a training
+        return {}
+    fixed = found.resident + found.gradients
+    per_sample = sum(s.bytes for s in found.saved if s.batched) / found.batch
+    return {"sed/memory_fixed_mib": fixed / 2**20, "sed/memory_sample_mib": per_sample / 2**20}
 
 
 def findings_table(report: CheckReport) -> tuple[list[str], list[list[str]]]:

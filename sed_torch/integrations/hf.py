@@ -17,7 +17,7 @@ import torch.distributed as dist
 from sed_torch.diagnostics import CheckReport, check
 from sed_torch.diagnostics.finding import FailOn, checked_level
 from sed_torch.errors import MissingDependencyError
-from sed_torch.integrations._shared import failure, metrics, raise_everywhere
+from sed_torch.integrations._shared import failure, memory, metrics, raise_everywhere
 
 try:
     from transformers import TrainerCallback
@@ -77,15 +77,20 @@ class SedCheckCallback(_Base):  # type: ignore[misc]
             loader = kwargs.get("train_dataloader")
             self.report, message = failure(lambda: self._check(model, loader), self.raise_on)
             if self.report is not None:
-                self._log(state, self.report)
+                batch = None if self._given or loader is None else first_batch(loader)
+                numbers = metrics(self.report) | memory(model, batch, self.input_size, self.input_data)
+                self._log(state, numbers)
         raise_everywhere(_from_rank_zero(message), self.report)
 
+    @property
+    def _given(self) -> bool:
+        return self.input_size is not None or self.input_data is not None
+
     def _check(self, model: Any, loader: Any) -> CheckReport:
-        given = self.input_size is not None or self.input_data is not None
         trainer = self._trainer() if self._trainer is not None else None
         return check(
             model,
-            None if given or loader is None else first_batch(loader),
+            None if self._given or loader is None else first_batch(loader),
             getattr(trainer, "compute_loss_func", None),
             input_size=self.input_size,
             input_data=self.input_data,
@@ -93,12 +98,12 @@ class SedCheckCallback(_Base):  # type: ignore[misc]
             baseline=self.baseline,
         )
 
-    def _log(self, state: Any, report: CheckReport) -> None:
+    def _log(self, state: Any, numbers: dict[str, float]) -> None:
         trainer = self._trainer() if self._trainer is not None else None
         if trainer is not None:
-            trainer.log(metrics(report))
+            trainer.log(numbers)
         else:
-            state.log_history.append({**metrics(report), "step": state.global_step})
+            state.log_history.append({**numbers, "step": state.global_step})
 
 
 def first_batch(loader: Any) -> Any:

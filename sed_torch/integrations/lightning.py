@@ -14,7 +14,7 @@ from torch import nn
 from sed_torch.diagnostics import CheckReport, check
 from sed_torch.diagnostics.finding import FailOn, checked_level
 from sed_torch.errors import InputError, MissingDependencyError
-from sed_torch.integrations._shared import failure, findings_table, loss_of, metrics, raise_everywhere
+from sed_torch.integrations._shared import failure, findings_table, loss_of, memory, metrics, raise_everywhere
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -92,12 +92,18 @@ class SedCheck(_Base):  # type: ignore[misc]
         if trainer.is_global_zero:
             self.report, message = failure(lambda: self._check(pl_module, batch), self.raise_on)
             if self.report is not None:
-                self._log(trainer, self.report)
+                size, example = self._inputs(pl_module)
+                used = memory(network(pl_module, self.model), batch, size, example)
+                self._log(trainer, self.report, metrics(self.report) | used)
         raise_everywhere(trainer.strategy.broadcast(message), self.report)
 
+    def _inputs(self, pl_module: Any) -> tuple[Any, Any]:
+        """The size that was given, else the example that the module has."""
+        example = getattr(pl_module, "example_input_array", None) if self.input_size is None else None
+        return self.input_size, example
+
     def _check(self, pl_module: Any, batch: Any) -> CheckReport:
-        given = self.input_size
-        example = getattr(pl_module, "example_input_array", None) if given is None else None
+        given, example = self._inputs(pl_module)
         return check(
             network(pl_module, self.model),
             batch,
@@ -108,10 +114,10 @@ class SedCheck(_Base):  # type: ignore[misc]
             baseline=self.baseline,
         )
 
-    def _log(self, trainer: Any, report: CheckReport) -> None:
+    def _log(self, trainer: Any, report: CheckReport, numbers: dict[str, float]) -> None:
         told = False
         for logger in trainer.loggers:
-            logger.log_metrics(metrics(report), step=0)
+            logger.log_metrics(numbers, step=0)
             if hasattr(logger, "log_text"):  # W&B
                 columns, rows = findings_table(report)
                 logger.log_text(key="sed/findings", columns=columns, data=rows)

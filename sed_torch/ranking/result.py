@@ -92,8 +92,8 @@ class Ranking(tables.Tabular):
             versions: of the packages involved.
             elapsed: wall seconds of the run.
             cached: rows that came from the cache.
-            limits: largest ``"params"`` and ``"macs"``; larger models are left out and counted. Models whose size is
-                not known stay, with the reason in their row.
+            limits: largest ``"params"``, ``"macs"`` and ``"memory"`` (bytes); larger models are left out and counted.
+                Models whose size is not known stay, with the reason in their row.
 
         Raises:
             InputError: ``sort``, a baseline or a limit is unknown.
@@ -302,7 +302,7 @@ class Ranking(tables.Tabular):
         if best is None:
             return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
         if self.limits:
-            limits = " and ".join(f"{SPELLED[n]} ≤ {tables.quantity(v)}" for n, v in self.limits.items())
+            limits = " and ".join(f"{SPELLED[n]} ≤ {_size(n, v)}" for n, v in self.limits.items())
             return f"Best within {limits}: {described(best)}"
         if len(self.scored) == 1:
             return described(best)
@@ -369,11 +369,15 @@ class Ranking(tables.Tabular):
         return f"Ranking({len(self.rows)} models, {len(self.failures)} not ok, sort={self.sort!r})"
 
 
+def _size(name: str, value: float) -> str:
+    return tables.mebibytes(value) if name == "memory" else tables.quantity(value)
+
+
 def check_sizes(limits: Mapping[str, float]) -> dict[str, float]:
     """The limits as numbers; raise InputError for one that is unknown or not positive."""
     for name, most in limits.items():
         if name not in SPELLED or not isinstance(most, (int, float)) or not most > 0:
             raise InputError(
-                f"cannot limit {name!r} to {most!r}: expected params or macs, each a positive number"
+                f"cannot limit {name!r} to {most!r}: expected params, macs or memory, each a positive number"
             )
     return {n: float(v) for n, v in limits.items()}

@@ -37,6 +37,7 @@ _DESCENDING = (
     "given_size",
     "params",
     "macs",
+    "memory",
     "suppression",
     "coverage",
     "seconds",
@@ -85,6 +86,9 @@ class RankRow:
         unexpected: why the calibration does not know it, or None.
         features: numbers about the topology in the order of :data:`sed_torch.scoring.features.FEATURES`, as text
             with spaces between; calibrations read them.
+        memory: bytes at the fullest moment of a training step with one sample and AdamW, as :func:`sed_torch.cost`
+            counts them, from the graph in evaluation mode (masks of dropout are left out); None where it could not be
+            counted.
     """
 
     name: str
@@ -119,6 +123,7 @@ class RankRow:
     expected_high: float | None = None
     unexpected: str | None = None
     features: str | None = None
+    memory: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for strict JSON; a score of -inf is the string ``"-inf"``."""
@@ -144,7 +149,7 @@ class RankRow:
 
 COLUMNS = tuple(f.name for f in fields(RankRow))
 _LARGEST = 1e30
-_INTEGERS = {"params", "rank", "family_rank", "residual_rank"}
+_INTEGERS = {"params", "rank", "family_rank", "residual_rank", "memory"}
 _TEXTS = {
     "name",
     "family",

@@ -41,6 +41,7 @@ def rank(
     memory_limit: int | None = None,
     max_params: float | None = None,
     max_macs: float | None = None,
+    max_memory: float | None = None,
     progress: bool | Progress[RankRow] | None = None,
     resume: bool = True,
 ) -> Ranking:
@@ -71,6 +72,7 @@ def rank(
             included.
         max_params: leave out models with more parameters; the others are ranked among themselves.
         max_macs: the same for multiply-accumulates a sample.
+        max_memory: the same for bytes of a training step with one sample, see :attr:`RankRow.memory`.
         progress: None for a bar on stderr where that is a terminal, True, False, or a function of
             (rows done, rows in all, last row).
         resume: use what the cache holds; False computes and keeps every row anew.
@@ -85,7 +87,7 @@ def rank(
         SedTorchError: with ``on_error="raise"``.
     """
     _check(sort, baselines, on_error)
-    sizes = {"params": max_params, "macs": max_macs}
+    sizes = {"params": max_params, "macs": max_macs, "memory": max_memory}
     most = {n: float(v) for n, v in sizes.items() if v is not None}
     check_sizes(most)
     check_workers(jobs, backend)

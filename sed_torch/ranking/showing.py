@@ -29,7 +29,7 @@ SHAPE_NOTE = (
     "with the input"
 )
 
-SPELLED = {"params": "params", "macs": "MACs"}
+SPELLED = {"params": "params", "macs": "MACs", "memory": "memory"}
 
 SHOWN = (
     *(
@@ -44,10 +44,12 @@ SHOWN = (
         "front",
         "params",
         "MACs",
+        "memory",
     ),
     *("input", "suppression", "coverage", "status"),
 )
 SPARED = (
+    "memory",
     *("in family", "coverage", "suppression", "family", "front", "input", "MACs", "status", "given size"),
     *("#", "params", "shape"),
 )
@@ -67,6 +69,7 @@ def display(r: RankRow) -> dict[str, Any]:
         "front": "yes" if r.pareto else "",
         "params": tables.quantity(r.params),
         "MACs": tables.quantity(r.macs),
+        "memory": None if r.memory is None else tables.mebibytes(r.memory),
         "input": r.input,
         "suppression": r.suppression,
         "coverage": None if r.coverage is None else f"{r.coverage:.1%}",

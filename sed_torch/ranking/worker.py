@@ -157,7 +157,18 @@ def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
         input=_shapes(s.inputs),
         features=pack_features(s.features),
         output=_shapes(graph[name].shape or () for name in graph.outputs),
+        memory=_memory(graph),
     )
+
+
+def _memory(graph: Graph) -> int | None:
+    """Bytes of a training step with one sample; None for a graph whose memory cannot be counted."""
+    from sed_torch.costing import step_memory
+
+    try:
+        return step_memory(graph)
+    except SedTorchError:
+        return None
 
 
 def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
