@@ -16,16 +16,28 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import importlib.util
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [
-    p for p in sys.path if Path(p or ".").resolve() != HERE
-]  # else "import coverage" would find this file
-sys.path.append(str(HERE))
+# else a package's "import coverage" would find this file
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE]
+
+
+def _know_the_cases() -> None:
+    """Makes ``coverage_models``, beside this file, a package that can be imported."""
+    folder = HERE / "coverage_models"
+    spec = importlib.util.spec_from_file_location(
+        folder.name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[folder.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
 
 for name, value in {
     "OMP_NUM_THREADS": "1",
@@ -58,6 +70,7 @@ def main() -> int:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
 
+    _know_the_cases()
     from coverage_models import fields, running
     from coverage_models.cases import PACKAGES
     from coverage_models.page import failed, line, page

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -351,3 +352,12 @@ class TestFilesAsPeopleHaveThem:
             load("gpt.py")
         with pytest.raises(ModelReferenceError, match=r"did you mean timm:resnet18\?"):
             load("timn:resnet18")
+
+
+def test_a_constructor_that_sets_weights_to_a_constant_is_built_on_the_cpu() -> None:
+    def make() -> nn.Module:
+        layer = nn.Conv2d(3, 3, 1)
+        layer.weight.data = torch.from_numpy(np.eye(3, dtype=np.float32)).reshape(3, 3, 1, 1)
+        return layer
+
+    assert build(make, "make").built_on == "cpu"

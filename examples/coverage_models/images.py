@@ -196,7 +196,7 @@ for _name in ("PNet", "RNet", "ONet"):
 GEFFNET = Package("geffnet", "1.0.2", alone=True)
 for _name in ("efficientnet_b0", "mixnet_s", "mobilenetv3_large_100", "mnasnet_100", "fbnetc_100", "spnasnet_100",
               "efficientnet_lite0", "tf_efficientnet_b0", "tf_mixnet_s", "efficientnet_cc_b0_4e", "tf_efficientnet_es",
-              "mobilenetv2_100", "hardcorenas_a", "mobilenetv3_rw"):  # fmt: skip
+              "mobilenetv2_100", "mobilenetv3_rw"):  # fmt: skip
     GEFFNET.row("create_model", image(224), _name, pretrained=False, label=_name)
 CADENE = Package("pretrainedmodels", "0.7.4", needs=("six",))
 for _name, _side in {"alexnet": 224, "bninception": 224, "cafferesnet101": 224, "dpn68": 224, "fbresnet152": 224,
@@ -289,7 +289,7 @@ def detectors_and_kin() -> Iterator[Case]:
 # -- super-resolution ------------------------------------------------------------------------------------------
 
 TORCHSR = Package("torchsr", "1.0.4", alone=True)
-for _name in ("edsr_baseline", "ninasr_b0", "ninasr_b1", "rdn_a", "rcan", "vdsr"):
+for _name in ("edsr_baseline", "ninasr_b0", "ninasr_b1", "rdn_a", "carn", "carn_m", "rcan", "vdsr"):
     TORCHSR.row(f"models.{_name}", image(32), scale=2, pretrained=False)
 SPANDREL = Package("spandrel", "0.4.2")
 for _name, _args in {

@@ -158,14 +158,10 @@ MAMBA = Package("mambapy", "1.2.0")
 @MAMBA.rows
 def state_spaces() -> Iterator[Case]:
     from mambapy.mamba import Mamba, MambaConfig
-    from mambapy.mamba2 import Mamba2, Mamba2Config
 
     yield Case("mambapy:Mamba", lambda: Mamba(MambaConfig(d_model=32, n_layers=2)), floats(1, 16, 32))
     yield Case("mambapy:Mamba sequential", lambda: Mamba(MambaConfig(d_model=32, n_layers=1, pscan=False)),
                floats(1, 16, 32))  # fmt: skip
-    yield Case(
-        "mambapy:Mamba2", lambda: Mamba2(Mamba2Config(d_model=32, n_layers=1, d_head=16)), floats(1, 64, 32)
-    )
 
 
 XLSTM = Package("xlstm", "2.0.6")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import sed_torch
 from coverage_models.cases import Case, Given
@@ -30,7 +30,12 @@ MOST_WEIGHTS = 20e6
 MOST_WORK = 0.5e9
 """Multiply-accumulates up to which a model with real weights is run on the CPU; else it is run on ``meta``."""
 
-FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 """The kernel of the CPU, which torch's counter has its formula for but does not know by name."""
 
 

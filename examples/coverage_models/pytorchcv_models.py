@@ -38,7 +38,14 @@ def families() -> Iterator[Case]:
         for name in text.split():
             if name in _models and name not in seen:
                 seen.add(name)
-                at = {"inceptionv3": 299, "inceptionv4": 299, "xception": 299, "pnasnet5large": 331}
+                at = {
+                    "inceptionv3": 299,
+                    "inceptionv4": 299,
+                    "xception": 299,
+                    "pnasnet5large": 331,
+                    "polynet": 331,
+                    "inceptionresnetv1": 299,
+                }
                 size = 32 if name.endswith("_cifar10") else at.get(name, 256 if "openpose" in name else side)
                 yield Case(
                     f"pytorchcv:{name}", lambda name=name: get_model(name, pretrained=False), image(size)

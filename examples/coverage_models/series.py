@@ -42,7 +42,12 @@ def recordings() -> Iterator[Case]:
         )
 
 
-TSAI = Package("tsai", "1.0.1", needs=("fastai", "fastcore", "plum-dispatch"), alone=True)
+TSAI = Package(
+    "tsai",
+    "1.0.1",
+    needs=("fastai", "fastcore", "plum-dispatch", "fasttransform", "python-fasthtml", "fastdownload"),
+    alone=True,
+)
 TSAI_MODELS = {
     "FCN.FCN": (3, 5), "FCNPlus.FCNPlus": (3, 5), "InceptionTime.InceptionTime": (3, 5),
     "InceptionTimePlus.InceptionTimePlus": (3, 5), "MLP.MLP": (3, 5, 64), "OmniScaleCNN.OmniScaleCNN": (3, 5, 64),

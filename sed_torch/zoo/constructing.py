@@ -42,7 +42,7 @@ def construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["me
             with torch.device("cpu"), _WeightsOnMeta():
                 return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
         except (Exception, SystemExit) as error:
-            if one_line(error) == first and "meta" not in first:  # it was not for want of values
+            if one_line(error) == first and not _is_of_meta(error):  # it was not for want of values
                 raise not_built(ref, error) from error
         try:
             with torch.device("cpu"):
@@ -59,6 +59,11 @@ def _may_be_of_meta(error: BaseException) -> bool:
     if "NVIDIA" in text or "CUDA" in text:
         return False
     return isinstance(error, RuntimeError) or "meta" in text
+
+
+def _is_of_meta(error: BaseException) -> bool:
+    """``weight.data = constant`` says that the kinds of tensor differ, and does not name the devices."""
+    return "meta" in str(error) or "incompatible tensor type" in str(error)
 
 
 def _module(made: Any, ref: str) -> nn.Module:
