@@ -68,6 +68,7 @@ USUAL: Mapping[str, str] = {
     "SED104": "unread-positions",
     "SED202": "affine",
     "SED205": "same-result",
+    "SED207": "mixed-positions",
     "SED208": "half-read",
     "SED209": "uneven",
     "SED301": "constant-layer",
@@ -201,6 +202,8 @@ def _on_this_machine(folder: Path) -> None:
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *args, **kwargs: self
         nn.Module.cuda = lambda self, *args, **kwargs: self
+        for kind in ("FloatTensor", "LongTensor"):
+            setattr(torch.cuda, kind, getattr(torch, kind))
 
     def refused(*args: Any, **kwargs: Any) -> None:
         raise OSError("no connections are made here")

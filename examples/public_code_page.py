@@ -45,8 +45,10 @@ class Network:
 
     @property
     def title(self) -> str:
-        """The expression, shortened: options are in the last table."""
-        return self.build if len(self.build) <= 60 else f"{self.build[:56]} …"
+        """The expression, its options left out where they are many: the last table has them."""
+        name, _, options = self.build.partition("(")
+        short = self.build if len(options) <= 40 else f"{name}(…)"
+        return f"{Path(self.file).stem}.{short}" if name == "Model" else short
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,9 @@ def to_markdown(results: Sequence[Result], verdicts: Sequence[Verdict], command:
     parts = [
         "# The check on public training code",
         f"Made by `{command}` on {datetime.date.today()} with {versions}.",
-        f"{len(ran)} networks in {len(names)} public repositories were checked, each with the loss its repository "
+        f"{len(results)} networks of public repositories were tried; {len(results) - len(ran)} could not be built or "
+        "followed (the last table says why). "
+        f"{len(ran)} networks in {len(names)} repositories were checked, each with the loss its repository "
         f"trains it with where that is one of torch's. **{len(with_true)} repositories have at least one true finding "
         f"of severity warning or error**, in {len(true)} networks; {len(clean)} networks have none. "
         f"Of {len(grave)} such findings {counts['true']} are true, {counts['arguable']} arguable and "

@@ -522,13 +522,53 @@ def overwritten(trial: Trial) -> Outcome:
     module = layer(trial)
     if not getattr(module, "inplace", False):
         return Outcome(False, "not a module that works in place")
-    before = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    before = next(tensors([run(trial.model, trial.inputs, train=True)]))
     module.inplace = False
-    after = next(tensors([run(trial.model, trial.inputs, train=False)]))
+    after = next(tensors([run(trial.model, trial.inputs, train=True)]))
     module.inplace = True
     change = float(((before - after).abs().mean() / (after.abs().mean() + 1e-12)).detach())
     return Outcome(
         change > 1e-4, f"with inplace=False at this one place the output changes by {change:.0%} on average"
+    )
+
+
+def mixed_positions(trial: Trial) -> Outcome:
+    """How many positions one position of the next layer's input holds, where the attention returns position numbers.
+
+    The result of the module's child that returns four axes is replaced by the numbers of the positions; then the
+    first row that the next child reads shows where its values come from.
+    """
+    rows: list[Tensor] = []
+
+    def numbered(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
+        first = result[0] if isinstance(result, tuple) else result
+        if not isinstance(first, Tensor) or first.dim() != 4 or rows:
+            return None
+        axis = max((1, 2), key=lambda i: first.shape[i])
+        shape = [-1 if i == axis else 1 for i in range(4)]
+        numbers = torch.arange(first.shape[axis], dtype=first.dtype).view(shape).expand_as(first).contiguous()
+        return (numbers, *result[1:]) if isinstance(result, tuple) else numbers
+
+    def seen(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if args and isinstance(args[0], Tensor) and args[0].dim() == 3 and not args[0][0].frac().any():
+            rows.append(args[0][0, 0])
+
+    children = list(layer(trial).children())
+    handles = [m.register_forward_hook(numbered) for m in children]
+    handles += [m.register_forward_pre_hook(seen) for m in children]
+    try:
+        with torch.no_grad():
+            run(trial.model, trial.inputs, train=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not rows:
+        return Outcome(False, "no child returns four axes to one that reads three")
+    found = sorted(set(rows[0].tolist()))
+    return Outcome(
+        len(found) > 1,
+        f"the first position that the next layer reads holds values of {len(found)} positions, "
+        f"{found[0]:.0f} to {found[-1]:.0f}",
     )
 
 
@@ -586,6 +626,7 @@ PASSES: Mapping[str, Callable[[Trial], Outcome]] = {
         half_read,
         variance_shift,
         overwritten,
+        mixed_positions,
         at_least_half,
         alike_neighbours,
     )

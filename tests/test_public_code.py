@@ -82,7 +82,8 @@ def test_a_training_script_is_checked_and_not_run(script: Any, repository: Path)
     assert found["SED001"].source == "train.py:13"
     assert not list(repository.rglob("trained"))
     page = script.to_markdown(results, [], "a test")
-    assert "1 networks in 1 public repositories" in page
+    assert "2 networks of public repositories were tried; 1 could not be built" in page
+    assert "1 networks in 1 repositories were checked" in page
     assert "2 are true, 0 arguable and 0 false" in page
     by_hand = script.Verdict("somebody/*", "Net()", "SED001", "idle", "false", "", "made up")
     assert "1 are true, 0 arguable and 1 false" in script.to_markdown(results, [by_hand], "a test")
@@ -120,6 +121,25 @@ class Twice(nn.Module):
         return self.layer(x if self.faulty else y) + y
 
 
+class Heads(nn.Module):
+    """Splits into two heads; does nothing else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(-1, 3, 2, 2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Joins the heads again: by their axes, or by a view that mixes heads and positions."""
+
+    def __init__(self, faulty: bool) -> None:
+        super().__init__()
+        self.faulty, self.heads, self.out = faulty, Heads(), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.heads(x[:, None].expand(-1, 3, -1))
+        return self.out((y if self.faulty else y.transpose(1, 2)).reshape(-1, 3, 4))
+
+
 class Cases(nn.Module):
     """A network that has the fault that a pass looks for, or has it not."""
 
@@ -131,6 +151,7 @@ class Cases(nn.Module):
         self.conv = nn.Conv1d(1, 1, 3, padding=1)
         self.lstm = nn.LSTM(1, 3, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.5 if faulty else 0.0)
+        self.attention = Attention(faulty)
         self.block, self.act, self.gate = Twice(faulty), nn.ReLU(inplace=True), nn.Sigmoid()
         self.up = nn.ConvTranspose1d(1, 1, 3 if faulty else 4, 2)
 
@@ -196,6 +217,9 @@ class Cases(nn.Module):
         y = self.a(x)
         return self.act(y) + (y if self.faulty else 0)
 
+    def mixed_positions(self, x: Tensor) -> Tensor:
+        return self.attention(x)
+
     def at_least_half(self, x: Tensor) -> Tensor:
         y = self.a(x)
         return self.gate(torch.relu(y) if self.faulty else y)
@@ -208,6 +232,7 @@ class Cases(nn.Module):
 
 
 PATHS = {
+    "mixed_positions": "attention",
     "overwritten": "act",
     "at_least_half": "gate",
     "same_result": "block",
