@@ -159,8 +159,8 @@ def foretold(data: Set, rows: Array, columns: Sequence[int] | None = None) -> Ar
     """What :func:`sed_torch.calibrate` foretells of all, from ``rows``; on some counts only, with the first as mean."""
     features = data.features if columns is None else data.features[:, list(columns)]
     mean = data.sed if columns is None else features[:, 0]
-    x = domain_of(features, features[rows], range(len(rows))).inputs(features)
-    s = by_ranks(mean).to_normal(mean)
+    domain = domain_of(features, features[rows], range(len(rows)), ranked=True)
+    x, s = domain.inputs(features), by_ranks(mean).to_normal(mean)
     z = by_ranks(data.accuracy[rows]).to_normal(data.accuracy[rows])
     return fit(x[rows], s[rows], z, np.zeros(len(rows))).predict(x, s)[0]
 

@@ -331,6 +331,27 @@ def test_a_file_says_the_same(small: Calibration, tmp_path: Path) -> None:
     assert "test accuracy" in read.to_markdown()
 
 
+def test_few_networks_are_read_by_ranks_and_many_by_size(small: Calibration) -> None:
+    """No odd network bends the scale that few are read on; the domain says the same after a file."""
+    assert small.domain.curves is not None
+    assert imagenet().domain.curves is None
+    nets, accuracy = candidates()
+    odd = nets.features.copy()
+    odd[0] *= 1e6  # one network unlike all others
+    bent = Candidates(nets.names, nets.sed, odd, nets.definition, nets.families)
+    made = calibrate(bent, {n: accuracy[n] for n in nets.names[1:41]}, title="test accuracy")
+    rest = np.arange(41, 80)
+    moved = np.abs(made.domain.inputs(nets.features)[rest] - small.domain.inputs(nets.features)[rest])
+    assert np.median(moved) < 0.01
+    assert np.median(np.abs(small.domain.inputs(nets.features)[rest])) > 0.05
+    again = from_dict(json.loads(json.dumps(small.to_dict())))
+    np.testing.assert_array_equal(again.domain.inputs(nets.features), small.domain.inputs(nets.features))
+    damaged = json.loads(json.dumps(small.to_dict()))
+    damaged["domain"]["curves"].pop()
+    with pytest.raises(DataError, match=rf"domain.curves: expected {WIDTH}, found {WIDTH - 1}"):
+        from_dict(damaged)
+
+
 def test_scores_that_differ_in_the_last_bits_are_one_knot() -> None:
     values = np.array([1.0, 1.0 + 1e-13, 2.0, 2.0 + 1e-12, 3.0])
     scale = by_ranks(values)

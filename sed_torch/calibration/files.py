@@ -112,7 +112,12 @@ def _component(part: Mapping[str, Any], n: int) -> Component:
 
 def _domain(data: Mapping[str, Any], d: int) -> Domain:
     columns = {n: _numbers(data[n], f"domain.{n}", d) for n in ("centre", "scale", "low", "high")}
-    return Domain(**columns, reach=_number(data["reach"], "domain.reach", 0.0))
+    curves = None
+    if "curves" in data:
+        curves = tuple(_scale(c, "domain.curves") for c in data["curves"])
+        if len(curves) != d:
+            raise ValueError(f"domain.curves: expected {d}, found {len(curves)}")
+    return Domain(**columns, reach=_number(data["reach"], "domain.reach", 0.0), curves=curves)
 
 
 def _held_out(data: Mapping[str, Any]) -> HeldOut:

@@ -131,7 +131,8 @@ def calibrated(
     labels = list(range(len(rows))) if groups is None else [groups[i] for i in rows]
     score_scale, target_scale = _scales(candidates.sed[known], accuracy, unit, scale)
     pool, trained = candidates.features[known], candidates.features[rows]
-    domain = domain_of(pool, trained, labels)
+    few = target_scale.clip is None and score_scale.clip is None  # by ranks, as for few networks
+    domain = domain_of(pool, trained, labels, ranked=few)
     x = domain.inputs(trained)
     s, z = score_scale.to_normal(candidates.sed[rows]), target_scale.to_normal(accuracy)
     variances = (

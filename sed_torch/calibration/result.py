@@ -259,6 +259,7 @@ class Calibration(tables.Tabular):
             "domain": {
                 **{n: _short(getattr(domain, n), 7) for n in ("centre", "scale", "low", "high")},
                 "reach": domain.reach,
+                **({} if domain.curves is None else {"curves": [_scale_data(c) for c in domain.curves]}),
             },
             "score_scale": _scale_data(self.score_scale),
             "target_scale": _scale_data(self.target_scale),

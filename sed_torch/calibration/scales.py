@@ -83,11 +83,12 @@ def by_error(values: Array, ceiling: float) -> Scale:
     return Scale((mean - deviation, mean + deviation), (-1.0, 1.0), ceiling)
 
 
-def by_ranks(values: Array, ceiling: float | None = None) -> Scale:
+def by_ranks(values: Array, ceiling: float | None = None, knots: int = _KNOTS) -> Scale:
     """Normal scores: the quantiles of a normal distribution at the values' ranks. No outlier weighs more than another.
 
     Args:
         values: two different ones at least.
+        knots: to keep at most.
         ceiling: what no prediction may reach, such as 100 %; it shapes what lies beyond the best value only.
     """
     raw = np.asarray(values, dtype=np.float64)
@@ -102,12 +103,12 @@ def by_ranks(values: Array, ceiling: float | None = None) -> Scale:
     shares = (np.cumsum(counts) - (counts - 1) / 2 - 0.5) / len(raw)
     normal = np.array([NormalDist().inv_cdf(float(q)) for q in shares])
     spread = math.sqrt(float(np.sum(counts * normal**2) / len(raw))) or 1.0
-    keep = _some(len(distinct))
+    keep = _some(len(distinct), knots)
     return Scale(tuple(distinct[keep].tolist()), tuple((normal[keep] / spread).tolist()), ceiling)
 
 
-def _some(n: int) -> Sequence[int]:
+def _some(n: int, most: int) -> Sequence[int]:
     """Knots to keep: all of few, else evenly chosen with both ends."""
-    if n <= _KNOTS:
+    if n <= most:
         return list(range(n))
-    return sorted({round(i * (n - 1) / (_KNOTS - 1)) for i in range(_KNOTS)})
+    return sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})

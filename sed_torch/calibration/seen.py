@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.calibration.scales import CLIP
+from sed_torch.calibration.scales import CLIP, Scale, by_ranks
 
 __all__ = ["Domain", "domain_of"]
 
@@ -32,6 +32,8 @@ class Domain:
         centre, scale: mean and standard deviation of each feature, shape (d,); scale 0 where it never varied.
         low, high: range of each feature but for half a per cent of the networks at either end, shape (d,).
         reach: largest distance to the nearest trained network, in standard deviations of a feature.
+        curves: of each feature, its way to the normal scale by the ranks of the networks seen; None where the process
+            reads plain z-scores. A feature that never varied has a curve that is not used.
     """
 
     centre: Array
@@ -39,12 +41,19 @@ class Domain:
     low: Array
     high: Array
     reach: float
+    curves: tuple[Scale, ...] | None = None
 
     def inputs(self, features: Array) -> Array:
-        """Features as the process reads them, shape (n, d): clipped z-scores over √d; 0 where one never varied.
+        """Features as the process reads them, shape (n, d): clipped z-scores, or normal scores of the ranks, over the
+        root of how many there are; 0 where one never varied.
 
         Rounded as files keep them, so that a calibration that was read says what the one that was made does.
         """
+        if self.curves is not None:
+            columns = [c.to_normal(v) for c, v in zip(self.curves, features.T, strict=True)]
+            normal = np.clip(np.stack(columns, axis=1), -CLIP, CLIP)
+            varied = self.scale > 0
+            return np.asarray(np.round(np.where(varied, normal, 0.0) / np.sqrt(max(varied.sum(), 1)), 5))
         scale = np.where(self.scale > 0, self.scale, np.inf)
         clipped = np.clip((features - self.centre) / scale, -CLIP, CLIP)
         return np.asarray(np.round(clipped / np.sqrt(features.shape[1]), 5))
@@ -84,18 +93,27 @@ def nearest(x: Array, trained: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0)))
 
 
-def domain_of(seen: Array, trained: Array, groups: Sequence[object]) -> Domain:
+_KNOTS = 17
+_FLAT = Scale((0.0, 1.0), (0.0, 1.0))
+
+
+def domain_of(seen: Array, trained: Array, groups: Sequence[object], *, ranked: bool = False) -> Domain:
     """The domain of all networks seen, trained or not.
 
     Args:
         seen: features of all, shape (m, d).
         trained: of the trained ones, shape (n, d).
         groups: of each trained network; how far another group's nearest network is, is how far one may be.
+        ranked: read features by their ranks among the networks seen, so that no odd one bends a scale.
     """
     scale = seen.std(axis=0)
     scale = np.where(scale > _LEAST, scale, 0.0)
     low, high = np.quantile(seen, _ENDS, axis=0, method="nearest")
-    bare = Domain(seen.mean(axis=0), scale, low, high, 0.0)
+    curves = None
+    if ranked:
+        columns = zip(seen.T, scale.tolist(), strict=True)
+        curves = tuple(by_ranks(v, knots=_KNOTS) if varied else _FLAT for v, varied in columns)
+    bare = Domain(seen.mean(axis=0), scale, low, high, 0.0, curves)
     x, everything = bare.inputs(trained), bare.inputs(seen)
     labels = np.array([hash(g) for g in groups])
     apart = [nearest(x[[i]], x[labels != labels[i]])[0] for i in range(len(x)) if (labels != labels[i]).any()]
@@ -103,4 +121,4 @@ def domain_of(seen: Array, trained: Array, groups: Sequence[object]) -> Domain:
         float(np.quantile(apart, _QUANTILE)) if apart else 0.0,
         float(nearest(everything, x).max()) if len(seen) > len(trained) else 0.0,
     )
-    return Domain(bare.centre, scale, bare.low, bare.high, reach)
+    return replace(bare, reach=reach)
