@@ -89,6 +89,11 @@ def _added_through_a_view(m: Any, x: Tensor) -> Tensor:
     return m.b(out)
 
 
+def _spectra(m: Any, x: Tensor) -> Tensor:
+    spectrum = torch.stft(x, 16, window=torch.hann_window(16), return_complex=True)
+    return m.c(torch.view_as_real(spectrum).permute(0, 3, 1, 2))
+
+
 def _timed(m: Any, t: Tensor, x: Tensor) -> Tensor:
     return m.c(x) + m.t(t[:, None].float())[..., None, None]
 
@@ -205,6 +210,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "edges": (lambda: Net(_edges, a=nn.Linear(10, 8), b=nn.Linear(8, 2)), lambda n: (torch.zeros(3 * n, 5), _ints(2, 6 * n))),
     "computed where a mask says": (lambda: Net(_where_masked, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: (torch.zeros(n, 5, 4), torch.ones(n, 5, dtype=torch.bool))),
     "written through a view": (lambda: Net(_added_through_a_view, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: torch.zeros(n, 4)),
+    "spectra": (lambda: Net(_spectra, c=nn.Conv2d(2, 3, 3)), lambda n: torch.zeros(n, 64)),
+    "texts with images": (lambda: Net(lambda m, t, i: m.a(t) @ m.b(i).T, a=nn.Linear(4, 6), b=nn.Linear(5, 6)), lambda n: (torch.zeros(n, 4), torch.zeros(n, 5))),
     "a cache that is empty yet": (lambda: Net(lambda m, x: m.b(torch.cat([x.new_zeros(0), m.a(x)], -1)), a=nn.Linear(6, 4), b=nn.Linear(4, 3)), lambda n: torch.zeros(n, 5, 6)),
     "cut to nothing": (lambda: Net(lambda m, x: m.a(torch.cat([x[:, :0], x], 1)), a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 5, 6)),
     "gate": (lambda: Net(lambda m, x: m.c(x) * m.a(x.mean((2, 3))).sigmoid()[..., None, None], c=nn.Conv2d(3, 4, 3), a=nn.Linear(3, 4)), lambda n: torch.zeros(n, 3, 6, 6)),

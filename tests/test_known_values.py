@@ -290,3 +290,24 @@ def test_random_numbers_that_meet_data_stay_data() -> None:
 
     with pytest.raises(DataDependentError, match="asks for the values"):
         sed_torch.score(Meets(None), input_size=(2, 8))
+
+
+def test_counts_up_to_a_minimum_are_followed() -> None:
+    class Codes(_Drops):
+        def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+            codes = self.layers[0](x).argmax(-1)
+            return self.layers[1](x), torch.bincount(codes, minlength=8) / len(codes)
+
+    found = sed_torch.score(Codes(None), input_size=(2, 8))
+    assert (found.frontend, found.macs) == ("fx", 128)
+    assert any("minlength" in words for words in found.assumed)
+
+
+def test_what_comes_before_numpy_is_read() -> None:
+    class Leaves(_Drops):
+        def forward(self, x: Tensor) -> Any:
+            y = self.layers[0](x)
+            return y, (self.layers[1](y) > 0).cpu().numpy()
+
+    found = sed_torch.score(Leaves(None), input_size=(2, 8))
+    assert (found.frontend, found.macs) == ("fx+cut", 128)

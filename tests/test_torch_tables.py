@@ -30,7 +30,6 @@ LEFT_OUT = frozenset(
             "rand",
             "randn",
             "randint",
-            "multinomial",
             "resize_",
             "resize_as_",
             "alias_copy",

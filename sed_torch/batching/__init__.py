@@ -200,6 +200,9 @@ class _Chooser(Follower):
                         (level >= WALKED and how != MESSAGES) or how in ("pairs", "takes a softmax over"),
                     ),
                 )
+        for name, row, column in self.pairs:  # the samples of two inputs, as texts with images
+            if all(self._among((a for a, _ in d), root) for d in (row, column)):
+                found.setdefault((name, "pairs"), Mixing(name, "pairs", True))
         return tuple(found.values())
 
     def _carrying(self, dims: Mapping[str, tuple[int, ...]], otherwise: frozenset[str]) -> frozenset[str]:

@@ -30,6 +30,7 @@ class Axes:
         dims: node → its dimensions.
         dropped: node → axes of which it has one entry only.
         gathered: node → axes of which it has entries that an index chose, in a dimension of other entries.
+        pairs: products of all rows with all columns: node, dimension of the rows, of the columns.
         packed: nodes that hold the steps of all sequences in one dimension → the dimension that the sequences lay
             along before they were packed.
         lost: nodes of which only is known that they come from their inputs.
@@ -45,6 +46,7 @@ class Axes:
         self.dims: dict[str, Dims] = {}
         self.dropped: dict[str, frozenset[int]] = {}
         self.gathered: dict[str, frozenset[int]] = {}
+        self.pairs: list[tuple[str, Dim, Dim]] = []
         self.packed: dict[str, Dim] = {}
         self.lost: set[str] = set()
         self.live: set[str] = set()

@@ -15,8 +15,33 @@ MESSAGES = "passes messages along"
 """What the nodes of a graph do, which are read as samples nevertheless."""
 
 
+_FROM_THE_LEFT: Mapping[str, int] = {
+    "stft": 2,
+    "istft": 1,
+    "view_as_real": 1,
+    "view_as_complex": 0,
+    "one_hot": 1,
+}
+"""Calls that change the number of dimensions → how many new ones they end in."""
+
+
 class Rules(Moving):
     """Rules of all calls."""
+
+    def _keep(self, node: Node, inputs: list[str]) -> Dims | None:
+        """As :meth:`_like_inputs`; where the number of dimensions changes, the first ones stay."""
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        if (len(inputs) > 1 and node.op not in _FROM_THE_LEFT) or len(x) == len(shape):
+            return self._like_inputs(node, inputs)
+        if node.op in ("stft", "istft"):
+            self.mark(
+                x[len(shape) - 2 if node.op == "stft" else len(shape) - 1 :], FIXED, node, "slides along"
+            )
+        kept = max(len(shape) - _FROM_THE_LEFT.get(node.op, 0), 0)
+        return tuple(
+            x[i] if i < min(len(x), kept) and entries(x[i]) == n else self.fresh(n)
+            for i, n in enumerate(shape)
+        )
 
     def _like_inputs(self, node: Node, inputs: list[str]) -> Dims | None:
         """Entry by entry, operands broadcast against each other."""
@@ -119,6 +144,7 @@ class Rules(Moving):
         rows, columns = set(out) - set(right), set(out) - set(left)
         if not weights:
             roots = {self.root(x) for c in columns for x, _ in at[c]}
+            self.pairs += [(node.name, at[r], at[c]) for r in rows for c in columns if at[r] and at[c]]
             paired = [at[c] for c in rows if any(self.root(x) in roots for x, _ in at[c])]
             self.mark(paired, WEAK, node, "pairs")
         return tuple(at.get(c, ()) for c in out)
@@ -248,6 +274,7 @@ def _grouped(dim: Dim, groups: int) -> tuple[Dim, Dim]:
 
 
 RULES: Mapping[str, Callable[[Rules, Node, list[str]], Dims | None]] = {
+    "keep": Rules._keep,
     "gate": Rules._gate,
     "norm": Rules._norm,
     "conv": Rules._conv,

@@ -600,6 +600,7 @@ ROWS: tuple[Op, ...] = (
     _op("rand_like", "zero", "random"),
     _op("randn_like", "zero", "random"),
     _op("randint_like", "zero", "random"),
+    _op("multinomial", "keep", "random nonlinear no_gradient nonnegative"),
     # -- what the tracer itself records
     _op("opaque", "opaque"),
 )

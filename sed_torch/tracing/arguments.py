@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from sed_torch.tracing.names import in_place
 from sed_torch.tracing.tensors import meta_like
 
-__all__ = ["formatted", "is_device", "on_meta", "written_by"]
+__all__ = ["counted", "formatted", "is_device", "on_meta", "written_by"]
 
 
 def formatted(func: Callable[..., Any], tensor: Tensor, spec: str = "") -> str:
@@ -43,3 +43,11 @@ def is_device(value: Any) -> bool:
         value = value.split(":")[0]
         return value in ("cpu", "cuda", "mps", "meta", "xpu")
     return isinstance(value, torch.device)
+
+
+def counted(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What ``bincount`` gives where no number reaches ``minlength``; None without one."""
+    size = args[2] if len(args) > 2 else kwargs.get("minlength", 0)
+    weights = args[1] if len(args) > 1 else kwargs.get("weights")
+    dtype = weights.dtype if isinstance(weights, Tensor) else torch.int64
+    return torch.empty(size, dtype=dtype, device="meta") if isinstance(size, int) and size > 0 else None

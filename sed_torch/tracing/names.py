@@ -100,8 +100,10 @@ RANDOM = RANDOM_OF_TENSORS | frozenset(
 )
 # These keep some entries of a map, as a detector keeps boxes.
 SELECTS = frozenset(["__getitem__", "where", "masked_select"])
-# These tell which entries the data would keep.
-CHOOSES = SELECTS | frozenset(["nonzero", "argwhere", "unique", "_unique2", "unique_consecutive", "bincount"])
+# Where the data choose which entries go on, or where torch is left: what came before stands.
+CHOOSES = SELECTS | frozenset(
+    ["nonzero", "argwhere", "unique", "_unique2", "unique_consecutive", "bincount", "numpy", "__array__"]
+)
 NEEDS_VALUES = frozenset(
     [
         "item",

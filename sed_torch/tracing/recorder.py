@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
-from sed_torch.tracing.arguments import formatted, is_device, on_meta, written_by
+from sed_torch.tracing.arguments import counted, formatted, is_device, on_meta, written_by
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
@@ -165,6 +165,10 @@ class Recorder(TorchFunctionMode):
             found = self._value(func, args, kwargs)
             if found is UNKNOWN:
                 found = self._healthy(name, args)
+            if found is UNKNOWN and name == "bincount" and (counts := counted(args, kwargs)) is not None:
+                self.assumed.append("bincount counts no number beyond its minlength")
+                meta = self._stand_ins.to_meta((args[0],))
+                return self._tape.call(func, name, meta, {}, counts, *self._places.here())
             if found is UNKNOWN:
                 raise self._signal(self._asked(name))
             if not has_tensor(found):
