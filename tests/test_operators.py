@@ -50,7 +50,7 @@ def scored(model: nn.Module, *size: int) -> Score:
     return score(model, input_size=size)
 
 
-@pytest.mark.parametrize("module", ["sed_torch.scoring.model", "sed_torch.topology"])
+@pytest.mark.parametrize("module", ["sed_torch.scoring.model", "sed_torch.building"])
 def test_examples_in_docstrings_are_right(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(module))
     assert (failed, tried > 0) == (0, True)
