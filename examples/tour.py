@@ -218,14 +218,16 @@ from pathlib import Path
 
 from sed_torch.training import read_runs
 
-results = next(p for p in (Path("results"), Path("examples/results")) if p.is_dir())
-validation = read_runs(results / "counterparts-digits.csv").validate(n_bootstrap=200)
-rho = validation.overall
-print(
-    f"Spearman's ρ of SED with test accuracy: {rho.spearman:.2f}, 95 % interval {rho.intervals['spearman']}"
-)
-for other in validation.rivals:
-    print(f"  {other.rival}: {other.rival_correlation.spearman:.2f}")
+results = [p for p in (Path("results"), Path("examples/results")) if p.is_dir()]
+if not results:
+    print("This cell reads a file of the repository: examples/results/counterparts-digits.csv")
+else:
+    validation = read_runs(results[0] / "counterparts-digits.csv").validate(n_bootstrap=200)
+    rho = validation.overall
+    interval = rho.intervals["spearman"]
+    print(f"Spearman's ρ of SED with test accuracy: {rho.spearman:.2f}, 95 % interval {interval}")
+    for other in validation.rivals:
+        print(f"  {other.rival}: {other.rival_correlation.spearman:.2f}")
 
 # %% [markdown]
 # ```text

@@ -21,12 +21,33 @@ def test_shown_output_is_the_command_s(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.strip() == shown.group(1).strip()
 
 
-def test_python_example_runs() -> None:
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert code is not None
+STORIES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", STORIES, ids=["check", "score", "rank"])
+def test_stories_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "timm:" in code:
+        pytest.importorskip("timm")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
     names: dict[str, object] = {}
-    exec(code.group(1), names)  # the README is ours
-    assert float(names["s"]) > 5  # type: ignore[arg-type]
+    exec(code, names)  # the README is ours
+    out = capsys.readouterr().out
+    if "s" in names:
+        assert float(names["s"]) > 5  # type: ignore[arg-type]
+        assert "change first: " in out
+    if "ranking" in names:
+        assert "best: timm:" in out
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 160
+
+
+def test_what_it_names_is_there() -> None:
+    root = Path(__file__).resolve().parent.parent
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
 
 
 def test_commands_are_those_of_ci() -> None:
