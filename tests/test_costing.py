@@ -107,6 +107,36 @@ class Gated(nn.Module):
         return y * torch.sigmoid(z) + (y / (1 + z.square())).exp() - F.softplus(z)
 
 
+class Cube(torch.autograd.Function):
+    """x³ by a function of one's own, which keeps its input alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 3 * x * x * gradients[0]
+
+
+class Odd(nn.Module):
+    """A map written over by a product and read again, a function of one's own, a teacher without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.teacher = nn.Linear(16, 16), nn.Sequential(nn.Linear(16, 16), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).softmax(-1) + 1
+        y /= y.sum(-1, keepdim=True)
+        with torch.no_grad():
+            wanted = self.teacher(x)
+        z: Tensor = Cube.apply(y @ y.T)
+        return z @ wanted
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "convolutions": (
         lambda: nn.Sequential(
@@ -134,6 +164,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "rnn, both ways": (lambda: Recurrent(nn.RNN, bidirectional=True), (9, 2, 16)),
     "groups": (lambda: nn.Sequential(nn.Conv2d(3, 64, 1), nn.GroupNorm(64, 64)), (2, 3, 2, 2)),
     "gated": (Gated, (8, 16)),
+    "odd": (Odd, (8, 16)),
     "transposed": (
         lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 4, 2, 1), nn.InstanceNorm2d(6), nn.ReLU6(),
                               nn.Upsample(scale_factor=2), nn.Conv2d(6, 3, 1)),
@@ -377,6 +408,44 @@ def test_a_ranking_leaves_out_what_does_not_fit() -> None:
     ]
     assert ranking.beyond == 1
     assert "memory ≤ 0.0 MiB" in str(ranking)
+
+
+class Choosing(nn.Module):
+    """A head for what stands out, as detectors have it: the data choose what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        z: Tensor = self.head(y[torch.where(y[:, 0] > 0)[0]])
+        return z
+
+
+def test_what_is_not_read_is_said() -> None:
+    found = cost(Choosing(), input_size=(4, 8))
+    assert any("what follows is NOT counted" in words for words in found.assumed)
+
+
+class Supervised(nn.Module):
+    """Asks for targets in training, as detectors do, so that only evaluation mode can be followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.drop, self.b = nn.Linear(16, 16), nn.Dropout(0.5), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        if self.training and targets is None:
+            raise ValueError("targets are needed")
+        y: Tensor = self.b(self.drop(self.a(x)))
+        return y
+
+
+def test_dropout_is_at_work_where_only_evaluation_mode_can_be_followed() -> None:
+    found = cost(Supervised(), input_size=(8, 16), kernels="cpu")
+    assert "evaluation mode was read, with its dropouts at work" in found.assumed[0]
+    assert found.activations == 3 * 4 * 8 * 16  # the input, the mask of factors, what is left
 
 
 def test_views_agree() -> None:

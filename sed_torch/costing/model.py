@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
@@ -78,9 +79,11 @@ def cost(
     try:
         training = trace(model, **given, training=True)
     except TraceError as error:
-        training = evaluation
+        training = _dropping(evaluation)
         first = str(error).split("\n", 1)[0]
-        assumed += (f"training mode could not be followed, so evaluation mode was read ({first})",)
+        assumed += (
+            f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})",
+        )
     return cost_of_graphs(
         training,
         evaluation,
@@ -154,7 +157,7 @@ def cost_of_graphs(
         recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
-        assumed=(*training.assumed, *assumed),
+        assumed=(*training.assumed, *assumed, *_cut(training)),
         device=chosen,
     )
     return result
@@ -171,6 +174,28 @@ def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "c
     moments = training_timeline(storages, saved, {}, _step_bytes(graph, None, optimizer, kernels))
     held = _parameter_bytes(graph, None, trainable=False) + _state_bytes(graph, None, optimizer)
     return round(held + max(m.bytes() for m in moments))
+
+
+def _dropping(graph: Graph) -> Graph:
+    """A graph of evaluation mode whose dropouts drop: each has a result of its own, and a mask."""
+    nodes = tuple(
+        replace(n, shares="", facts={**n.facts, "training": True})
+        if n.op == "dropout" and n.facts.get("p")
+        else n
+        for n in graph.nodes
+    )
+    return replace(graph, nodes=nodes)
+
+
+def _cut(graph: Graph) -> tuple[str, ...]:
+    """That a graph ends where data would choose: the rest of the model has a cost too, which is not counted."""
+    if graph.frontend != "fx+cut":
+        return ()
+    end = next((n for n in reversed(graph.nodes) if n.target.startswith("what follows")), None)
+    where = f" ({end.source})" if end is not None and end.source else ""
+    return (
+        f"read up to where the values of data decide what is computed{where}: what follows is NOT counted",
+    )
 
 
 def _at_batch(model: nn.Module, given: dict[str, Any], batch: int | None) -> tuple[Graph, tuple[str, ...]]:

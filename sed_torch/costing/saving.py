@@ -56,7 +56,9 @@ def saved_for_backward(storages: Storages, precision: Precision, *, device: str)
     for node in graph.nodes:
         if node.name not in storages.differentiable or not node.inputs or node.op not in OPS:
             continue
-        for piece in _Keeper(storages, precision, node, device).pieces():
+        keeper = _Keeper(storages, precision, node, device)
+        pieces = keeper.given_to_function() if node.facts.get("grad") == "function" else keeper.pieces()
+        for piece in pieces:
             if piece.storage not in seen:
                 seen.add(piece.storage)
                 found.append(piece)
@@ -89,7 +91,7 @@ class _Keeper:
         if row.has("saves_other"):  # a bias is added, and its gradient needs nothing
             yield from self._operands(inputs[1:2] if row.has("weighted") else inputs[1:])
         if row.has("saves_factors"):
-            yield from self._operands(self._factors())
+            yield from self._factor_pieces()
         if row.has("saves_result"):
             yield from self._results()
         if row.has("saves_mask"):
@@ -99,6 +101,14 @@ class _Keeper:
         if row.has("saves_statistics"):
             for which in ("mean", "deviation"):
                 yield from self._own("statistics", 4 * self._groups(), which)
+
+    def given_to_function(self) -> Iterator[Saved]:
+        """What enters an autograd function of the model's own is taken to be what it keeps; its steps keep nothing."""
+        graph = self.storages.graph
+        for name in self.node.inputs:
+            inside = graph[name].facts.get("grad") == "function"
+            if not inside and self.storages.dtypes[name].startswith(("float", "bfloat")):
+                yield from self._operands([name])
 
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
@@ -171,6 +181,15 @@ class _Keeper:
             yield from self._results()
         else:
             yield from self._own("copy", self.storages.own_bytes(name))
+
+    def _factor_pieces(self) -> Iterator[Saved]:
+        """The factors; of one that is written over, a copy."""
+        written = self.node.inputs[0] if self.node.target.endswith("_") and self.node.shares else None
+        for name in self._factors():
+            if name == written and self.storages.dtypes[name] == self.storages.dtypes[self.node.name]:
+                yield from self._own("copy", self.storages.own_bytes(name), "factor")
+            else:
+                yield from self._operands([name])
 
     def _factors(self) -> list[str]:
         """Factors of a product that another factor's gradient needs; a divisor is needed for its own too."""

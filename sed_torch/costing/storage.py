@@ -78,5 +78,7 @@ class Storages:
 
 
 def _passes_gradients(node: Node) -> bool:
+    if node.facts.get("grad") is False:  # under torch.no_grad
+        return False
     floating = node.dtype == "" or node.dtype.startswith(("float", "bfloat", "complex"))
     return floating and not (node.op in OPS and OPS[node.op].has("no_gradient"))
