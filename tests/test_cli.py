@@ -171,3 +171,20 @@ class TestProcess:
             ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_size_may_name_its_dtype(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.head, self.table = nn.Linear(4, 4), nn.Embedding(10, 4)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.table(x))\n"
+    )
+    status, out, _ = run(capsys, "score", f"{file}:Net", "--input-size", "1,20:int64")
+    assert (status, "320 MACs" in out) == (0, True)
+    status, _, err = run(capsys, "score", f"{file}:Net", "--input-size", "1,20:int65")
+    assert (status, "is no dtype of torch" in err) == (2, True)

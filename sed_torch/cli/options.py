@@ -63,14 +63,23 @@ def writable(_: click.Context, __: click.Parameter, path: str | None) -> str | N
     return path
 
 
+class Size(tuple[int, ...]):
+    """A size, and the dtype that was written behind it."""
+
+    dtype: str
+
+
 def sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[int, ...]]:
-    """``1,3,224,224`` or ``1x3x224x224``: batch first, all positive."""
-    sizes = []
+    """``1,3,224,224`` or ``1x3x224x224``, ``35,20:int64`` for token ids: batch first, all positive."""
+    sizes: list[tuple[int, ...]] = []
     for value in values:
+        numbers, _colon, dtype = value.partition(":")
         try:
-            size = tuple(int(part) for part in value.strip("() ").replace("x", ",").split(","))
+            size = Size(int(part) for part in numbers.strip("() ").replace("x", ",").split(","))
         except ValueError:
-            size = ()
+            size = Size()
+        if dtype:
+            size.dtype = dtype.strip()
         if not size or min(size) < 1:
             raise click.BadParameter(f"{value!r} is no size; expected positive integers such as 1,3,224,224")
         sizes.append(size)

@@ -24,7 +24,7 @@ from sed_torch.errors import ModelReferenceError
 from sed_torch.zoo.failing import did_you_mean, one_line, where
 from sed_torch.zoo.references import ZOOS, Reference, parse_reference
 
-__all__ = ["importing", "modules_matching", "resolve"]
+__all__ = ["importing", "modules_matching", "package_of", "resolve"]
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def importing(reference: Reference) -> Iterator[None]:
     folders = [os.fspath(Path.cwd())]
     if reference.kind == "file":
         path = Path(reference.source).resolve()
-        folders = [os.fspath(path.parent), *folders, os.fspath(_package_of(path)[0])]
+        folders = [os.fspath(path.parent), *folders, os.fspath(package_of(path)[0])]
     before, argv = list(sys.path), sys.argv
     sys.path[:0] = list(dict.fromkeys(folders))
     sys.argv = [reference.source]
@@ -48,7 +48,7 @@ def importing(reference: Reference) -> Iterator[None]:
         sys.path[:] = [*before, *added]
 
 
-def _package_of(path: Path) -> tuple[Path, str]:
+def package_of(path: Path) -> tuple[Path, str]:
     """The folder from which a file is imported as a module of its package, and its name there."""
     names, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file() and folder.parent != folder:
@@ -104,7 +104,7 @@ def _imports_its_package(path: Path) -> bool:
 
 
 def _import_of_package(reference: Reference, path: Path) -> ModuleType:
-    folder, name = _package_of(path.resolve())
+    folder, name = package_of(path.resolve())
     if "." not in name and path.name != "__init__.py":  # a package without __init__.py
         folder, name = path.resolve().parent.parent, f"{path.resolve().parent.name}.{path.stem}"
         sys.path.insert(0, os.fspath(folder))

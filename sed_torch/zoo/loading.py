@@ -15,7 +15,7 @@ from torch import nn
 from sed_torch.errors import ModelReferenceError
 from sed_torch.zoo.catalogues import CATALOGUES
 from sed_torch.zoo.constructing import construct
-from sed_torch.zoo.importing import importing, resolve
+from sed_torch.zoo.importing import importing, package_of, resolve
 from sed_torch.zoo.references import ZOOS, parse_reference
 
 __all__ = ["LoadedModel", "build", "load"]
@@ -107,7 +107,7 @@ def _check_arguments(target: Any, ref: str, args: Sequence[Any], kwargs: Mapping
             if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY)
         ]
         example = ", ".join(f"{n}=…" for n in needed)
-        module = Path(source).stem if source.endswith(".py") else source
+        module = package_of(Path(source).resolve())[1] if source.endswith(".py") else source
         raise ModelReferenceError(
             f"{ref} could not be built: {type(error).__name__}: {error}. "
             f"Write {plain}({example}) with Python literals; where it takes an "
