@@ -1,6 +1,6 @@
 """Audit the check on good models: what it finds, what a backward pass says, and what a person made of each finding.
 
-    python examples/check_audit.py [--timm 150] [--pytorchcv 40] [--seed 0] [--jobs 2] [--minutes 9] [--only 'timm:*']
+    python examples/check_audit.py [--timm 260] [--pytorchcv 40] [--seed 0] [--jobs 2] [--minutes 9] [--only 'timm:*']
 
 Looks at models as their authors ship them: classification, segmentation, video, detection and optical flow networks
 of torchvision; timm and pytorchcv, drawn with a seed; transformers with attention masks, segmentation_models_pytorch
@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from sed_torch import tables
 from sed_torch._files import write_text
 from sed_torch.diagnostics import RULES, Finding, check
+from sed_torch.diagnostics.report import folded
 from sed_torch.zoo import load
 
 HERE = Path(__file__).resolve().parent
@@ -362,31 +363,39 @@ def _counts(audit: Audit, checked: Sequence[Row]) -> str:
         for c in sorted(RULES)
         if counts[c, s]
     ]
+    n = max(len(checked), 1)
     means = ", ".join(
-        f"{sum(f.severity == s for r in checked for f in r.findings) / max(len(checked), 1):.2f} {s}"
-        for s in SEVERITIES
+        f"{sum(f.severity == s for r in checked for f in r.findings) / n:.2f} {s}" for s in SEVERITIES
     )
+    loud = {r.ref: [f for f in r.findings if f.severity == "warning"] for r in checked}
+    shown = sum(len(folded(found)) for found in loud.values())
+    quiet = sum(not found for found in loud.values())
     return (
         "## Findings by code\n\n"
         + tables.to_markdown(rows, ("code", "name", "severity", "findings", "models"))
-        + f"\n\nA model on average: {means}."
+        + f"\n\nA model on average: {means}. As a report shows them (alike but for a block's number: one): "
+        f"{shown / n:.2f} warnings a model; {quiet} models ({quiet / n:.0%}) have none."
     )
 
 
 def _judged(audit: Audit, severity: str) -> str:
     rows = []
-    for row, finding in audit.found(severity):
-        verdict = audit.verdict(row.ref, finding)
-        rows.append(
-            {
-                "model": row.ref,
-                "code": finding.code,
-                "path": finding.path or "(root)",
-                "evidence": finding.message,
-                "verdict by hand": verdict.verdict if verdict else "MISSING",
-                "why": verdict.why if verdict else "",
-            }
-        )
+    for row in audit.rows:
+        for alike in folded([f for f in row.findings if f.severity == severity]):
+            verdicts = {audit.verdict(row.ref, f) for f in alike}
+            verdict = verdicts.pop() if len(verdicts) == 1 else None
+            first = alike[0]
+            more = f" and {len(alike) - 1} alike" if len(alike) > 1 else ""
+            rows.append(
+                {
+                    "model": row.ref,
+                    "code": first.code,
+                    "path": (first.path or "(root)") + more,
+                    "evidence": first.message,
+                    "verdict by hand": verdict.verdict if verdict else "MISSING",
+                    "why": verdict.why if verdict else "",
+                }
+            )
     title = f"## Every finding of severity {severity}\n\n"
     if not rows:
         return f"{title}None."
@@ -500,7 +509,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--timm", type=int, default=150, help="how many models of timm")
+    parser.add_argument("--timm", type=int, default=260, help="how many models of timm")
     parser.add_argument("--pytorchcv", type=int, default=40, help="how many models of pytorchcv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)

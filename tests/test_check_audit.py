@@ -61,8 +61,12 @@ def test_a_grave_finding_needs_a_verdict(script: ModuleType) -> None:
 
 def test_the_last_audit_found_nothing_false() -> None:
     text = (EXAMPLES / "results" / "check-audit.md").read_text(encoding="utf-8")
-    assert "80 classification models of torchvision (all) and 150 of timm (drawn); 230 were checked" in text
+    (head,) = [line for line in text.splitlines() if " models: " in line and "were checked" in line]
+    assert int(head.split(" models: ")[0]) >= MODELS
     assert "| MISSING |" not in text
     assert "| false |" not in text
     (means,) = [line for line in text.splitlines() if line.startswith("A model on average")]
-    assert float(means.split(" warning")[0].rpartition(" ")[2]) <= 1.0
+    assert float(means.split(" warnings a model")[0].rpartition(" ")[2]) <= WARNINGS
+
+
+MODELS, WARNINGS = 400, 0.15

@@ -189,7 +189,7 @@ class CheckReport(tables.Tabular):
     def to_text(self, *, width: int | None = None) -> str:
         """The report as plain text; findings that differ in a block's number only are folded."""
         lines = [self.headline()]
-        for run in _folded(self.findings):
+        for run in folded(self.findings):
             lines += _lines(run)
         lines += _counted(self.findings)
         if self.sed_before is not None and self.sed is not None:
@@ -255,7 +255,7 @@ def share_read(coverage: float) -> str:
     return f"{'99.9' if shown == '100.0' and percent < 100.0 else shown} % of the parameters"
 
 
-def _folded(findings: Sequence[Finding]) -> list[list[Finding]]:
+def folded(findings: Sequence[Finding]) -> list[list[Finding]]:
     """Findings of one code whose paths are alike but for numbers stand together."""
     runs: dict[tuple[str, str, str], list[Finding]] = {}
     crowds = _crowds(findings)
