@@ -210,14 +210,26 @@ def made(ref: str) -> tuple[nn.Module, Inputs]:
     return model, inputs
 
 
+_DEPTHS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "encoder_layers",
+    "decoder_layers",
+    "num_decoder_layers",
+)
+
+
 def of_transformers(kind: str, head: str) -> tuple[nn.Module, Inputs]:
-    """A model from its default configuration at four layers, with a mask; on ``meta``."""
+    """A model from its default configuration, two layers deep, with a mask; on ``meta``."""
     import transformers
 
     transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.for_model(
-        kind, **({"vocab_size": 33, "pad_token_id": 1} if kind == "esm" else {})
-    )
+    more = {"vocab_size": 33, "pad_token_id": 1} if kind == "esm" else {}
+    sizes = transformers.AutoConfig.for_model(kind, **more).to_dict()
+    more.update({name: 2 for name in _DEPTHS if isinstance(sizes.get(name), int) and sizes[name] > 2})
+    config = transformers.AutoConfig.for_model(kind, **more)
     config.use_cache = False
     with torch.device("meta"):
         model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
@@ -382,8 +394,10 @@ def _judged(audit: Audit, severity: str) -> str:
     rows = []
     for row in audit.rows:
         for alike in folded([f for f in row.findings if f.severity == severity]):
-            verdicts = {audit.verdict(row.ref, f) for f in alike}
-            verdict = verdicts.pop() if len(verdicts) == 1 else None
+            verdicts = dict.fromkeys(audit.verdict(row.ref, f) for f in alike)
+            said = [v for v in verdicts if v is not None]
+            agree = len(said) == len(verdicts) and len({v.verdict for v in said}) == 1
+            verdict = said[0] if agree else None
             first = alike[0]
             more = f" and {len(alike) - 1} alike" if len(alike) > 1 else ""
             rows.append(
