@@ -84,7 +84,7 @@ def report(args: argparse.Namespace, cache: Path) -> str:
         "# The zoo\n\n"
         f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {versions}, Python "
         f"{platform.python_version()}, {platform.system()} {platform.machine()}; written by "
-        f"`python examples/rank_zoo.py {' '.join(sys.argv[1:])}`.",
+        f"`python examples/rank_zoo.py {' '.join(named(word) for word in sys.argv[1:])}`.",
         *reading(ranking),
         "## What it cost\n\nEach model in a worker that can be stopped; the second run starts a new process.",
         tables.to_markdown([cost], list(cost)),
@@ -92,6 +92,11 @@ def report(args: argparse.Namespace, cache: Path) -> str:
         *agreement(ranking, args),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def named(word: str) -> str:
+    """A word of the command line; of a path its file's name, for folders differ from machine to machine."""
+    return Path(word).name if os.sep in word else word
 
 
 def second_run(refs: Sequence[str], first: Ranking, cache: Path) -> str:
