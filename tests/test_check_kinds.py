@@ -227,6 +227,15 @@ def squeeze_of_the_output() -> nn.Module:
 
 
 @case(None, input_size=(4, 6, 8))
+def squeeze_of_what_a_view_brings_back() -> nn.Module:
+    return made(
+        lambda s, x: s.a(x) * s.b(x).mean(1, keepdim=True).squeeze().view(-1, 1, 1),
+        a=nn.Linear(8, 8),
+        b=nn.Linear(8, 1),
+    )
+
+
+@case(None, input_size=(4, 6, 8))
 def tokens_as_rows() -> nn.Module:
     return made(lambda s, x: s.a(x).view(-1, 5), a=nn.Linear(8, 5))
 

@@ -157,7 +157,7 @@ def cost_of_graphs(
         recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
-        assumed=(*training.assumed, *assumed, *_cut(training)),
+        assumed=(*training.assumed, *assumed, *_reserve(training, kernels), *_cut(training)),
         device=chosen,
     )
     return result
@@ -185,6 +185,20 @@ def _dropping(graph: Graph) -> Graph:
         for n in graph.nodes
     )
     return replace(graph, nodes=nodes)
+
+
+def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
+    """That what cuDNN keeps for recurrent layers is estimated: it does not publish the size of its reserve."""
+    recurrent = OPS.having("recurrent")
+    paths = list(
+        dict.fromkeys(
+            n.path or "(root)" for n in graph.nodes if n.op in recurrent and not n.op.endswith("_cell")
+        )
+    )
+    if kernels != "cuda" or not paths:
+        return ()
+    named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return (f"what cuDNN keeps for the backward pass of {named} is an estimate by gates and states",)
 
 
 def _cut(graph: Graph) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from sed_torch.attributes import Recurrent
+from sed_torch.diagnostics.finding import Severity
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.diagnostics.traces import Aligned
@@ -290,16 +291,17 @@ def batch_size_fixed(subject: Subject) -> Iterator[Hit]:
         )
         return
     dims = subject.batch_dims or {}
-    found = [
-        *_rows(subject, dims),
-        *_lost(subject, dims),
-        *_squeezed(subject, other, dims),
+    found: list[tuple[Node, str, Severity | None]] = [
+        *((*hit, None) for hit in (*_rows(subject, dims), *_lost(subject, dims))),
+        # where what follows brings the axis back, one sample comes out as many do
+        *((*hit, "info" if traces.one_sample_works else None) for hit in _squeezed(subject, other, dims)),
     ]
-    for node, message in found:
+    for node, message, severity in found:
         yield Hit(
             node.path,
             message,
             "name the axis: flatten(1), view(x.size(0), -1), squeeze(-1)",
             {"operator": node.target, "shape": node.shape, "batch": subject.samples},
             node.source,
+            severity,
         )

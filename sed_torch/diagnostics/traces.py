@@ -111,6 +111,18 @@ class Traces:
             return None  # pairs and other multiples are fine
         return found
 
+    @cached_property
+    def one_sample_works(self) -> bool:
+        """Whether a batch of one gives outputs of the usual number of dimensions; asked for only in doubt."""
+        found = self._trace(batch=1)
+        if not isinstance(found, Graph) or len(found.outputs) != len(self._graph.outputs):
+            return False
+        ours, theirs = ([g[o].shape or () for o in g.outputs] for g in (self._graph, found))
+        return all(
+            len(a) == len(b) and (not a or b[0] * self.samples == a[0])
+            for a, b in zip(ours, theirs, strict=True)
+        )
+
     def _aligned(self, other: Graph) -> Aligned | None:
         shapes = _shapes(self._graph, other)
         return Aligned(self.samples, self.batch, shapes) if shapes is not None else None
