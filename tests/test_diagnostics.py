@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import time
@@ -590,3 +591,24 @@ def test_a_check_costs_at_most_twice_a_score() -> None:
 def test_raise_on_is_apart_from_fail_on() -> None:
     with pytest.raises(CheckFailedError, match=r"SED104 warning \[b\]"):
         check(Net(), input_size=SIZE, fail_on="never", raise_on="warning")
+
+
+class Unpacked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(4, 3), nn.Linear(4, 3)  # the line that is meant
+        (self.first, [self.second]) = (nn.Linear(3, 3), [nn.Linear(3, 3)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.used(x))
+
+
+def test_the_line_of_an_assignment_to_several_names() -> None:
+    lines = inspect.getsourcelines(Unpacked)
+    expected = {"unused": lines[1] + 3, "first": lines[1] + 4}
+    found = {
+        f.path: f.source
+        for f in sed_torch.check(Unpacked(), input_size=(2, 4)).findings
+        if f.code == "SED001"
+    }
+    assert {path: int(str(source).rsplit(":", 1)[1]) for path, source in found.items()} == expected

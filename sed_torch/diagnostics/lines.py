@@ -71,8 +71,9 @@ def _assignments(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                    yield target.attr, node.value, node.lineno
+                for part, value in _unpacked(target, node.value):
+                    if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+                        yield part.attr, value, part.lineno
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             registers = node.func.attr in (
                 "register_buffer",
@@ -83,6 +84,16 @@ def _assignments(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
             first = node.args[0]
             if registers and isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value, None, node.lineno
+
+
+def _unpacked(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """Each name of ``self.a, self.b = …`` with what it is given, where both sides are written out."""
+    if not isinstance(target, (ast.Tuple, ast.List)):
+        yield target, value
+        return
+    written = isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
+    for i, part in enumerate(target.elts):
+        yield from _unpacked(part, value.elts[i] if written else None)  # type: ignore[union-attr]
 
 
 @functools.lru_cache(maxsize=256)
