@@ -49,6 +49,7 @@ print(score)
 # Net: SED = 6.8339 nats (higher is better)
 # size: 29.16 k params (0.1 MiB in float32), 7.96 M MACs a sample, input 1×3×32×32
 # standing: not known: the reference networks were scored at an input of 3×224×224; scores compare at one size only
+# shape: not known: the reference networks were scored at inputs of 96×96 to 640×640
 # conv 7.0654   pool -0.2315   skip +0.0000   suppression 0.656
 #
 # block                   share  SED part  taps  effective  suppression    h in   h out   params      MACs  live
@@ -99,8 +100,8 @@ print(sed_torch.compare(Net(pool=5), Net(pool=3), input_size=SIZE, depth=1))
 #
 # block   status   change of SED             params             MACs  suppression
 # ──────  ───────  ─────────────  ─────────────────  ───────────────  ─────────────
-# pool    changed  +0.0000                    0 → 0            0 → 0  – → –
-# blocks  changed  +0.1699        27.94 k → 27.94 k  7.08 M → 7.08 M  0.528 → 0.846
+# pool    changed        +0.0000              0 → 0            0 → 0  – → –
+# blocks  changed        +0.1699  27.94 k → 27.94 k  7.08 M → 7.08 M  0.528 → 0.846
 #
 # pool: avg_pool 5×5 stride 2×2 → avg_pool 3×3 stride 2×2
 # blocks: the same operators on another map
@@ -116,12 +117,33 @@ print(sed_torch.sensitivity(score, depth=1))
 # %% [markdown]
 # ```text
 # Net: SED = 6.8339 nats; what a change to one block alone would add
+# change first: stem: kernel +2: +0.1569 nats for +1.54 k params, +1.57 M MACs, 0.0125 nats for 1 % of size
+# change first: pool: pool as convolution: +0.5638 nats for +25.60 k params, +6.55 M MACs, 0.0066 nats for 1 % of size
+# save first: blocks: width -25%: -0.1673 nats for -10.52 k params, -2.65 M MACs
 #
+# nats
 # block   kernel +2  kernel -2  pool as convolution  without skip  width +25%  width -25%
 # ──────  ─────────  ─────────  ───────────────────  ────────────  ──────────  ──────────
-# stem    +0.1569    -0.2693    –                    –             +0.1116     -0.1438
-# pool    –          –          +0.5638              –             –           –
-# blocks  +0.3158    -0.5212    –                    +0.0000       +0.1355     -0.1673
+# stem      +0.1569    -0.2693                    –             –     +0.1116     -0.1438
+# pool            –          –              +0.5638             –           –           –
+# blocks    +0.3158    -0.5212                    –       +0.0000     +0.1355     -0.1673
+#
+# what each change costs, best gain first
+# block   change                   SED    params       MACs     size    gain
+# ──────  ───────────────────  ───────  ────────  ─────────  ───────  ──────
+# stem    kernel +2            +0.1569   +1.54 k    +1.57 M   +12.5%  0.0125
+# pool    pool as convolution  +0.5638  +25.60 k    +6.55 M   +85.0%  0.0066
+# stem    width +25%           +0.1116   +7.22 k    +1.99 M   +24.9%  0.0045
+# blocks  width +25%           +0.1355  +12.82 k    +3.24 M   +42.4%  0.0032
+# blocks  kernel +2            +0.3158  +49.15 k   +12.58 M  +163.3%  0.0019
+# blocks  without skip         +0.0000         0          0    +0.0%       –
+# stem    width -25%           -0.1438   -7.22 k    -1.99 M   -24.9%       –
+# blocks  width -25%           -0.1673  -10.52 k    -2.65 M   -34.7%       –
+# stem    kernel -2            -0.2693      -768  -786.43 k    -6.3%       –
+# blocks  kernel -2            -0.5212  -24.58 k    -6.29 M   -81.6%       –
+#
+# gain: nats for one per cent of the network's size, the mean of what parameters and MACs grow by
+# A score says nothing of what a change does to training: weigh these as ideas, and measure.
 # ```
 
 # %% [markdown]

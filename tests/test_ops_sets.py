@@ -22,6 +22,7 @@ _SPELLED = "spellings, asked before a call has a row"
 _SOURCE = "names in a user's source text, many of them no operators"
 
 ELSEWHERE = {
+    ("batching/mixing.py", "_FROM_THE_LEFT"): "a number by operator: how many dimensions its result ends in",
     ("costing/precision.py", "_FULL_ON_CUDA"): "torch's own list for autocast, by spelling",
     ("costing/precision.py", "_FULL_ON_CPU"): "torch's own list for autocast, by spelling",
     ("costing/precision.py", "_promoted"): "spellings of one row that change the dtype",
@@ -40,7 +41,7 @@ ELSEWHERE = {
     ("diagnostics/masks.py", "_EVALUATED"): _NUMBERS,
     ("diagnostics/shapes.py", "_SAME"): _BY_HAND,
     ("diagnostics/sharing.py", "_is_split"): _BY_HAND,
-    ("diagnostics/signal.py", "_ACTIVATIONS"): _NUMBERS,
+    ("diagnostics/signal.py", "ACTIVATIONS"): _NUMBERS,
     ("diagnostics/signal.py", "_TO_STATISTIC"): _BY_HAND,
     ("diagnostics/signal.py", "_by_hand"): _BY_HAND,
     (
