@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+import sed_torch
 from sed_torch.errors import MissingDependencyError, ModelReferenceError
+from sed_torch.ranking.cache import key_of_reference
 from sed_torch.zoo import build, expand, load, parse_reference
 
 NETS = """
@@ -95,7 +98,9 @@ class TestParsing:
         with pytest.raises(ModelReferenceError, match="must be Python literals"):
             parse_reference(text)
 
-    @pytest.mark.parametrize("text", ["", ":", "a.py:", "a b:c", "timm:", "timm:res net", "a.py:1x", "x:f;g"])
+    @pytest.mark.parametrize(
+        "text", ["", ":", "a.py:", "a b:c", "timm:", "timm:res net", "hf:", "a.py:1x", "x:f;g"]
+    )
     def test_malformed(self, text: str) -> None:
         with pytest.raises(ModelReferenceError, match="expected timm:NAME"):
             parse_reference(text)
@@ -241,7 +246,7 @@ class TestGlobs:
             ("timm:resnett*", "matches none of the .* models of timm"),
             ("timm:resnet18,!*", "no model is left"),
             ("timm:resnet18x", "timm has no model"),
-            ("nets/*.py:Net", "globs work on timm"),
+            ("nets/*.py:Net", "globs work on timm:…, torchvision:…, hf:… only"),
             ("", "no model is left"),
         ],
     )
@@ -267,6 +272,125 @@ def test_what_is_excluded_of_a_glob(exclusion: str, left: list[str]) -> None:
     pytest.importorskip("timm")
     assert expand(["timm:resnet18", "timm:resnet34", exclusion]) == left
     assert expand(f"timm:resnet18,timm:resnet34,{exclusion}") == left
+
+
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 50,
+}
+
+
+class TestHuggingFace:
+    """Models of transformers from configs that are here."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("transformers", reason="references hf:NAME are of transformers")
+
+    @staticmethod
+    def _config(folder: Path, **fields: object) -> Path:
+        path = folder / "config.json"
+        given = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_key_value_heads": 1}
+        path.write_text(json.dumps({**given, **TINY, **fields}))
+        return path
+
+    def test_types_and_classes_take_the_defaults_of_their_config(self) -> None:
+        loaded = load("hf:bert(num_hidden_layers=1, hidden_size=24)")
+        assert (type(loaded.model).__name__, loaded.family, loaded.built_on) == ("BertModel", "bert", "meta")
+        assert (loaded.model.config.num_hidden_layers, loaded.model.config.vocab_size) == (1, 30522)
+        assert all(p.is_meta for p in loaded.model.parameters())
+        loaded = load("hf:LlamaForCausalLM")  # seven billion parameters, on meta
+        assert (type(loaded.model).__name__, loaded.family) == ("LlamaForCausalLM", "llama")
+        assert sum(p.numel() for p in loaded.model.parameters()) == 6_738_415_616  # as LLaMA 7B is published
+
+    def test_local_configs(self, tmp_path: Path) -> None:
+        path = self._config(tmp_path, torch_dtype="bfloat16")
+        for ref in (f"hf:{path}", f"hf:{tmp_path}"):
+            loaded = load(ref)
+            assert (type(loaded.model).__name__, loaded.family) == ("LlamaForCausalLM", "llama")
+            assert loaded.model.lm_head.weight.dtype is torch.bfloat16
+        model = load(f"hf:{path}(hidden_size=32)").model
+        assert model.model.layers[0].self_attn.q_proj.weight.shape == (32, 32)  # head_dim is derived anew
+        assert type(load(f"hf:{path}(architectures=None)").model).__name__ == "LlamaModel"
+        assert expand([f"hf:{path}(num_hidden_layers=1),bert"])[1] == "hf:bert"
+
+    def test_rows_of_local_configs_are_not_kept_by_name(self, tmp_path: Path) -> None:
+        path = self._config(tmp_path)
+        assert key_of_reference("hf:bert(num_hidden_layers=1)", {}) is not None
+        assert key_of_reference(f"hf:{path}(num_hidden_layers=1)", {}) is None
+
+    def test_globs_match_types_or_else_classes(self) -> None:
+        assert "hf:bert" in expand("hf:ber*")
+        assert "hf:BertModel" in expand("hf:Bert*,!*ForMaskedLM")
+        assert "hf:BertForMaskedLM" not in expand("hf:Bert*,!*ForMaskedLM")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("bertt", r"no model 'bertt'; did you mean bert or .* Nothing is downloaded"),
+            ("BertModell", "did you mean BertModel"),
+            ("meta-llama/Llama-2-7b", r"nothing is downloaded.* Give a local config\.json"),
+            ("AutoConfig", "no model 'AutoConfig'"),
+            ("__doc__", "no model '__doc__'"),
+            ("depth_anything", "name a class, hf:DepthAnythingForDepthEstimation"),
+            (
+                "bert(num_hiden_layers=2)",
+                "BertConfig has no field 'num_hiden_layers'; did you mean num_hidden_layers",
+            ),
+            ("bert(num_hidden_layers='two')", "config cannot be made"),
+            ("bert(2)", "go by keyword"),
+        ],
+    )
+    def test_errors(self, name: str, message: str) -> None:
+        with pytest.raises(ModelReferenceError, match=message):
+            load(f"hf:{name}")
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"architectures": ["Llama9ForCausalLM"]}, r"does not have, .* hf:.*\(architectures=None\)"),
+            ({"quantization_config": {"quant_method": "fp8"}}, r"hf:.*\(quantization_config=None\)"),
+            ({"model_type": "llama9"}, "config cannot be made: .*llama9"),
+            ({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}, "config cannot be made: .*"),
+        ],
+    )
+    def test_errors_of_local_configs(self, tmp_path: Path, fields: dict[str, object], message: str) -> None:
+        (tmp_path / "mine.py").write_text("raise SystemExit('code beside a config is run')\n")
+        path = self._config(tmp_path, **fields)
+        with pytest.raises(ModelReferenceError, match=message):
+            load(f"hf:{path}")
+
+    def test_folder_without_a_config(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelReferenceError, match=r"has no config\.json"):
+            load(f"hf:{tmp_path}")
+
+    def test_backbones_come_without_trained_weights(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        timm = pytest.importorskip("timm", reason="the backbone of DETR is of timm")
+        asked = []
+        create = timm.create_model
+        monkeypatch.setattr(timm, "create_model", lambda *a, **k: asked.append(k) or create(*a, **k))
+        fields = {"backbone": "resnet18", "use_timm_backbone": True, "use_pretrained_backbone": True}
+        path = tmp_path / "config.json"
+        path.write_text(
+            json.dumps({"model_type": "detr", "encoder_layers": 1, "decoder_layers": 1, **fields})
+        )
+        assert load(f"hf:{path}").built_on == "meta"
+        assert asked
+        assert not any(k.get("pretrained") for k in asked)
+
+    def test_are_scored(self) -> None:
+        score = sed_torch.score(load("hf:bert(num_hidden_layers=1, hidden_size=24)").model)
+        assert score.coverage == 1
+
+    def test_absent_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+        with pytest.raises(MissingDependencyError, match=r"'hf:NAME' needs .*sed-torch\[hf\]"):
+            load("hf:bert")
 
 
 class TestFilesAsPeopleHaveThem:

@@ -127,7 +127,7 @@ def check(
 
 def _expanded(refs: tuple[str, ...]) -> list[str] | None:
     """References one by one; None where a file was given alone and its modules have been listed."""
-    from sed_torch.zoo import modules_matching
+    from sed_torch.zoo import ZOOS, expand, modules_matching
 
     found: list[str] = []
     for ref in refs:
@@ -137,7 +137,7 @@ def _expanded(refs: tuple[str, ...]) -> list[str] | None:
                 click.echo(f"{ref}:{name}")
             if len(refs) == 1:
                 return None
-        elif source and source not in ("timm", "torchvision") and any(c in pattern for c in "*?["):
+        elif source and source not in ZOOS and any(c in pattern for c in "*?["):
             with contextlib.redirect_stdout(sys.stderr):
                 names = modules_matching(source, pattern)
             if not names:
@@ -145,9 +145,7 @@ def _expanded(refs: tuple[str, ...]) -> list[str] | None:
                     f"{source} has no module that can be made without arguments for {pattern!r}"
                 )
             found += [f"{source}:{n}" for n in names]
-        elif source in ("timm", "torchvision") and any(c in pattern for c in "*?["):
-            from sed_torch.zoo import expand
-
+        elif source in ZOOS and any(c in pattern for c in "*?["):
             found += expand(ref)
         else:
             found.append(ref)

@@ -48,7 +48,7 @@ _PACKAGES = {
     "jinja2": "HTML reports",
     "graphviz": "graph --engine graphviz",
     "networkx": "to_networkx()",
-    "transformers": "SedCheckCallback of integrations.hf",
+    "transformers": "references hf:NAME, SedCheckCallback of integrations.hf",
     "lightning": "SedCheck of integrations.lightning",
     "pooch": "downloading benchmark results",
 }

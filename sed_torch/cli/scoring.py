@@ -58,10 +58,12 @@ def score(
 ) -> int:
     """Score one model, and show where the score comes from.
 
-    REF is timm:NAME, torchvision:NAME, package.module:factory, file.py:Class or "file.py:fn(width=32)".
+    REF is timm:NAME, torchvision:NAME, hf:NAME, package.module:factory, file.py:Class or "file.py:fn(width=32)".
+    hf:NAME is a model type or class of transformers, or a local config.json or a folder with one.
 
     \b
     sed-torch score timm:resnet50
+    sed-torch score "hf:bert(num_hidden_layers=2)"
     sed-torch score "nets.py:Net(width=32)" --input-size 1,3,32,32 --format json
     sed-torch score timm:resnet50 --tree --depth 2 --columns output,kernel,params,macs
     """

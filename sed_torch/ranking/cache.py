@@ -14,6 +14,7 @@ from typing import Any
 
 from sed_torch.errors import DataError, MissingDependencyError
 from sed_torch.ranking.rows import RankRow
+from sed_torch.zoo import ZOOS, is_local
 
 __all__ = ["RowCache", "calculus", "default_cache_dir", "key_of_graph", "key_of_reference"]
 
@@ -83,17 +84,17 @@ class RowCache:
 def key_of_reference(
     ref: str, options: Mapping[str, Any], computed_by: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Key for a reference to timm or torchvision; None for others, whose code no version pins down.
+    """Key for a reference to a name of a zoo; None for files and modules, whose code no version pins down.
 
     Args:
         ref: the reference.
         options: what holds for the whole run.
         computed_by: :func:`calculus`, for who makes many keys.
     """
-    zoo = ref.partition(":")[0]
-    if zoo not in ("timm", "torchvision"):
+    zoo, _, rest = ref.partition(":")
+    if zoo not in ZOOS or (zoo == "hf" and is_local(rest.partition("(")[0].strip())):
         return None
-    return _digest({"ref": ref, zoo: _version(zoo), **options, **(computed_by or calculus())})
+    return _digest({"ref": ref, zoo: _version(ZOOS[zoo]), **options, **(computed_by or calculus())})
 
 
 def key_of_graph(fingerprint: str, options: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_o
 from sed_torch.ranking.result import Ranking, check_sizes
 from sed_torch.ranking.rows import BASELINES, RankRow, check_baselines, check_sort
 from sed_torch.ranking.worker import Item, Options, import_zoo, score_item, stopped_row
-from sed_torch.zoo import expand, family_of
+from sed_torch.zoo import ZOOS, expand, family_of
 
 __all__ = ["Backend", "Models", "rank"]
 
@@ -57,9 +57,9 @@ def rank(
         sort: ``"sed"``, ``"given_size"``, ``"params"``, ``"macs"``, ``"suppression"``, ``"coverage"``,
             ``"seconds"`` (largest first), ``"name"`` or ``"family"``.
         jobs: workers; -1 for one a core. A cluster's own size holds for ``"dask"`` and ``"ray"``.
-        cache: None for none, True for the user's cache folder, or a folder. References to timm and
-            torchvision are looked up by name, package versions and definition. Modules, factories and
-            references to files are traced first and looked up by their graph, which saves only the scoring.
+        cache: None for none, True for the user's cache folder, or a folder. Names of timm, torchvision and
+            transformers are looked up by name, package versions and definition. Modules, factories and references
+            to files and local configs are traced first and looked up by their graph, which saves only the scoring.
         baselines: what the size-controlled rank is free of: ``"params"``, ``"macs"``; see :class:`RankRow`.
         on_error: ``"row"`` for a row with the reason; ``"raise"`` to stop at the first failure.
         input_size: for all models, with batch dimension; inferred for each when None.
@@ -241,9 +241,9 @@ def _versions(items: Iterable[Item]) -> dict[str, str]:
 
     found = versions()
     prefixes = {i.target.partition(":")[0] for i in items if isinstance(i.target, str)}
-    for zoo in sorted(prefixes & {"timm", "torchvision"}):
+    for zoo in sorted(prefixes & set(ZOOS)):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[zoo] = metadata.version(zoo)
+            found[ZOOS[zoo]] = metadata.version(ZOOS[zoo])
     return found
 
 

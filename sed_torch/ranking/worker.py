@@ -14,7 +14,7 @@ from sed_torch.jobs import Packed, Stop
 from sed_torch.ranking.cache import RowCache, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import RankRow
 from sed_torch.scoring.features import pack_features
-from sed_torch.zoo import LoadedModel, build, load
+from sed_torch.zoo import ZOOS, LoadedModel, build, load
 
 if TYPE_CHECKING:
     from sed_torch.graph import Graph
@@ -92,9 +92,9 @@ def stopped_row(item: Item, stop: Stop) -> RankRow:
 def import_zoo(item: Item) -> None:
     """Importing a zoo takes seconds, once; they are not the first model's."""
     zoo = item.target.partition(":")[0] if isinstance(item.target, str) else ""
-    if zoo in ("timm", "torchvision"):
+    if zoo in ZOOS:
         with contextlib.suppress(ImportError):  # loading the model will say so
-            importlib.import_module(zoo)
+            importlib.import_module(ZOOS[zoo])
 
 
 def _load(item: Item) -> LoadedModel:

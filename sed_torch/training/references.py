@@ -54,11 +54,16 @@ def network(ref: str, num_classes: int) -> nn.Module:
     if reference.kind in zoo.ZOOS:
         family = zoo.CATALOGUES[reference.kind]()
         family.check(reference)
+        if family.classes is None:
+            raise ModelReferenceError(
+                f"{ref} gives back no plain logits to train: refer to a function in a file of yours that makes a "
+                "module which does"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # what a zoo says of its pretrained weights concerns no fresh ones
-            return _module(family.create(_with(reference, {"num_classes": num_classes})), ref)
+            return _module(family.create(_with(reference, {family.classes: num_classes})), ref)
     with zoo.importing(reference):
         found = zoo.resolve(reference)
         if isinstance(found, nn.Module):

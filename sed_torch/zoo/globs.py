@@ -12,17 +12,19 @@ from sed_torch.zoo.references import FORMS, ZOOS, parse_reference
 
 __all__ = ["expand"]
 
+_GLOBBED = ", ".join(f"{zoo}:…" for zoo in ZOOS)
+
 
 def expand(patterns: str | Sequence[str]) -> list[str]:
     """References from patterns: ``timm:resnet*``, ``timm:regnety_*,!*_gn``, ``torchvision:*``, ``a.py:Net``.
 
     A comma separates patterns; one without a prefix inherits the one before it. ``!`` excludes, from all that
     was found, what matches the rest as a name or as a reference. Order is that of the patterns and, within a
-    glob, the zoo's; each reference comes once. Names of timm and torchvision are checked, others are not.
+    glob, the zoo's; each reference comes once. Names of a zoo are checked, others are not.
 
     Raises:
         ModelReferenceError: a pattern is malformed or matches nothing.
-        MissingDependencyError: timm or torchvision is needed and not installed.
+        MissingDependencyError: the package of a zoo is needed and not installed.
     """
     found: dict[str, None] = {}
     excluded: list[str] = []
@@ -76,13 +78,13 @@ def _matches(pattern: str) -> list[str]:
     zoo, _, rest = pattern.partition(":")
     if zoo not in ZOOS:
         if _is_glob(pattern):
-            raise ModelReferenceError(f"{pattern!r}: globs work on timm:… and torchvision:… only")
+            raise ModelReferenceError(f"{pattern!r}: globs work on {_GLOBBED} only")
         return [parse_reference(pattern).text]
     known = CATALOGUES[zoo]()
     if not _is_glob(rest):
         known.check(parse_reference(pattern))
         return [pattern]
-    names = [n for n in known.names() if fnmatch.fnmatchcase(n, rest)]
+    names = known.matching(rest)
     if not names:
         hint = did_you_mean(rest.strip("*?"), known.names())
         raise ModelReferenceError(

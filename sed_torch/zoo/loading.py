@@ -29,7 +29,7 @@ class LoadedModel:
         ref: the reference, or a name for a model that came without one.
         model: the module.
         built_on: ``"meta"`` when its parameters take no memory, else ``"cpu"``.
-        family: timm's model file, torchvision's module, else the model's class.
+        family: timm's model file, torchvision's module, transformers' model type, else the model's class.
         reason: why it was not built on ``meta`` entirely; None when it was.
     """
 
@@ -44,13 +44,14 @@ def load(ref: str) -> LoadedModel:
     """Build the model that a reference names, on ``meta`` where its constructor allows.
 
     Args:
-        ref: ``timm:NAME``, ``torchvision:NAME``, ``pkg.mod:factory``, ``file.py:Class`` or
-            ``file.py:fn(width=32)``. Modules and files are looked up from the working directory.
+        ref: ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, ``pkg.mod:factory``, ``file.py:Class`` or
+            ``file.py:fn(width=32)``; see :mod:`sed_torch.zoo`. Modules and files are looked up from the
+            working directory.
 
     Raises:
         ModelReferenceError: the reference is malformed, names nothing (the message lists close matches), or
             what it names cannot be built.
-        MissingDependencyError: timm or torchvision is needed and not installed.
+        MissingDependencyError: the package of a zoo is needed and not installed.
     """
     reference = parse_reference(ref)
     if reference.kind in ZOOS:

@@ -14,10 +14,14 @@ from sed_torch.zoo.failing import one_line
 
 __all__ = ["FORMS", "ZOOS", "Reference", "parse_reference"]
 
-ZOOS = ("timm", "torchvision")
+ZOOS = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
+"""Packages of named models, by the word before the colon."""
 
-FORMS = "timm:NAME, torchvision:NAME, package.module:factory, file.py:Class or file.py:fn(width=32)"
+FORMS = "timm:NAME, torchvision:NAME, hf:NAME, package.module:factory, file.py:Class or file.py:fn(width=32)"
 _FILE = re.compile(r"(?P<source>.+?\.py):(?P<call>.+)", re.DOTALL)
+_PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_ZOO_NAME = re.compile(r"[\w.\-]+")
+_PATH = re.compile(r"[^\n]+")
 _MODULE = re.compile(r"(?P<source>[A-Za-z_][\w.]*):(?P<call>.+)", re.DOTALL)
 
 
@@ -27,7 +31,7 @@ class Reference:
 
     Attributes:
         text: as written.
-        kind: ``"timm"``, ``"torchvision"``, ``"module"`` or ``"file"``.
+        kind: ``"timm"``, ``"torchvision"``, ``"hf"``, ``"module"`` or ``"file"``.
         source: the module's name or the file's path; the kind for the zoos.
         name: what to look up there; may be dotted (``Nets.small``).
         args: positional literals.
@@ -36,7 +40,7 @@ class Reference:
     """
 
     text: str
-    kind: Literal["timm", "torchvision", "module", "file"]
+    kind: Literal["timm", "torchvision", "hf", "module", "file"]
     source: str
     name: str
     args: tuple[Any, ...] = ()
@@ -52,7 +56,7 @@ def parse_reference(text: str) -> Reference:
     """
     zoo, colon, rest = text.partition(":")
     if colon and zoo in ZOOS:
-        name, args, kwargs, called = _parse_call(text, rest, dotted=False)
+        name, args, kwargs, called = _parse_call(text, rest, _PATH if zoo == "hf" else _ZOO_NAME)
         return Reference(text, zoo, zoo, name, args, kwargs, called)  # type: ignore[arg-type]
     if re.fullmatch(r".+\.py", text):
         raise ModelReferenceError(_what_is_in(text))
@@ -65,7 +69,7 @@ def parse_reference(text: str) -> Reference:
             f" Did you mean 'timm:{text}' or 'torchvision:{text}'?" if re.fullmatch(r"[\w.]+", text) else ""
         )
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {FORMS}.{hint}")
-    name, args, kwargs, called = _parse_call(text, match["call"], dotted=True)
+    name, args, kwargs, called = _parse_call(text, match["call"], _PYTHON_NAME)
     return Reference(text, kind, match["source"], name, args, kwargs, called)
 
 
@@ -90,10 +94,12 @@ def _gives_back(node: ast.AST) -> bool:
     return isinstance(node, ast.Return) and node.value is not None
 
 
-def _parse_call(text: str, call: str, *, dotted: bool) -> tuple[str, tuple[Any, ...], dict[str, Any], bool]:
+def _parse_call(
+    text: str, call: str, names: re.Pattern[str]
+) -> tuple[str, tuple[Any, ...], dict[str, Any], bool]:
     name, bracket, _ = call.partition("(")
     name = name.strip()
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*" if dotted else r"[\w.\-]+", name):
+    if not names.fullmatch(name):
         raise ModelReferenceError(f"model reference {text!r}: {name!r} is not a name; expected {FORMS}")
     if not bracket:
         return name, (), {}, False
