@@ -12,12 +12,14 @@ import io
 import json
 import math
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sed_torch._plain import checked_schema, from_text, revived
+from sed_torch.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ __all__ = [
     "Grid",
     "Tabular",
     "View",
+    "bytes_of",
     "cell",
     "mebibytes",
     "quantity",
@@ -54,6 +57,25 @@ def quantity(value: float | None) -> str:
 def mebibytes(size: float) -> str:
     """Bytes as a person reads them: ``812.5 MiB``, ``13.42 GiB``."""
     return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+def bytes_of(memory: str | float) -> int:
+    """``"24GB"``, ``"1.5GiB"``, ``"800M"`` or a number of bytes → bytes; units are powers of 1024, as for memory.
+
+    Raises:
+        InputError: for anything else, and for what is not more than 0.
+    """
+    size = 0.0
+    if isinstance(memory, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?\s*", memory.lower())
+        size = float(found[1]) * 1024 ** " kmgt".index(found[2] or " ") if found else 0.0
+    elif isinstance(memory, int | float) and not isinstance(memory, bool) and math.isfinite(memory):
+        size = float(memory)
+    if size < 1:
+        raise InputError(
+            f"{memory!r} is no amount of memory; expected bytes, or a text such as '24GB' or '800M'"
+        )
+    return int(size)
 
 
 def cell(value: Any) -> str:

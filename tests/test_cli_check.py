@@ -126,6 +126,8 @@ def test_settings(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ('ignore = "SED001"', "ignore must be a list of codes"),
         ('fail-on = "always"', "fail-on must be info"),
         ("[tool.sed-torch.input-sizes]\na = [0]", "must be positive integers"),
+        ('memory = "24 gigs"', "memory: '24 gigs' is no amount of memory"),
+        ("memory = 0", "memory: 0 is no amount of memory"),
         ("x = [", "cannot be read"),
     ],
 )
@@ -135,6 +137,22 @@ def test_settings_that_mean_nothing(
     settings(scratch, text)
     assert main(["check", "nets.py:Good"]) == 2
     assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+
+
+def test_memory(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "nets.py:Good", "--input-size", "3,4"]
+    assert main([*command, "--memory", "1MB"]) == 0
+    assert main([*command, "--memory", "100", "--optimizer", "sgd"]) == 1
+    assert "SED322" in capsys.readouterr().out
+    settings(scratch, "memory = 100")
+    assert main(command) == 1
+    assert main([*command, "--memory", "1MB"]) == 0
+    (scratch / "pyproject.toml").unlink()
+    assert main([*command, "--memory", "24 gigs"]) == 2
+    assert main([*command, "--optimizer", "sgd"]) == 2
+    err = capsys.readouterr().err
+    assert "'24 gigs' is no amount of memory" in err
+    assert "--optimizer goes with --memory" in err
 
 
 def test_statistics(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:

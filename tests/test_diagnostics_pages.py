@@ -107,6 +107,8 @@ def test_codes_are_stable() -> None:
         "SED319": "zero-times-zero",
         "SED320": "masked-row",
         "SED321": "root-at-zero",
+        "SED322": "step-exceeds-memory",
+        "SED323": "map-takes-most-memory",
         "SED401": "score-below-baseline",
     }
 

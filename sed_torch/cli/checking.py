@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sed_torch.cli.options import one_or_many, sizes, writable
+from sed_torch.cli.options import byte_count, one_or_many, sizes, writable
 from sed_torch.cli.output import FINDINGS, emit, say
 from sed_torch.cli.settings import Settings, read_settings
 
@@ -58,6 +58,13 @@ _LEVELS = ("info", "warning", "error", "never")
     help="By how much the score may fall below the baseline's.",
 )
 @click.option("--loss", metavar="NAME", help="Loss on the output, such as CrossEntropyLoss.")
+@click.option(
+    "--memory",
+    callback=byte_count,
+    metavar="SIZE",
+    help="What a training step may take, such as 24GB: a finding when it does not fit.",
+)
+@click.option("--optimizer", metavar="NAME", help="Of that step; goes with --memory. Default: adamw.")
 @click.option("--statistics", is_flag=True, help="Show how many findings there are of each code instead.")
 @click.option("--format", "form", type=click.Choice(_CHECK_FORMATS), help="Default: by --output, else text.")
 @click.option(
@@ -78,6 +85,8 @@ def check(
     update_baseline: bool,
     max_drop: float,
     loss: str | None,
+    memory: int | None,
+    optimizer: str | None,
     statistics: bool,
     form: str | None,
     output: str | None,
@@ -86,13 +95,14 @@ def check(
 
     REF is as for 'score'; 'net.py:*' means all modules of a file that can be made without arguments, 'net.py' lists
     them. 'sed-torch explain CODE' tells what a code means. Settings stand in [tool.sed-torch] of pyproject.toml:
-    select, ignore, fail-on, baseline, loss, per-path, input-sizes. '# sed: ignore[SED105]' in the line of a finding,
-    or the one that makes its module, leaves it out.
+    select, ignore, fail-on, baseline, loss, memory, per-path, input-sizes. '# sed: ignore[SED105]' in the line of a
+    finding, or the one that makes its module, leaves it out.
 
     \b
     sed-torch check nets.py:Net --fail-on warning
     sed-torch check 'nets.py:*' others.py:Net --statistics
     sed-torch check nets.py:Net --baseline sed.json --format github
+    sed-torch check timm:vit_base_patch16_224 --input-size 64,3,224,224 --memory 24GB
     """
     settings = read_settings()
     baseline = baseline or settings.baseline
@@ -100,6 +110,9 @@ def check(
         raise click.UsageError("--update-baseline goes with --baseline FILE")
     if baseline == settings.baseline and baseline is not None and not os.path.exists(baseline):
         baseline = baseline if update_baseline else None
+    memory = memory or settings.memory
+    if optimizer is not None and memory is None:
+        raise click.UsageError("--optimizer goes with --memory SIZE")
     chosen = _expanded(refs)
     if chosen is None:
         return 0
@@ -114,6 +127,8 @@ def check(
             baseline=None if update_baseline else baseline,
             max_drop=max_drop,
             loss=loss or settings.loss,
+            memory=memory,
+            optimizer=optimizer or "adamw",
             name=ref,
         )
         for ref in chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -92,12 +91,13 @@ def one_or_many(sizes: list[tuple[int, ...]]) -> Any:
 
 def byte_count(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
     """``2G``, ``1.5GiB``, ``800M`` or plain bytes; units are powers of 1024, as for memory."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if not found or not float(found[1]):
-        raise click.BadParameter(f"{text!r} is no amount of memory; expected one such as 2G or 800M")
-    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+    from sed_torch.errors import InputError
+    from sed_torch.tables import bytes_of
+
+    try:
+        return None if text is None else bytes_of(text)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def quantity(_: click.Context, __: click.Parameter, text: str | None) -> float | None:

@@ -24,6 +24,7 @@ class Settings:
         fail_on: severity, or None for the command's default.
         baseline: path of the baseline, relative to the file's folder, or None.
         loss: name of the loss, or None.
+        memory: bytes that a training step may take, or None.
         per_path: pattern of a module path or file → codes to leave out there.
         input_sizes: pattern of a reference → its size.
     """
@@ -33,6 +34,7 @@ class Settings:
     fail_on: str | None = None
     baseline: str | None = None
     loss: str | None = None
+    memory: int | None = None
     per_path: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     input_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -74,7 +76,7 @@ def _toml(path: Path) -> dict[str, Any]:
     return found
 
 
-_KEYS = ("select", "ignore", "fail-on", "baseline", "loss", "per-path", "input-sizes")
+_KEYS = ("select", "ignore", "fail-on", "baseline", "loss", "memory", "per-path", "input-sizes")
 
 
 def _settings(table: Mapping[str, Any], path: Path) -> Settings:
@@ -97,6 +99,7 @@ def _settings(table: Mapping[str, Any], path: Path) -> Settings:
         fail_on=fail_on,
         baseline=str(path.parent / baseline) if baseline else None,
         loss=_word(table, "loss", where),
+        memory=_bytes(table, "memory", where),
         per_path={k: _codes(v, f"per-path of {k!r}", where) for k, v in per_path.items()},
         input_sizes={k: tuple(v) for k, v in sizes.items()},
     )
@@ -117,6 +120,16 @@ def _word(table: Mapping[str, Any], name: str, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise click.UsageError(f"{where}: {name} must be a word, found {value!r}")
     return value
+
+
+def _bytes(table: Mapping[str, Any], name: str, where: str) -> int | None:
+    from sed_torch.errors import InputError
+    from sed_torch.tables import bytes_of
+
+    try:
+        return bytes_of(table[name]) if name in table else None
+    except InputError as error:
+        raise click.UsageError(f"{where}: {name}: {error}") from None
 
 
 def _table(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

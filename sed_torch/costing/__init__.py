@@ -7,7 +7,7 @@ graph → :mod:`.precision` (dtypes) → :mod:`.storage` (whose memory) → :mod
 from __future__ import annotations
 
 from sed_torch.costing.devices import DEVICES, Device
-from sed_torch.costing.model import cost, cost_of_graphs, step_memory
+from sed_torch.costing.model import cost, cost_of_graphs, dropping, kept_for_backward, step_memory
 from sed_torch.costing.optimizers import OPTIMIZERS
 from sed_torch.costing.result import Cost
 from sed_torch.costing.saving import Saved
@@ -22,5 +22,7 @@ __all__ = [
     "Saved",
     "cost",
     "cost_of_graphs",
+    "dropping",
+    "kept_for_backward",
     "step_memory",
 ]

@@ -23,7 +23,7 @@ from sed_torch.lowering import lower
 from sed_torch.ops import OPS
 from sed_torch.tracing import trace
 
-__all__ = ["cost", "cost_of_graphs", "step_memory"]
+__all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory"]
 
 Kernels = Literal["cuda", "cpu"]
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -79,7 +79,7 @@ def cost(
     try:
         training = trace(model, **given, training=True)
     except TraceError as error:
-        training = _dropping(evaluation)
+        training = dropping(evaluation)
         first = str(error).split("\n", 1)[0]
         assumed += (
             f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})",
@@ -176,7 +176,14 @@ def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "c
     return round(held + max(m.bytes() for m in moments))
 
 
-def _dropping(graph: Graph) -> Graph:
+def kept_for_backward(graph: Graph, *, kernels: Kernels = "cuda") -> tuple[Saved, ...]:
+    """What autograd keeps of one graph at the batch it was traced with, its dropouts at work; each memory once."""
+    trained = dropping(graph)
+    used = precision(trained, device=kernels)
+    return saved_for_backward(Storages(trained, used.dtypes, 1.0), used, device=kernels)
+
+
+def dropping(graph: Graph) -> Graph:
     """A graph of evaluation mode whose dropouts drop: each has a result of its own, and a mask."""
     nodes = tuple(
         replace(n, shares="", facts={**n.facts, "training": True})

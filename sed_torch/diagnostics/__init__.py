@@ -9,7 +9,7 @@ code          theme
 SED0xx        dead parts (:mod:`.dead`)
 SED1xx        local entropy and positions (:mod:`.local`, :mod:`.reach`)
 SED2xx        redundancy (:mod:`.redundancy`)
-SED3xx        training traps (:mod:`.traps`, :mod:`.inplace`, :mod:`.fading`)
+SED3xx        training traps (:mod:`.traps`, :mod:`.inplace`, :mod:`.fading`, :mod:`.memory`)
 SED4xx        against a baseline (:mod:`.baseline`)
 ============  ==============================================
 """

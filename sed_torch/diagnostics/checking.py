@@ -21,6 +21,7 @@ from sed_torch.diagnostics import (
     inplace,
     local,
     losses,
+    memory,
     modes,
     reach,
     redundancy,
@@ -32,12 +33,14 @@ from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.comments import parted
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.loading import model_inputs
+from sed_torch.diagnostics.memory import checked_optimizer, uncounted
 from sed_torch.diagnostics.registry import RULES, Rule, selected
 from sed_torch.diagnostics.report import CheckReport
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.diagnostics.traces import Traces
 from sed_torch.errors import CheckFailedError, InputError, ModelError, ShapeError
 from sed_torch.scoring.model import score_graph
+from sed_torch.tables import bytes_of
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
 from sed_torch.tracing.surroundings import default_device_set_aside
@@ -46,7 +49,7 @@ __all__ = ["check"]
 
 _THEMES = (
     *(batch, buffers, constants, dead, fading, gradient, inplace, local, losses),
-    *(modes, reach, redundancy, shapes, sharing, traps),
+    *(memory, modes, reach, redundancy, shapes, sharing, traps),
 )  # importing them fills RULES
 
 
@@ -63,13 +66,16 @@ def check(
     raise_on: FailOn | None = None,
     baseline: str | os.PathLike[str] | Mapping[str, Any] | CheckReport | None = None,
     max_drop: float = DROP,
+    memory: str | float | None = None,
+    optimizer: str = "adamw",
     name: str | None = None,
 ) -> CheckReport:
     """Look for what is wrong with an architecture before it is trained.
 
     Findings come from the graph, its shapes, the local-entropy calculus, and the flags of the parameters; the
     model is not run on data and is left as found. Graph and score come from one trace; a second one, in training
-    mode, is made only when something seems unused, for auxiliary heads are called in training alone.
+    mode, is made only when something seems unused, for auxiliary heads are called in training alone, or when
+    ``memory`` is given.
 
     Args:
         model: the module.
@@ -85,6 +91,9 @@ def check(
         baseline: a file that ``sed-torch check --update-baseline`` wrote, its content, or an earlier report.
             What it lists is forgiven; a lower score is a finding (SED401).
         max_drop: by how much the score may fall below the baseline's, in nats.
+        memory: what a training step may take, such as ``"24GB"`` or bytes, for SED322; not looked at when None.
+            The graph in training mode is then traced as well, for the masks of dropout and heads that only it has.
+        optimizer: of that step, one of :data:`sed_torch.costing.OPTIMIZERS`.
         name: for display and in baselines; the class name when None.
 
     Returns:
@@ -92,7 +101,8 @@ def check(
 
     Raises:
         CheckFailedError: with ``raise_on``; it carries the report.
-        InputError: the input is missing or malformed, or a code or a loss is not known.
+        InputError: the input is missing or malformed, or a code, a loss, an optimiser or an amount of memory
+            means nothing.
         ModelError: the module cannot be read as it is.
         TraceError: the forward could not be followed.
         DataError: the baseline cannot be read.
@@ -109,6 +119,8 @@ def check(
         checked_level("raise_on", raise_on)
     rules = selected(select, ignore)
     _known_loss(loss)
+    room = bytes_of(memory) if memory is not None else None
+    checked_optimizer(optimizer)
     known = Baseline.read(baseline) if baseline is not None else None
     chosen = ""
     if batch is not None:
@@ -116,7 +128,7 @@ def check(
             raise InputError("give a batch, input_size or input_data, one of them")
         input_data, chosen = model_inputs(unwrap(model), batch)
     with default_device_set_aside():
-        report = _report(model, input_size, input_data, rules, loss, name)
+        report = _report(model, input_size, input_data, rules, loss, name, room, optimizer)
     if chosen:
         report = dataclasses.replace(report, assumed=(*report.assumed, f"input: {chosen}"))
     if known is not None:
@@ -137,7 +149,14 @@ def _known_loss(loss: Any) -> None:
 
 
 def _report(
-    model: nn.Module, input_size: Any, input_data: Any, rules: Sequence[Rule], loss: Any, name: str | None
+    model: nn.Module,
+    input_size: Any,
+    input_data: Any,
+    rules: Sequence[Rule],
+    loss: Any,
+    name: str | None,
+    memory: int | None,
+    optimizer: str,
 ) -> CheckReport:
     plain = unwrap(model)
     lazy = _lazy(plain)
@@ -157,11 +176,16 @@ def _report(
         score,
         batch_given=input_size is not None or input_data is not None,
         loss=loss,
+        memory=memory,
+        optimizer=optimizer,
         traces=Traces(plain, graph, input_size, input_data),
     )
     found = [f for r in rules for f in r.run(subject)]
     stay, ignored = parted(_ordered(found), subject.assigned)
-    return CheckReport(score.name, stay, score, assumed=graph.assumed, ignored=ignored)
+    assumed = graph.assumed
+    if any(r.code == "SED322" for r in rules):
+        assumed = (*assumed, *uncounted(subject))
+    return CheckReport(score.name, stay, score, assumed=assumed, ignored=ignored)
 
 
 def _lazy(model: nn.Module) -> tuple[Finding, ...]:

@@ -36,6 +36,8 @@ class Subject:
         score: the score of that very trace.
         batch_given: whether the caller gave the batch size.
         loss: the loss the caller named, or None.
+        memory: bytes that a training step may take, or None where the caller gave none.
+        optimizer: name of the optimiser of that step.
         traces: further traces of the model.
     """
 
@@ -47,6 +49,8 @@ class Subject:
         *,
         batch_given: bool = False,
         loss: Any = None,
+        memory: int | None = None,
+        optimizer: str = "adamw",
         traces: Traces | None = None,
     ) -> None:
         self.model = model
@@ -54,6 +58,8 @@ class Subject:
         self.score = score
         self.batch_given = batch_given
         self.loss = loss
+        self.memory = memory
+        self.optimizer = optimizer
         self.traces = traces
         self._once: dict[str, Any] = {}
 
