@@ -119,10 +119,14 @@ class TestOneMapTakesMost:
         assert finding.evidence["bytes_a_sample"] == sample
         assert finding.evidence["share"] == pytest.approx(sample / total)
 
-    @pytest.mark.parametrize("size", [(1, 3, 64, 64), (64, 3, 64, 64)])
+    @pytest.mark.parametrize("size", [(1, 3, 64, 64), (4, 3, 256, 256)])
     def test_a_small_model_is_not_accused_at_any_batch(self, size: tuple[int, ...]) -> None:
         model = nn.Sequential(nn.Conv2d(3, 128, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         assert check(model, input_size=size, select=["SED323"]).findings == ()
+
+    def test_two_maps_of_one_size_share_the_blame(self) -> None:
+        layers = [nn.Conv2d(3, 128, 3), nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+        assert check(nn.Sequential(*layers), input_size=(1, 3, 512, 512), select=["SED323"]).findings == ()
 
     def test_the_input_is_no_map_of_the_model(self) -> None:
         model = nn.Conv2d(64, 8, 3, stride=2)
