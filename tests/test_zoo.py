@@ -110,6 +110,24 @@ class TestParsing:
             parse_reference("resnet50")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "out/net.pt2",
+            r"no pickle is loaded(.|\n)*model = torch\.export\.load\('out/net\.pt2'\)\.module\(\)$",
+        ),
+        ("best.PTH", "no pickle is loaded here; refer to the model's code, as file.py:Class$"),
+        ("model.safetensors", "holds weights"),
+        ("net.onnx", "no PyTorch module"),
+    ],
+)
+def test_files_that_hold_no_code_are_not_read(text: str, message: str) -> None:
+    for read in (load, expand):
+        with pytest.raises(ModelReferenceError, match=message):
+            read(text)
+
+
 class TestFiles:
     def test_class_and_call(self, nets: Path) -> None:
         loaded = load(f"{nets}:Net(width=32, kernel=(5, 1))")

@@ -158,9 +158,9 @@ class HuggingFace(Catalogue):
                 f"hf:{name}: there is no such file or folder here, and nothing is downloaded from a hub. Give {local}; "
                 "a model's config.json is small and can be fetched by hand"
             )
-        if name in self._heads:
-            listed = " or ".join(f"hf:{c}" for c in dict.fromkeys(self._heads[name]) if self._class(c))
-            return f"transformers has no bare model of the type {name!r}; name a class{', ' * bool(listed)}{listed}"
+        heads = [f"hf:{c}" for c in dict.fromkeys(self._heads.get(name, ())) if self._class(c)]
+        if heads:
+            return f"transformers has no bare model of the type {name!r}; name a class, {' or '.join(heads)}"
         return (
             f"transformers has no model {name!r}{did_you_mean(name, self.names()) or '.'} Nothing is downloaded from a "
             f"hub: give a model type such as hf:bert, a class such as hf:BertModel, or {local}"

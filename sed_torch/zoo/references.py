@@ -18,6 +18,15 @@ ZOOS = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
 """Packages of named models, by the word before the colon."""
 
 FORMS = "timm:NAME, torchvision:NAME, hf:NAME, package.module:factory, file.py:Class or file.py:fn(width=32)"
+_PICKLED = "is loaded by pickle, which runs whatever code is in it, and no pickle is loaded here"
+_WEIGHTS = "holds weights and does not say what is done with them"
+_NO_CODE = {
+    ".pt2": _PICKLED,  # torch.export.load warns of it
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl"), _PICKLED),
+    **dict.fromkeys((".safetensors", ".gguf"), _WEIGHTS),
+    ".onnx": "is no PyTorch module",
+}
+"""Files that people have of a model, by ending, and why none is one to read."""
 _FILE = re.compile(r"(?P<source>.+?\.py):(?P<call>.+)", re.DOTALL)
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _ZOO_NAME = re.compile(r"[\w.\-]+")
@@ -60,6 +69,9 @@ def parse_reference(text: str) -> Reference:
         return Reference(text, zoo, zoo, name, args, kwargs, called)  # type: ignore[arg-type]
     if re.fullmatch(r".+\.py", text):
         raise ModelReferenceError(_what_is_in(text))
+    ending = Path(text).suffix.lower()
+    if ending in _NO_CODE:
+        raise ModelReferenceError(_what_to_do_with(text, ending))
     match = _FILE.fullmatch(text)
     kind: Literal["file", "module"] = "file"
     if match is None:
@@ -71,6 +83,17 @@ def parse_reference(text: str) -> Reference:
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {FORMS}.{hint}")
     name, args, kwargs, called = _parse_call(text, match["call"], _PYTHON_NAME)
     return Reference(text, kind, match["source"], name, args, kwargs, called)
+
+
+def _what_to_do_with(file: str, ending: str) -> str:
+    """Why a file of weights or of an exported program is not read, and the way round it."""
+    said = f"model reference {file!r}: such a file {_NO_CODE[ending]}; refer to the model's code, as file.py:Class"
+    if ending != ".pt2":
+        return said
+    return (
+        f"{said}. Where you trust it, refer to file.py:model, a file of yours with\n    import torch\n"
+        f"    model = torch.export.load({Path(file).as_posix()!r}).module()"
+    )
 
 
 def _what_is_in(file: str) -> str:
