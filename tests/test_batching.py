@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import sed_torch
 from sed_torch.batching import find_batch
@@ -74,6 +75,71 @@ def _batched(m: Any, images: list[Tensor]) -> Tensor:
 def _edges(m: Any, x: Tensor, edges: Tensor) -> Tensor:
     messages = m.a(torch.cat([x[edges[0]], x[edges[1]]], -1))
     return m.b(x.new_zeros(x.shape[0], 8).index_add(0, edges[1], messages))
+
+
+def _summed(like: Tensor, index: Tensor, messages: Tensor) -> Tensor:
+    """The messages of the edges, added up at the nodes of ``like``."""
+    index = index.view(-1, 1).expand_as(messages)
+    return like.new_zeros(like.shape[0], messages.shape[1]).scatter_add_(0, index, messages)
+
+
+def _edges_added(m: Any, x: Tensor, edges: Tensor, attributes: Tensor) -> Tensor:
+    messages = (x.index_select(0, edges[0]) + m.a(attributes)).relu()
+    return m.b(x + _summed(x, edges[1], messages))
+
+
+def _edges_as_rows(m: Any, attributes: Tensor, edges: Tensor, x: Tensor) -> Tensor:
+    messages = torch.cat([x[edges[:, 0]], x[edges[:, 1]], attributes], -1)
+    return x + x.new_zeros(x.shape).index_add(0, edges[:, 1], m.a(messages))
+
+
+def _edges_only(m: Any, x: Tensor, edges: Tensor, attributes: Tensor) -> Tensor:
+    return m.b(x.new_zeros(x.shape[0], 6).index_add(0, edges[1], m.a(attributes)) + m.c(x))
+
+
+def _edges_of_kinds(m: Any, x: Tensor, edges: Tensor, kinds: Tensor) -> Tensor:
+    weights = m.a.weight.view(3, 5, 5)[kinds]
+    return m.b(x) + _summed(x, edges[1], torch.bmm(x[edges[0]].unsqueeze(1), weights).squeeze(1))
+
+
+def _edges_attended(m: Any, x: Tensor, edges: Tensor, attributes: Tensor) -> Tensor:
+    added = m.a(attributes)
+    scores = (m.q(x)[edges[1]] * (m.k(x)[edges[0]] + added)).sum(-1, keepdim=True)
+    most = x.new_zeros(x.shape[0], 1).scatter_reduce(0, edges[1][:, None], scores, "amax")
+    weights = (scores - most[edges[1]]).exp()
+    return m.b(_summed(x, edges[1], weights / _summed(x, edges[1], weights)[edges[1]] * added))
+
+
+def _edges_gated(m: Any, x: Tensor, edges: Tensor, attributes: Tensor) -> Tensor:
+    return m.b(torch.cat([m.a(x)[edges[0]], m.a(x)[edges[1]], m.c(attributes)], -1))
+
+
+def _several_graphs(
+    m: Any, whole: Tensor, x: Tensor, edges: Tensor, attributes: Tensor, graph: Tensor
+) -> Tensor:
+    x = _edges_added(m, x + m.w(whole)[graph], edges, attributes)
+    return m.d(_summed(whole, graph, x))
+
+
+def _pooled(m: Any, x: Tensor, edges: Tensor, attributes: Tensor, graph: Tensor) -> Tensor:
+    y = _edges_added(m, x, edges, attributes)
+    return m.d(y.new_zeros(2, y.shape[1]).index_add(0, graph, y))
+
+
+def _two_kinds(m: Any, users: Tensor, items: Tensor, edges: Tensor) -> Tensor:
+    return m.c(_summed(items, edges[1], m.a(users)[edges[0]]) + m.b(items))
+
+
+def _edges_and_attention(m: Any, x: Tensor, edges: Tensor, attributes: Tensor) -> Tensor:
+    return _edges_added(m, x, edges, attributes) + _attend(m.t, x[None])[0]
+
+
+def _edges_and_attention_on_a_padded_batch(
+    m: Any, x: Tensor, edges: Tensor, attributes: Tensor, place: Tensor
+) -> Tensor:
+    padded = x.new_zeros(12, 5)
+    padded[place] = x
+    return _edges_added(m, x, edges, attributes) + _attend(m.t, padded[None])[0][place]
 
 
 def _where_masked(m: Any, x: Tensor, mask: Tensor) -> Tensor:
@@ -157,6 +223,13 @@ def _patches(m: Any, x: Tensor) -> Tensor:
     return m.d(y).mean(1)
 
 
+_ADDED = {"a": nn.Linear(4, 5), "b": nn.Linear(5, 2)}
+
+
+def _graph_of(nodes: int, edges: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.zeros(nodes, 5), _ints(2, edges), torch.zeros(edges, 4)
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), lambda n: torch.zeros(n, 6)),
     "conv": (
@@ -208,6 +281,15 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "a list, stacked": (lambda: Net(lambda m, xs: m.c(torch.stack(xs)).mean((2, 3)), c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "a list, padded": (lambda: Net(_batched, c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "edges": (lambda: Net(_edges, a=nn.Linear(10, 8), b=nn.Linear(8, 2)), lambda n: (torch.zeros(3 * n, 5), _ints(2, 6 * n))),
+    "edges' attributes": (lambda: Net(_edges_added, **_ADDED), lambda n: _graph_of(3 * n, 6 * n)),
+    "edges' attributes first": (lambda: Net(_edges_as_rows, a=nn.Linear(14, 5)), lambda n: (torch.zeros(6 * n, 4), _ints(6 * n, 2), torch.zeros(3 * n, 5))),
+    "edges' attributes alone": (lambda: Net(_edges_only, a=nn.Linear(4, 6), b=nn.Linear(6, 2), c=nn.Linear(5, 6)), lambda n: _graph_of(3 * n, 6 * n)),
+    "edges of kinds": (lambda: Net(_edges_of_kinds, a=nn.Linear(5, 15), b=nn.Linear(5, 5)), lambda n: (torch.zeros(3 * n, 5), _ints(2, 6 * n), _ints(6 * n))),
+    "edges attended": (lambda: Net(_edges_attended, a=nn.Linear(4, 6), q=nn.Linear(5, 6), k=nn.Linear(5, 6), b=nn.Linear(6, 2)), lambda n: _graph_of(3 * n, 6 * n)),
+    "edges' gates": (lambda: Net(_edges_gated, a=nn.Linear(5, 6), b=nn.Linear(15, 2), c=nn.Linear(4, 3)), lambda n: _graph_of(3 * n, 6 * n)),
+    "edges of atoms": (lambda: Net(lambda m, z, e, a: _edges_added(m, m.z(z), e, a), z=nn.Embedding(9, 5), **_ADDED), lambda n: (_ints(3 * n), *_graph_of(3 * n, 6 * n)[1:])),
+    "several graphs": (lambda: Net(_several_graphs, w=nn.Linear(3, 5), d=nn.Linear(2, 4), **_ADDED), lambda n: (torch.zeros(2 * n, 3), *_graph_of(6 * n, 10 * n), _ints(6 * n))),
+    "a table to look up in": (lambda: Net(lambda m, i, x, table: m.a(table[i]) + m.b(x), a=nn.Linear(5, 3), b=nn.Linear(4, 3)), lambda n: (_ints(n), torch.zeros(n, 4), torch.zeros(7, 5))),
     "computed where a mask says": (lambda: Net(_where_masked, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: (torch.zeros(n, 5, 4), torch.ones(n, 5, dtype=torch.bool))),
     "written through a view": (lambda: Net(_added_through_a_view, a=nn.Linear(4, 6), b=nn.Linear(6, 2)), lambda n: torch.zeros(n, 4)),
     "spectra": (lambda: Net(_spectra, c=nn.Conv2d(2, 3, 3)), lambda n: torch.zeros(n, 64)),
@@ -285,6 +367,58 @@ def test_edges_before_nodes_do_not_pass_for_a_batch() -> None:
     score = sed_torch.score(model, input_data=(edges, x))
     assert score.macs == 6 * 8 + 8 * 3  # a node
     assert any("dimension 0 of x1" in words for words in score.assumed)
+
+
+@pytest.mark.parametrize("nodes", [7, 2, 20])
+@pytest.mark.parametrize(
+    "name",
+    ["edges' attributes", "edges' attributes alone", "edges attended", "edges' gates", "edges of kinds"],
+)
+def test_what_edges_cost_is_shared_out_among_the_nodes(name: str, nodes: int) -> None:
+    model = CASES[name][0]()
+    x, edges, attributes = _graph_of(nodes, 20)
+    data = (x, edges, _ints(20) if name == "edges of kinds" else attributes)
+    with FlopCounterMode(display=False) as counter:
+        model(*data)
+    score = sed_torch.score(model, input_data=data)
+    assert score.macs * nodes == pytest.approx(counter.get_total_flops() / 2)
+    if nodes != 20:
+        assert any(
+            f"dimension 0 of x0 ({nodes}), as the nodes of a graph" in words for words in score.assumed
+        )
+
+
+def test_nodes_pooled_into_graphs_are_still_counted_once() -> None:
+    model = Net(_pooled, d=nn.Linear(2, 4, bias=False), **_ADDED)
+    score = sed_torch.score(model, input_data=(*_graph_of(7, 20), _ints(7)))
+    assert score.macs * 7 == pytest.approx(20 * 4 * 5 + 7 * 5 * 2 + 2 * 2 * 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "macs"),
+    [
+        (
+            Net(_two_kinds, a=nn.Linear(5, 6), b=nn.Linear(4, 6), c=nn.Linear(6, 2)),
+            (torch.zeros(7, 5), torch.zeros(9, 4), _ints(2, 20)),
+            7 * 5 * 6 + 9 * 4 * 6 + 9 * 6 * 2,
+        ),
+        (
+            Net(_edges_and_attention, t=Net(_attend, a=nn.Linear(5, 15), b=nn.Linear(5, 2)), **_ADDED),
+            _graph_of(7, 20),
+            20 * 4 * 5 + 7 * 5 * 2 + 7 * (5 * 15 + 5 * 2) + 2 * 7 * 7 * 5,
+        ),
+        (
+            Net(_edges_and_attention_on_a_padded_batch, t=Net(_attend, a=nn.Linear(5, 15), b=nn.Linear(5, 2)), **_ADDED),
+            (*_graph_of(7, 20), _ints(7)),
+            20 * 4 * 5 + 7 * 5 * 2 + 12 * (5 * 15 + 5 * 2) + 2 * 12 * 12 * 5,
+        ),
+    ],
+    ids=["two kinds of nodes", "attention among nodes", "attention among padded nodes"],
+)  # fmt: skip
+def test_a_graph_whose_nodes_are_no_samples_is_one(model: nn.Module, data: Any, macs: int) -> None:
+    score = sed_torch.score(model, input_data=data)
+    assert score.macs == macs
+    assert any("is one sample" in words for words in score.assumed)
 
 
 def _propagate(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Tensor, Tensor], Tensor]:

@@ -106,10 +106,23 @@ class _Chooser(Follower):
             placed = {n.name: 0 if n.shape and n.shape[0] == 1 else None for n in inputs}
             return BatchAxes(1, {**placed, node.name: place}, (), words)
         size = entries(dim)
+        apart = self._apart(inputs)
+        edges = self._referring(dim[0][0])
+        listed = [n.name for n in inputs if any(self._along(self.dims[n.name], e) for e in edges)]
+        if listed:
+            words = (
+                f"the batch is dimension {place} of {node.name} ({size}), as the nodes of a graph; what is "
+                f"computed of their edges in {', '.join(listed)} is shared out among them"
+            )
         for other in inputs:  # what begins with as many entries as there are samples begins with the samples
             first = self.dims[other.name][:1]
+            if other is not node and any(self._along(first, root) for root in apart):
+                continue  # edges of a graph, or their list
             if first and first[0] and entries(first[0]) == size and self._level(first[0]) < WALKED:
                 self.unify(dim, first[0])
+        split = self._split(inputs, self.root(dim[0][0]), edges)
+        if split:
+            return self._of_one(inputs, f"; {split[0]} and {node.name} are parts of one graph")
         return self._along_axis(inputs, dim[0][0], size, words)
 
     def _of_lists(self, inputs: list[Node]) -> BatchAxes:
@@ -121,8 +134,14 @@ class _Chooser(Follower):
             return self._along_axis(
                 inputs, axis, size, f"the samples are the {size} entries of the list {name}"
             )
+        return self._of_one(inputs)
+
+    def _of_one(self, inputs: list[Node], why: str = "") -> BatchAxes:
+        """All that is given is one sample."""
         shapes = ", ".join("×".join(map(str, n.shape or ())) or "a number" for n in inputs)
-        return BatchAxes(1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample")
+        return BatchAxes(
+            1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample{why}"
+        )
 
     def _along_axis(self, inputs: list[Node], axis: int, size: int, words: str) -> BatchAxes:
         root = self.root(axis)
@@ -130,7 +149,11 @@ class _Chooser(Follower):
         places = {n.name: next(iter(dims.get(n.name, ())), None) for n in inputs}
         packed = {n for n, d in self.packed.items() if self._among((a for a, _ in d), root)}
         single = frozenset(n for n, axes in self.dropped.items() if self._among(axes, root))
-        gathered = {n for n, axes in self.gathered.items() if self._among(axes, root)}
+        edges = self._referring(root)
+        gathered = {
+            n for n, axes in self.gathered.items() if any(self._among(axes, r) for r in (root, *edges))
+        }
+        gathered |= {n for n, ds in self.dims.items() if any(self._along(ds, r) for r in edges)}
         carrying = self._carrying(dims, single | packed | gathered)
         return BatchAxes(size, places, self._mixing(root), words, dims, carrying, single)
 
@@ -140,12 +163,67 @@ class _Chooser(Follower):
     def _along(self, dims: Dims, root: int) -> tuple[int, ...]:
         return tuple(i for i, d in enumerate(dims) if self._among((a for a, _ in d), root))
 
+    def _referring(self, root: int) -> set[int]:
+        """Axes of inputs, and of what is made of them, whose entries refer to those of an axis: a graph's edges."""
+        return {r for r in {self.root(a) for a, _, _ in self.members} if self.root(root) in self._owners(r)}
+
+    def _apart(self, inputs: list[Node]) -> set[int]:
+        """First axes of inputs that are no batch, as a graph's are: of edges, which refer to nodes; of a list of
+        edges, which has sources in one row and targets in another; of nodes that are joined where they are written to.
+        """
+        rows = [n for n in inputs if n.shape and self.dims[n.name][0]]
+        first = {n.name: self.root(self.dims[n.name][0][0][0]) for n in rows}
+        nodes = set(first.values())
+        edges = {a for a in {self.root(a) for a, _, _ in self.members} if self._refers(a, nodes)}
+        joined = {a for a in nodes if any(self.level[m] >= WALKED for m in self._owners(a, written=True))}
+        lists = {
+            first[n.name]
+            for n in rows
+            if "int" in n.dtype and any(self._along(self.dims[n.name][1:], a) for a in edges)
+        }
+        return edges | joined | lists
+
+    def _refers(self, axis: int, nodes: set[int]) -> bool:
+        """Whether entries are of nodes: they write to them, or read what layers compute of them. (A table that is
+        only looked up in has no nodes.)
+        """
+        owners = self._owners(axis)
+        of = owners & nodes
+        written = any(
+            w and self.root(b) in of and self.root(a) in {axis, *owners} for a, b, w in self.members
+        )
+        return bool(of) and (written or any(map(self._computed, of)))
+
+    def _computed(self, root: int) -> bool:
+        """Whether layers compute something of each entry of an axis: of nodes, not of a table that is looked up in."""
+        layers = [n for n in self.graph.nodes if n.op in OPS and OPS[n.op].rule in _LAYERS]
+        return any(self._along(self.dims.get(n.name, ()), root) for n in layers)
+
+    def _split(self, inputs: list[Node], root: int, edges: set[int]) -> list[str]:
+        """Inputs of entries that indices join with the samples but that belong to none: the other nodes of a graph of
+        two kinds. What layers compute of them would be counted for every sample.
+        """
+        others = self._linked(root) - {root} - edges
+        return [
+            n.name
+            for n in inputs
+            for dim in self.dims[n.name][:1]
+            if any(self.root(a) in others and self._computed(self.root(a)) for a, _ in dim)
+        ]
+
     def _level(self, dim: Dim) -> int:
         return max((self.level[self.root(a)] for a, _ in dim), default=0)
 
     def _chosen(self, inputs: list[Node]) -> tuple[Node, int, str] | None:
         """An input, the dimension of it along which the samples lie, and why where it is not the obvious one."""
-        by_convention = [n for n in inputs if n.shape and self._level(self.dims[n.name][0]) < WALKED]
+        apart = self._apart(inputs)
+        by_convention = [
+            n
+            for n in inputs
+            if n.shape
+            and self._level(self.dims[n.name][0]) < WALKED
+            and not any(self._along(self.dims[n.name][:1], root) for root in apart)
+        ]
         if by_convention:
             node = max(by_convention, key=lambda n: self._weight(n, self.dims[n.name][0]))
             size = (node.shape or (1,))[0]

@@ -30,6 +30,8 @@ class Axes:
         dims: node → its dimensions.
         dropped: node → axes of which it has one entry only.
         gathered: node → axes of which it has entries that an index chose, in a dimension of other entries.
+        members: (axis, axis of the entries it refers to): by an index each entry of the first, as an edge, reads from
+            or writes to one of the second, as a node; and whether it writes.
         pairs: products of all rows with all columns: node, dimension of the rows, of the columns.
         packed: nodes that hold the steps of all sequences in one dimension → the dimension that the sequences lay
             along before they were packed.
@@ -46,6 +48,7 @@ class Axes:
         self.dims: dict[str, Dims] = {}
         self.dropped: dict[str, frozenset[int]] = {}
         self.gathered: dict[str, frozenset[int]] = {}
+        self.members: list[tuple[int, int, bool]] = []
         self.pairs: list[tuple[str, Dim, Dim]] = []
         self.packed: dict[str, Dim] = {}
         self.lost: set[str] = set()
@@ -102,6 +105,30 @@ class Axes:
         if axes:
             self.mark(dims, WEAK, node, "selects from")
             self.dropped[node.name] = self.dropped.get(node.name, frozenset()) | axes
+
+    def refer(self, dim: Dim, to: Dim, writes: bool) -> None:
+        """Notes that an index lets the entries of a dimension read from, or write to, entries of another one."""
+        own, other = ({self.root(a) for a, _ in d} for d in (dim, to))
+        self.members += [(a, b, writes) for a in sorted(own - other) for b in sorted(other - own)]
+
+    def _owners(self, axis: int, written: bool = False) -> set[int]:
+        """Axes whose entries those of an axis refer to (or write to), directly or by others in between."""
+        start = self.root(axis)
+        found, new = set[int](), {start}
+        while new:
+            found |= new
+            links = [(a, b) for a, b, writes in self.members if writes or not written]
+            new = {self.root(b) for a, b in links if self.root(a) in new} - found
+        return found - {start}
+
+    def _linked(self, axis: int) -> set[int]:
+        """Axes that references join to an axis, in either direction."""
+        found, new = set[int](), {self.root(axis)}
+        while new:
+            found |= new
+            pairs = [(self.root(a), self.root(b)) for a, b, _ in self.members]
+            new = {y for a, b in pairs for x, y in ((a, b), (b, a)) if x in new} - found
+        return found
 
     def _input_sizes(self) -> dict[int, int]:
         """Entries of the inputs' axes."""

@@ -121,7 +121,13 @@ class Moving(Axes):
         x, shape = self.dims[inputs[0]], node.shape or ()
         index = self.dims[inputs[1]]
         if node.op == "gather" or node.op == "take_along_dim":
-            return tuple(d if entries(d) == n else self.fresh(n) for d, n in zip(x, shape, strict=False))
+            for own, taken in zip(x, index, strict=False):
+                if entries(own) != entries(taken) and inputs[0] in self.live:
+                    self.refer(taken, own, writes=False)
+            return tuple(
+                d if entries(d) == n else i if entries(i) == n else self.fresh(n)
+                for d, i, n in zip(x, index, shape, strict=False)
+            )
         new: list[Dim] = []
         places = iter(index)
         for (d, _), n in zip(dims, shape, strict=False):
@@ -136,6 +142,12 @@ class Moving(Axes):
                 self.mark([own], WEAK, node, "selects from")
                 self.gathered[node.name] = self._gathered_of(node.name) | {axis for axis, _ in own}
             new.append(taken if entries(taken) == n else self.fresh(n))
+            if inputs[0] in self.live:
+                self.refer(new[-1], own, writes=False)
+                if (
+                    self.graph[inputs[1]].dtype == "bool" and len(index) == 1
+                ):  # some of the same: what they refer to
+                    self.refer(own, new[-1], writes=False)
         return tuple(new) if len(new) == len(shape) else None
 
     def _expand(self, node: Node, inputs: list[str]) -> Dims | None:
@@ -176,6 +188,8 @@ class Moving(Axes):
         for place, dim in zip(reversed(region), reversed(value), strict=False):
             if 0 <= place < len(base):
                 self.unify(base[place], dim)
+                if dim and entries(dim) != entries(base[place]) and self._indexes(node, dim):
+                    self._scattered(node, dim, base[place])
         sizes = self._input_sizes()
         single = self.dropped.get(node.inputs[-1], frozenset())
         for axis in sorted(single | self._gathered_of(node.inputs[-1])):
@@ -185,6 +199,26 @@ class Moving(Axes):
                     self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
                     break
         return base
+
+    def _indexes(self, node: Node, dim: Dim) -> bool:
+        """Whether an index among a write's operands says where each entry of a dimension goes: it has as many."""
+        indices = [i for i in node.inputs[1:-1] if self.graph[i].dtype.startswith("int")]
+        same = [d for i in indices for d in self.dims.get(i, ()) if entries(d) == entries(dim)]
+        for own in same[:1]:
+            self.unify(dim, own)
+        return bool(same)
+
+    def _scattered(self, node: Node, dim: Dim, to: Dim) -> None:
+        """Entries written where an index says: into the nodes of a graph, if there are as many places as those."""
+        single = {self.root(a) for axes in self.dropped.values() for a in axes}
+        for other in (n for n in self.graph.nodes if n.op == "input" and node.inputs[0] not in self.live):
+            first = (self.dims.get(other.name) or ((),))[0]
+            rows = {self.root(a) for a, _ in first} & single  # as of a list of edges, sources and targets
+            if entries(first) == entries(to) and not rows:
+                self.unify(first, to)
+                break
+        self.refer(dim, to, writes=True)
+        self.gathered[node.name] = self._gathered_of(node.name) | {axis for axis, _ in dim}
 
     def _gathered_of(self, name: str) -> frozenset[int]:
         return self.gathered.get(name, frozenset())
