@@ -15,6 +15,7 @@ from torch import nn
 import sed_torch
 from sed_torch.errors import MissingDependencyError, ModelReferenceError
 from sed_torch.ranking.cache import key_of_reference
+from sed_torch.training.references import network
 from sed_torch.zoo import build, expand, load, parse_reference
 
 NETS = """
@@ -503,3 +504,9 @@ def test_a_constructor_that_sets_weights_to_a_constant_is_built_on_the_cpu() -> 
         return layer
 
     assert build(make, "make").built_on == "cpu"
+
+
+def test_networks_to_train_are_not_of_transformers() -> None:
+    pytest.importorskip("transformers", reason="references hf:NAME are of transformers")
+    with pytest.raises(ModelReferenceError, match="gives back no plain logits to train"):
+        network("hf:bert", 10)
