@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -271,6 +272,13 @@ def test_where_random_numbers_decide_one_is_drawn_and_that_is_said(keep: Any, la
     assert torch.equal(torch.get_rng_state(), state)
     assert found.macs == 64 * layers
     assert any("one draw of its random numbers" in words for words in found.assumed)
+
+
+def test_the_number_that_was_drawn_is_told_with_its_line() -> None:
+    found = sed_torch.score(_Drops(lambda: torch.rand(1) < 2.0), input_size=(2, 8), frontend="fx")
+    assert any(
+        re.search(r"decides: rand\(\) in .*test_known_values\.py:\d+ gave 0\.\d+", a) for a in found.assumed
+    )
 
 
 def test_a_loop_until_chance_ends_it_ends() -> None:

@@ -149,12 +149,14 @@ class Known:
 
     def _first_value(self, node: torch.fx.Node) -> Any:
         if node in self._draws:
-            self._kinds[_RANDOM] = _RANDOM
-            self._rests_on[node] = frozenset([_RANDOM])
             try:
-                return self._draws[node]()
+                value = self._draws[node]()
             except (RuntimeError, TypeError, NotImplementedError):  # drawn with what depends on data
                 return UNKNOWN
+            told = _told(self._draws[node], value)
+            self._kinds[told] = _RANDOM
+            self._rests_on[node] = frozenset([told])
+            return value
         held = self._held.get(node)
         if held is not None:
             if _version(held) != self._versions[node]:
@@ -210,11 +212,17 @@ class Known:
         for name, kind in self.read.items():
             kinds.setdefault(kind, []).append(name)
         return tuple(
-            "followed as one draw of its random numbers decides"
+            f"followed as one draw of its random numbers decides: {'; '.join(names)}"
             if kind == _RANDOM
             else f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"
             for kind, names in kinds.items()
         )
+
+
+def _told(draw: Callable[[], Any], value: Any) -> str:
+    """A draw in words: of one number what it was, so that it is known which way a forward went."""
+    one = isinstance(value, Tensor) and value.numel() == 1
+    return f"{draw} gave {value.item():.4g}" if one else str(draw)
 
 
 def _is_mask_of(value: Tensor, name: str) -> bool:

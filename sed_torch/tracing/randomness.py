@@ -24,12 +24,23 @@ class Draw:
         args: what it is called with; a tensor that it writes into is not written to.
         kwargs: likewise by name.
         seed: of a generator of its own, so that no other is moved and the next draw differs.
+        source: ``file:line`` that calls it.
     """
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        seed: int,
+        source: str | None = None,
     ) -> None:
         self._function, self._args, self._kwargs, self._seed = function, args, kwargs, seed
+        self._source = source
+
+    def __str__(self) -> str:
+        name = f"{getattr(self._function, '__name__', 'a draw')}()"
+        return f"{name} in {self._source}" if self._source else name
 
     def __call__(self) -> Any:
         """The numbers, on the CPU.

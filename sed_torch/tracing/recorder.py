@@ -262,7 +262,7 @@ class Recorder(TorchFunctionMode):
         """Random numbers have a shape and no value, unless something asks: then they are drawn, from a generator of
         their own.
         """
-        draw = Draw(func, args, kwargs, self._draws)
+        draw = Draw(func, args, kwargs, self._draws, self._places.here()[1])
         self._draws += 1
         if name.endswith("_"):  # in place on a constant
             self.known.draw(self._tape.node(self._stand_ins.of(args[0])), draw)
