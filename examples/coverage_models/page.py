@@ -74,6 +74,7 @@ def first(text: str) -> str:
     """The first line, without the part of paths that differs from machine to machine."""
     text = next(iter(text.strip().splitlines()), "")
     text = re.sub(r"[^\s(\"']*/(?:site-packages|examples)/", "", text)
+    text = re.sub(r"(?<![\w./])/(?:[^\s/()\"']+/)+", "", text)  # other folders, and paths that were cut short
     return re.sub(r"0x[0-9a-f]{6,}", "0x…", text)[:300]
 
 
