@@ -7,23 +7,13 @@ OUTER = (
     "elementwise multiplication that its counter does not see"
 )
 
-EDGES = (
-    "torch: the edges, whose attributes are an input, are taken for samples though the nodes are not divided among them; "
-    "an open fault of sed_torch's"
-)
-
 DIFFERENCES: dict[str, str] = {
     "vector-quantize-pytorch:SimVQ": "sed_torch: torch's counter has no formula for cdist, a product of two matrices",
     "titans-pytorch:NeuralMemory": "torch: the forward takes gradients inside, whose work sed_torch says it leaves out",
     "titans-pytorch:MemoryAsContextTransformer": OUTER,
     "tab-transformer-pytorch:*": OUTER,
     "itransformer:*": OUTER,
-    "torch-geometric:GINEConv": EDGES,
-    "torch-geometric:NNConv": EDGES,
-    "torch-geometric:PDNConv": EDGES,
-    "torch-geometric:FastRGCNConv": EDGES,
-    "torch-geometric:AttentiveFP": EDGES,
-    "torch-geometric:GPSConv": "torch: the nodes are taken for samples though a dense attention joins them; open, as above",
+    "torch-geometric:GPSConv": "sed_torch: torch's counter does not see the products of this attention",
     "vit-pytorch:ats_vit.ViT": "torch: what follows the choice of tokens is not read, and said to be unknown",
     "kornia:filters.Laplacian": "not looked into (a depthwise convolution, which torch counts as nothing here)",
     "e3nn:*": "not looked into",
@@ -37,7 +27,7 @@ FAILURES: dict[str, str] = {
     "pytorch-crf:*": "a mask of bytes in torch.where, which the CPU takes and meta tensors do not; open",
     "torch-geometric:MFConv": "one linear layer a node degree, most of them on no node; an open fault of sed_torch's",
     "torch-geometric:GraphUNet": "a sparse product whose pattern the data decide",
-    "transformers:canary": "the configuration does not tell the input's size; the message says what to give",
+    "transformers:*": "the configuration does not tell the sizes of all inputs; the message says what to give",
     "kornia:filters.Canny": "a loop runs until the data no longer change",
 }
 """Models that are not read: the cause behind the message."""
