@@ -396,12 +396,12 @@ def shared_norm(p: Planter) -> Iterator[Planted]:
 
 
 def _insert(
-    kind: type[Before], make: Callable[[int], nn.Module], path: str = ""
+    kind: type[Before], make: Callable[[int], nn.Module], path: str = "", rows: int = 1
 ) -> Callable[[Planter], Iterator[Planted]]:
-    """Plant something for ``channels`` before convolutions; it is found at a path below where it stands."""
+    """Plant something for ``channels`` before convolutions of maps of so many rows; it is found at a path below."""
 
     def plant(p: Planter) -> Iterator[Planted]:
-        for node, conv in p.convs(lambda n, m: p.input_of(n)[1] > 3):
+        for node, conv in p.convs(lambda n, m: p.input_of(n)[1] > 3 and p.input_of(n)[2] >= rows):
             yield p.replace(node.path, kind(make(p.input_of(node)[1]), conv)), f"{node.path}{path}"
 
     return plant
@@ -522,7 +522,10 @@ DEFECTS: dict[str, tuple[str, Callable[[Planter], Iterator[Planted]], dict[str, 
     "table never called": ("SED008", _insert(NeverCalled, Table, ".extra"), {}),
     "half a direction": (
         "SED208",
-        _insert(AsSequence, lambda c: nn.GRU(c, c // 2, bidirectional=True, batch_first=True), ".extra"),
+        # of one step, which a squeezed map has, both directions have seen all
+        _insert(
+            AsSequence, lambda c: nn.GRU(c, c // 2, bidirectional=True, batch_first=True), ".extra", rows=2
+        ),
         {},
     ),
     "blocked row": ("SED320", _insert(Blocked, lambda c: nn.Linear(c, c)), {}),
