@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-__all__ = ["MOVED", "lead_on"]
+__all__ = ["MOVED", "MOVED_NAMES", "lead_on", "moved_name"]
 
 MOVED: Mapping[str, str] = {
     "sed_torch.api": "sed_torch.scoring.model",
@@ -29,6 +30,28 @@ MOVED: Mapping[str, str] = {
     "sed_torch.spaces.counting": "sed_torch.spaces",
 }
 """Old dotted name of a module → where its content stands."""
+
+MOVED_NAMES: Mapping[str, str] = {
+    "sed_torch.comparing.Sensitivity": "sed_torch.sensitivity",
+    "sed_torch.comparing.Variation": "sed_torch.sensitivity",
+    "sed_torch.comparing.sensitivity": "sed_torch.sensitivity",
+    "sed_torch.topology.TopologyBuilder": "sed_torch.building",
+    "sed_torch.topology.Value": "sed_torch.building",
+}
+"""Old dotted name of what stands in a module → the module it stands in now."""
+
+
+def moved_name(module: str, name: str) -> Any:
+    """What a module's ``__getattr__`` gives for a name that it does not have.
+
+    Raises:
+        AttributeError: it never had it.
+    """
+    new = MOVED_NAMES.get(f"{module}.{name}")
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is now in {new}", DeprecationWarning, stacklevel=3)
+    return getattr(importlib.import_module(new), name)
 
 
 class _Signpost(MetaPathFinder, Loader):

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import difflib
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from sed_torch import tables
+from sed_torch._moved import moved_name
 from sed_torch._plain import checked_schema, finite
 from sed_torch.errors import DataError, InputError
 from sed_torch.scoring import share_out
@@ -362,7 +361,4 @@ def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None)
 
 def __getattr__(name: str) -> Any:
     """What stood here until 0.1: sensitivity has a module of its own."""
-    if name not in ("Sensitivity", "Variation", "sensitivity"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is now in sed_torch.sensitivity", DeprecationWarning, stacklevel=2)
-    return getattr(import_module("sed_torch.sensitivity"), name)
+    return moved_name(__name__, name)

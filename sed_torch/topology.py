@@ -11,13 +11,12 @@ import dataclasses
 import heapq
 import json
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from sed_torch._moved import moved_name
 from sed_torch.errors import GraphError
 
 if TYPE_CHECKING:
@@ -353,7 +352,4 @@ def clip_window(window: Iterable[int], extent: Iterable[int], dilation: Iterable
 
 def __getattr__(name: str) -> Any:
     """What stood here until 0.1: writing by hand has a module of its own."""
-    if name not in ("TopologyBuilder", "Value"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is now in sed_torch.building", DeprecationWarning, stacklevel=2)
-    return getattr(import_module("sed_torch.building"), name)
+    return moved_name(__name__, name)
