@@ -25,7 +25,6 @@ from sed_torch.calibration import (
     read_calibration,
     write_calibration,
 )
-from sed_torch.calibration.files import from_dict
 from sed_torch.calibration.fitting import GRID, _gaussian_process, _kernel, fit, folds, log_likelihood
 from sed_torch.calibration.networks import Candidates, measured_of
 from sed_torch.calibration.process import Component, Mixture, matrix
@@ -344,12 +343,13 @@ def test_few_networks_are_read_by_ranks_and_many_by_size(small: Calibration) -> 
     moved = np.abs(made.domain.inputs(nets.features)[rest] - small.domain.inputs(nets.features)[rest])
     assert np.median(moved) < 0.01
     assert np.median(np.abs(small.domain.inputs(nets.features)[rest])) > 0.05
-    again = from_dict(json.loads(json.dumps(small.to_dict())))
+    again = Calibration.from_dict(json.loads(json.dumps(small.to_dict())))
+    assert Calibration.from_json(small.to_json()).to_dict() == again.to_dict()
     np.testing.assert_array_equal(again.domain.inputs(nets.features), small.domain.inputs(nets.features))
     damaged = json.loads(json.dumps(small.to_dict()))
     damaged["domain"]["curves"].pop()
     with pytest.raises(DataError, match=rf"domain.curves: expected {WIDTH}, found {WIDTH - 1}"):
-        from_dict(damaged)
+        Calibration.from_dict(damaged)
 
 
 def test_scores_that_differ_in_the_last_bits_are_one_knot() -> None:
@@ -361,7 +361,7 @@ def test_scores_that_differ_in_the_last_bits_are_one_knot() -> None:
         nets.names, np.repeat(nets.sed[::2], 2) + np.tile([0.0, 1e-13], 40), nets.features, "sed/2"
     )
     made = calibrate(close, dict(list(accuracy.items())[:30]), groups=None)
-    again = from_dict(json.loads(json.dumps(made.to_dict())))
+    again = Calibration.from_dict(json.loads(json.dumps(made.to_dict())))
     assert again.accuracies(close.sed, close.features) == pytest.approx(
         made.accuracies(close.sed, close.features), abs=1e-3
     )
@@ -401,7 +401,7 @@ def test_a_damaged_file_is_refused(
     data = json.loads(small.to_json())
     change(data)
     with pytest.raises(DataError, match=message):
-        from_dict(data, "my.json")
+        Calibration.from_dict(data, "my.json")
 
 
 @pytest.mark.parametrize(

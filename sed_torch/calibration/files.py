@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sed_torch._frozen import FrozenMapping
-from sed_torch.calibration.process import Component, Mixture, Setting
-from sed_torch.calibration.result import COUNTS, SCHEMA, TEXTS, Calibration, HeldOut
-from sed_torch.calibration.scales import Scale
-from sed_torch.calibration.seen import Domain
+from sed_torch.calibration.result import Calibration
 from sed_torch.errors import DataError
 
-__all__ = ["MAX_BYTES", "SCHEMA", "from_dict", "read_calibration", "write_calibration"]
-
-Array = NDArray[np.float64]
+__all__ = ["MAX_BYTES", "read_calibration", "write_calibration"]
 
 MAX_BYTES = 32 << 20
 
@@ -51,121 +39,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is no calibration, or it is cut off: {error}") from error
-    return from_dict(data, str(file))
-
-
-def from_dict(data: Any, where: str = "the calibration") -> Calibration:
-    """A calibration from what :func:`to_dict` wrote.
-
-    Raises:
-        DataError: something is missing, or not what it should be; ``where`` names the file.
-    """
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise DataError(f"{where} is no calibration: expected the schema {SCHEMA!r}, found {found!r}")
-    try:
-        return _checked(data)
-    except KeyError as error:
-        raise DataError(f"{where} is no whole calibration: {error.args[0]} is missing") from error
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{where} is no whole calibration: {error}") from error
-
-
-def _checked(data: Mapping[str, Any]) -> Calibration:
-    features = tuple(_text(n, "features") for n in data["features"])
-    d = len(features)
-    inputs = _array([_numbers(row, "inputs", d) for row in data["inputs"]], "inputs").reshape(-1, d)
-    n = len(inputs)
-    if n < 1 or n != data["networks"]:
-        raise ValueError(f"expected features of {data['networks']} networks, found {n}")
-    noise = _numbers(data["noise"], "noise", n) if data["noise"] else np.zeros(n)
-    components = tuple(_component(part, n) for part in data["components"])
-    if not components or not math.isclose(sum(c.probability for c in components), 1.0, abs_tol=1e-6):
-        raise ValueError("the components' probabilities do not add up to 1")
-    if (noise < 0).any():
-        raise ValueError("a variance of the noise is negative")
-    texts = {name: _text(data[name], name) for name in TEXTS}
-    counts = {name: int(_number(data[name], name, 0)) for name in COUNTS}
-    whole: dict[str, Any] = {**texts, **counts}
-    return Calibration(
-        **whole,
-        features=features,
-        domain=_domain(data["domain"], d),
-        score_scale=_scale(data["score_scale"], "score_scale"),
-        target_scale=_scale(data["target_scale"], "target_scale"),
-        mixture=Mixture(inputs, noise, components),
-        widening=_number(data["widening"], "widening", 0.0),
-        held_out=tuple(_held_out(h) for h in data["held_out"]),
-        versions=FrozenMapping(
-            {_text(k, "versions"): _text(v, "versions") for k, v in data["versions"].items()}
-        ),
-    )
-
-
-def _component(part: Mapping[str, Any], n: int) -> Component:
-    weight, linear, radial, rest = (_number(part[k], k, 0.0) for k in ("weight", "linear", "radial", "rest"))
-    length = _number(part["length"], "length", 1e-9)
-    probability = _number(part["probability"], "probability", 0.0)
-    coefficients = _numbers(part["coefficients"], "coefficients", n)
-    return Component(Setting(weight, linear, radial, length, rest), probability, coefficients)
-
-
-def _domain(data: Mapping[str, Any], d: int) -> Domain:
-    columns = {n: _numbers(data[n], f"domain.{n}", d) for n in ("centre", "scale", "low", "high")}
-    curves = None
-    if "curves" in data:
-        curves = tuple(_scale(c, "domain.curves") for c in data["curves"])
-        if len(curves) != d:
-            raise ValueError(f"domain.curves: expected {d}, found {len(curves)}")
-    return Domain(**columns, reach=_number(data["reach"], "domain.reach", 0.0), curves=curves)
-
-
-def _held_out(data: Mapping[str, Any]) -> HeldOut:
-    numbers: dict[str, Any] = {n: _number(data[n], n) for n in ("error", "median_error", "covered", "width")}
-    for n in ("spearman", "score_spearman"):
-        numbers[n] = None if data[n] is None else _number(data[n], n)
-    return HeldOut(_text(data["left_out"], "left_out"), int(_number(data["parts"], "parts", 0)), **numbers)
-
-
-def _scale(data: Mapping[str, Any], name: str) -> Scale:
-    knots, normal = (_numbers(data[k], f"{name}.{k}") for k in ("knots", "normal"))
-    if (
-        len(knots) < 2
-        or len(knots) != len(normal)
-        or (np.diff(knots) <= 0).any()
-        or (np.diff(normal) <= 0).any()
-    ):
-        raise ValueError(f"{name}: expected two or more ascending knots and as many ascending values")
-    ceiling, clip = (
-        None if data[k] is None else _number(data[k], f"{name}.{k}") for k in ("ceiling", "clip")
-    )
-    return Scale(tuple(knots.tolist()), tuple(normal.tolist()), ceiling, clip)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) > 4096:
-        raise ValueError(f"{name}: expected text, found {value!r:.60}")
-    return value
-
-
-def _number(value: Any, name: str, least: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a number, found {value!r:.60}")
-    if value < least:
-        raise ValueError(f"{name}: expected {least:g} or more, found {value:g}")
-    return float(value)
-
-
-def _numbers(values: Any, name: str, size: int | None = None) -> Array:
-    if not isinstance(values, list):
-        raise ValueError(f"{name}: expected a list of numbers, found {type(values).__name__}")
-    if size is not None and len(values) != size:
-        raise ValueError(f"{name}: expected {size} numbers, found {len(values)}")
-    return _array([_number(v, name) for v in values], name)
-
-
-def _array(values: Sequence[Any], name: str) -> Array:
-    return np.array(values, dtype=np.float64)
+    return Calibration.from_dict(data, str(file))
 
 
 def _no_constant(name: str) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
-from sed_torch.calibration.networks import numbers_of
+from sed_torch.calibration.networks import candidates_of, measured_of, numbers_of
+from sed_torch.calibration.parsing import COUNTS, TEXTS, fields_of
 from sed_torch.calibration.process import Mixture
 from sed_torch.calibration.scales import DIGITS, Scale
 from sed_torch.calibration.seen import Domain
-from sed_torch.errors import InputError
+from sed_torch.calibration.validating import Foretold, held_against
+from sed_torch.errors import DataError, InputError
+from sed_torch.evidence import ValidationReport
 from sed_torch.scoring.features import FEATURES
 from sed_torch.scoring.result import Score
-
-if TYPE_CHECKING:
-    from sed_torch.evidence import ValidationReport
 
 __all__ = ["LEVEL", "Calibration", "Estimate", "HeldOut"]
 
@@ -31,11 +31,6 @@ LEVEL = 0.9
 """Of every interval."""
 
 _QUANTILE = 1.6448536269514722  # of a normal distribution, for LEVEL on two sides
-
-
-SCHEMA = "sed_torch.calibration/1"
-TEXTS = ("title", "unit", "note", "source", "date", "definition")
-COUNTS = ("networks", "candidates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +117,9 @@ class Calibration(tables.Tabular):
         versions: of the packages that made it.
     """
 
+    schema: ClassVar = "sed_torch.calibration/1"
+    kind: ClassVar = "a calibration"
+
     title: str
     unit: str
     note: str
@@ -181,9 +179,16 @@ class Calibration(tables.Tabular):
         Raises:
             InputError: scores of another definition, or no network with an accuracy that the calibration knows.
         """
-        from sed_torch.calibration.validating import validate_calibration
-
-        return validate_calibration(self, models, accuracies, n_bootstrap=n_bootstrap, seed=seed)
+        nets = candidates_of(models)
+        measured = measured_of(accuracies, nets.names)
+        if nets.definition != self.definition:
+            raise InputError(
+                f"the scores are {nets.definition}, the calibration reads {self.definition}: calibrate anew"
+            )
+        self._must_fit_version()
+        inside = np.array([r is None for r in self._outside(nets.features)])
+        foretold = Foretold(self.title, self.unit, inside, *self.intervals(nets.sed, nets.features))
+        return held_against(foretold, nets, measured, n_bootstrap=n_bootstrap, seed=seed)
 
     def accuracies(self, sed: Array, features: Array) -> Array:
         """Expected accuracies of many networks, inside or not; NaN for those without a live operator.
@@ -196,8 +201,19 @@ class Calibration(tables.Tabular):
 
     def accuracies_inside(self, sed: Array, features: Array) -> Array:
         """As :meth:`accuracies`, but NaN for networks unlike those that the calibration has seen."""
-        reasons = self.domain.outside(features, self.mixture.inputs, self.features)
-        return np.where([r is None for r in reasons], self.accuracies(sed, features), np.nan)
+        inside = [r is None for r in self._outside(features)]
+        return np.where(inside, self.accuracies(sed, features), np.nan)
+
+    def _outside(self, features: Array) -> list[str | None]:
+        """Why networks are unlike those that the calibration has seen; None for those that are like them."""
+        return self.domain.outside(features, self.mixture.inputs, self.features)
+
+    def _must_fit_version(self) -> None:
+        if self.features != tuple(FEATURES):
+            raise InputError(
+                f"the calibration {self.title!r} reads other features than this version of sed_torch has "
+                f"({_difference(self.features)}): calibrate anew"
+            )
 
     def intervals(self, sed: Array, features: Array) -> tuple[Array, Array, Array]:
         """Expected accuracies and both ends of their intervals; arguments as for :meth:`accuracies`."""
@@ -216,8 +232,7 @@ class Calibration(tables.Tabular):
     def _estimates(self, names: Sequence[str], sed: Array, features: Array) -> list[Estimate]:
         if not len(names):
             return []
-        trained = self.mixture.inputs
-        reasons = self.domain.outside(features, trained, self.features)
+        reasons = self._outside(features)
         middle, low, high = self.intervals(sed, features)
         found = []
         for name, reason, a, b, c in zip(
@@ -252,7 +267,7 @@ class Calibration(tables.Tabular):
         """
         domain, mixture = self.domain, self.mixture
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             **{name: getattr(self, name) for name in (*TEXTS, *COUNTS)},
             "versions": dict(self.versions),
             "features": list(self.features),
@@ -276,6 +291,25 @@ class Calibration(tables.Tabular):
                 for part in mixture.components
             ],
         }
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "the calibration") -> Calibration:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: something is missing, or not what it should be; ``where`` names the file.
+        """
+        if not isinstance(data, dict) or data.get("schema") != cls.schema:
+            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+            raise DataError(f"{where} is no calibration: expected the schema {cls.schema!r}, found {found!r}")
+        try:
+            fields = fields_of(data)
+            held_out = tuple(HeldOut(**h) for h in fields.pop("held_out"))
+            return cls(**fields, held_out=held_out)
+        except KeyError as error:
+            raise DataError(f"{where} is no whole calibration: {error.args[0]} is missing") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise DataError(f"{where} is no whole calibration: {error}") from error
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """The held-out figures, one row each way of leaving out."""
@@ -379,11 +413,7 @@ def _unread(row: Any, score: float | None, numbers: Any, calibration: Calibratio
         )
     if numbers is None:
         return "its row has no features: it was made by an earlier version, rank it anew"
-    if calibration.features != tuple(FEATURES):
-        raise InputError(
-            f"the calibration {calibration.title!r} reads other features than this version of sed_torch has "
-            f"({_difference(calibration.features)}): calibrate anew"
-        )
+    calibration._must_fit_version()
     coverage = row.coverage
     if coverage is not None and coverage < 1.0:
         return f"{1.0 - coverage:.1%} of its parameters are under operators that have no rule"

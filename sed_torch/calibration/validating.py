@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sed_torch.calibration.networks import candidates_of, measured_of
+from sed_torch.calibration.networks import Candidates, Measured
 from sed_torch.errors import InputError
 from sed_torch.evidence import ValidationReport, validate
 from sed_torch.scoring.features import FEATURES
 
-if TYPE_CHECKING:
-    from sed_torch.calibration.result import Calibration
+__all__ = ["Foretold", "held_against"]
 
-__all__ = ["validate_calibration"]
+Array = NDArray[np.float64]
 
 
-def validate_calibration(
-    calibration: Calibration, models: Any, accuracies: Any, *, n_bootstrap: int = 1000, seed: int = 0
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """What a calibration says of networks.
+
+    Attributes:
+        title: what is foretold.
+        unit: of it.
+        inside: of each network, whether the calibration has seen such.
+        middle, low, high: the accuracy expected, and the ends of its 90 % interval.
+    """
+
+    title: str
+    unit: str
+    inside: NDArray[np.bool_]
+    middle: Array
+    low: Array
+    high: Array
+
+
+def held_against(
+    foretold: Foretold, nets: Candidates, measured: Measured, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> ValidationReport:
-    """Hold what a calibration foretells against accuracies that it was not fitted to; see :meth:`Calibration.validate`.
+    """Hold what a calibration foretells against accuracies that it was not fitted to.
 
     Raises:
-        InputError: scores of another definition, other features, or no network that the calibration knows.
+        InputError: no network that the calibration knows.
     """
-    nets = candidates_of(models)
-    measured = measured_of(accuracies, nets.names)
-    if nets.definition != calibration.definition:
-        raise InputError(
-            f"the scores are {nets.definition}, the calibration reads {calibration.definition}: calibrate anew"
-        )
-    if calibration.features != tuple(FEATURES):
-        raise InputError(
-            f"the calibration {calibration.title!r} reads other features than this version has: calibrate anew"
-        )
-    reasons = calibration.domain.outside(nets.features, calibration.mixture.inputs, calibration.features)
-    middle, low, high = calibration.intervals(nets.sed, nets.features)
-    inside = np.array([r is None for r in reasons]) & np.isfinite(middle)
+    middle, low, high = foretold.middle, foretold.low, foretold.high
+    inside = foretold.inside & np.isfinite(middle)
     accuracy = np.array([measured.values.get(n, np.nan) for n in nets.names])
     both = inside & np.isfinite(accuracy)
     if not both.any():
@@ -46,7 +54,7 @@ def validate_calibration(
         )
     off = middle[both] - accuracy[both]
     covered = np.mean((low[both] <= accuracy[both]) & (accuracy[both] <= high[both]))
-    unit = f" {calibration.unit}" if calibration.unit else ""
+    unit = f" {foretold.unit}" if foretold.unit else ""
     columns = {n: np.exp(nets.features[:, list(FEATURES).index(n)]) for n in ("params", "macs")}
     return validate(
         np.where(inside, middle, np.nan),
@@ -59,8 +67,8 @@ def validate_calibration(
         n_bootstrap=n_bootstrap,
         seed=seed,
         score_name="expected",
-        title=f"{calibration.title} foretold for {int(both.sum())} trained networks",
-        unit=calibration.unit or None,
+        title=f"{foretold.title} foretold for {int(both.sum())} trained networks",
+        unit=foretold.unit or None,
         source=measured.source,
         notes=(
             f"mean error {np.mean(np.abs(off)):.2f}{unit}, median {np.median(np.abs(off)):.2f}; foretold minus "
