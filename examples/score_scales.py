@@ -28,7 +28,7 @@ from score_search import (
     Nets,
     Rows,
     by_scale,
-    differences,
+    change_lines,
     even,
     figures,
     markdown,
@@ -349,11 +349,7 @@ def report(tuned: Prepared, untuned: Prepared, whole: Prepared) -> str:
     every = forms()
     on_tuned, on_rest = all_figures(every, tuned), all_figures(every, untuned)
     bars = against_the_bars(every, on_tuned, on_rest, whole, untuned)
-    changes = [
-        {"form": name, "column": column, "Δρ": value, "low": low, "high": high}
-        for name in COMPARED
-        for column, (value, low, high) in differences(every[name], every[BASE], untuned).items()
-    ]
+    changes = change_lines(every, COMPARED, BASE, untuned)
     counts = [{"rows": r.benchmark, "networks": str(len(r.topologies))} for r, _ in (*tuned, *untuned)]
     stamp = ", ".join(f"{k} {v}" for k, v in versions().items())
     asked = ", ".join(f"{name} ≥ {least:+g}" for name, least in BARS)

@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -662,6 +662,17 @@ def prepared(found: Iterator[Rows]) -> Iterator[tuple[Rows, Nets]]:
         yield rows, Nets(rows.topologies)
 
 
+def change_lines(
+    forms: Mapping[str, Form], names: Iterable[str], base: str, rows: Sequence[tuple[Rows, Nets]]
+) -> list[dict[str, object]]:
+    """What some forms gain over another one, a line a form and column."""
+    return [
+        {"form": name, "column": column, "Δρ": value, "low": low, "high": high}
+        for name in names
+        for column, (value, low, high) in differences(forms[name], forms[base], rows).items()
+    ]
+
+
 def report(
     forms: Mapping[str, Form],
     tune: Sequence[tuple[Rows, Nets]],
@@ -670,11 +681,7 @@ def report(
 ) -> str:
     found = {str(line["ln Σ of"]): line for line in table(forms, rest)}
     order = [found[str(line["ln Σ of"])] for line in tuned]
-    changes = [
-        {"form": name, "column": column, "Δρ": value, "low": low, "high": high}
-        for name in CHOSEN
-        for column, (value, low, high) in differences(forms[name], forms[BASELINE], rest).items()
-    ]
+    changes = change_lines(forms, CHOSEN, BASELINE, rest)
     counts = [{"rows": r.benchmark, "networks": str(len(r.topologies))} for r, _ in (*tune, *rest)]
     stamp = ", ".join(f"{k} {v}" for k, v in versions().items())
     return "\n".join(
