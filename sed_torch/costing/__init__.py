@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sed_torch.costing.devices import DEVICES, Device
 from sed_torch.costing.model import cost, cost_of_graphs, dropping, kept_for_backward, step_memory
-from sed_torch.costing.optimizers import OPTIMIZERS
+from sed_torch.costing.optimizers import OPTIMIZERS, optimizer_named
 from sed_torch.costing.result import Cost
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
@@ -24,5 +24,6 @@ __all__ = [
     "cost_of_graphs",
     "dropping",
     "kept_for_backward",
+    "optimizer_named",
     "step_memory",
 ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sed_torch.errors import InputError
 
-__all__ = ["OPTIMIZERS", "Optimizer", "state_entries", "step_entries"]
+__all__ = ["OPTIMIZERS", "Optimizer", "optimizer_named", "state_entries", "step_entries"]
 
 
 class Optimizer(NamedTuple):
@@ -67,7 +67,7 @@ def state_entries(optimizer: str, shape: Sequence[int]) -> float:
     Raises:
         InputError: for an optimiser that is not in :data:`OPTIMIZERS`.
     """
-    each = _row(optimizer).state
+    each = optimizer_named(optimizer).state
     if each != _FACTORED:
         return each * math.prod(shape)
     if len(shape) < 2:
@@ -86,14 +86,19 @@ def step_entries(optimizer: str, entries: Sequence[int], *, together: bool) -> f
     Raises:
         InputError: for an optimiser that is not in :data:`OPTIMIZERS`.
     """
-    row = _row(optimizer)
+    row = optimizer_named(optimizer)
     if together:
         return row.together * sum(entries)
     before, now = row.alone
     return max((before * a + now * b for a, b in pairwise((0, *entries))), default=0)
 
 
-def _row(optimizer: str) -> Optimizer:
+def optimizer_named(optimizer: str) -> Optimizer:
+    """The row of an optimiser.
+
+    Raises:
+        InputError: for one that is not in :data:`OPTIMIZERS`.
+    """
     if optimizer not in OPTIMIZERS:
         raise InputError(
             f"unknown optimizer {optimizer!r}: expected one of {', '.join(OPTIMIZERS)}. "

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch.costing import optimizer_named
 from sed_torch.diagnostics import (
     batch,
     buffers,
@@ -33,7 +34,7 @@ from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
 from sed_torch.diagnostics.comments import parted
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.loading import model_inputs
-from sed_torch.diagnostics.memory import checked_optimizer, uncounted
+from sed_torch.diagnostics.memory import uncounted
 from sed_torch.diagnostics.registry import RULES, Rule, selected
 from sed_torch.diagnostics.report import CheckReport
 from sed_torch.diagnostics.subject import Subject
@@ -120,7 +121,7 @@ def check(
     rules = selected(select, ignore)
     _known_loss(loss)
     room = bytes_of(memory) if memory is not None else None
-    checked_optimizer(optimizer)
+    optimizer_named(optimizer)
     known = Baseline.read(baseline) if baseline is not None else None
     chosen = ""
     if batch is not None:

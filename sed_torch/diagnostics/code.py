@@ -17,20 +17,26 @@ from torch import nn
 
 from sed_torch.graph import Node
 
-__all__ = ["Sizes", "functions_of", "tree_of"]
+__all__ = ["Sizes", "functions_of", "source_tree", "tree_of"]
 
 _READS_SIZE = frozenset(["shape", "size"])
 
 
 @functools.lru_cache(maxsize=4096)
-def tree_of(code: types.CodeType) -> tuple[ast.FunctionDef | None, int]:
-    """A function as a tree, and how many lines stand before it in its file; None where its source is not at hand."""
+def source_tree(thing: type | types.CodeType) -> tuple[ast.Module | None, int]:
+    """A class or function as a tree, and how many lines stand before it in its file; None without its source."""
     try:
-        lines, first = inspect.getsourcelines(code)
-        found = ast.parse(textwrap.dedent("".join(lines))).body[0]
+        lines, first = inspect.getsourcelines(thing)
+        return ast.parse(textwrap.dedent("".join(lines))), first - 1
     except (OSError, TypeError, SyntaxError, IndexError):
         return None, 0
-    return (found, first - 1) if isinstance(found, ast.FunctionDef) else (None, 0)
+
+
+def tree_of(code: types.CodeType) -> tuple[ast.FunctionDef | None, int]:
+    """As :func:`source_tree`, of a function that was written as one; None also for a lambda."""
+    tree, before = source_tree(code)
+    found = tree.body[0] if tree is not None and tree.body else None
+    return (found, before) if isinstance(found, ast.FunctionDef) else (None, 0)
 
 
 @functools.lru_cache(maxsize=1024)

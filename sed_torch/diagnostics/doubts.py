@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sed_torch.attributes import AdaptivePool, Expand, Item, Join, Matmul, Permute, Recurrent, Reduce, Slice
 from sed_torch.diagnostics.code import Sizes
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
@@ -116,7 +117,7 @@ class _Follow:
     def _layer(self, node: Node, data: list[str]) -> int:
         """Layers that read the batch as dimension 0."""
         source = self._shape(data[0])
-        spatial = len(node.attrs.get("window", ())) or int(node.attrs.get("axes", 0) or 0)
+        spatial = node.of(AdaptivePool).axes if node.op in OPS.ruled("adaptive_pool") else len(node.window)
         first = node.inputs[0] == data[0] and len(data) == 1 and self.at[data[0]] == 0
         if not first or len(source) < (spatial + 2 if spatial else 2) or node.shape is None:
             raise _DoubtError
@@ -138,8 +139,8 @@ class _Follow:
 
     def _cat(self, node: Node, data: list[str]) -> int:
         places = {self.at.get(i) for i in node.inputs}
-        dim = node.attrs.get("dim")
-        if len(places) != 1 or None in places or not isinstance(dim, int):
+        dim = node.of(Join).dim
+        if len(places) != 1 or None in places:
             raise _DoubtError
         at = places.pop() or 0
         rank = len(self._shape(data[0]))
@@ -150,15 +151,15 @@ class _Follow:
         return at
 
     def _permuted(self, node: Node, data: list[str]) -> int:
-        order = node.attrs.get("order")
-        if order is None or self.at[data[0]] not in order:
+        order = node.of(Permute).order
+        if self.at[data[0]] not in order:
             raise _DoubtError
-        return int(order.index(self.at[data[0]]))
+        return order.index(self.at[data[0]] or 0)
 
-    def _moved(self, node: Node, data: list[str], dims: object) -> int:
-        """By a list of (dimension of the source, entries); the batch must stay whole."""
+    def _moved(self, node: Node, data: list[str]) -> int:
+        """By a slice's list of (dimension of the source, entries); the batch must stay whole."""
         at = self.at[data[0]]
-        places = [j for j, (d, _) in enumerate(dims) if d == at] if isinstance(dims, tuple) else []
+        places = [j for j, (d, _) in enumerate(node.of(Slice).dims or ()) if d == at]
         if len(places) != 1:
             raise _DoubtError
         return places[0]
@@ -168,7 +169,7 @@ class _Follow:
             raise _DoubtError
         if node.shape is None:
             return self.at[data[0]]  # its items ask for the rest
-        at = self._moved(node, data, node.attrs.get("dims"))
+        at = self._moved(node, data)
         if node.shape[at] != self._shape(data[0])[self.at[data[0]] or 0]:
             raise _DoubtError
         return at
@@ -179,18 +180,18 @@ class _Follow:
         rule = known.rule if known is not None else ""
         if rule == "slice":
             behind = [i for i in source.inputs if self.at.get(i) is not None]
-            at = self._moved(source, behind, source.attrs.get("dims"))
+            at = self._moved(source, behind)
             if node.shape is None or node.shape[at] != self._shape(behind[0])[self.at[behind[0]] or 0]:
                 raise _DoubtError
             return at
         if rule == "multi_head_attention":
-            return 0 if node.attrs.get("index") else 1
+            return 0 if node.of(Item).index else 1
         if rule == "recurrent":
-            return self.at[source.name] or 0 if node.attrs.get("index") == 0 else 1
+            return self.at[source.name] or 0 if node.of(Item).index == 0 else 1
         raise _DoubtError
 
     def _reduced(self, node: Node, data: list[str]) -> int:
-        dims = node.attrs.get("dims")
+        dims = node.of(Reduce).dims
         at, source = self.at[data[0]] or 0, self._shape(data[0])
         if len(data) != 1 or dims is None or at in dims or node.shape is None:
             raise _DoubtError
@@ -221,7 +222,7 @@ class _Follow:
 
     def _expanded(self, node: Node, data: list[str]) -> int:
         at, source, shape = self.at[data[0]] or 0, self._shape(data[0]), node.shape
-        if len(data) != 1 or shape is None or "repeats" in node.attrs or node.op != "expand":
+        if len(data) != 1 or shape is None or node.of(Expand).repeats is not None or node.op != "expand":
             raise _DoubtError
         at += len(shape) - len(source)
         if shape[at] != source[self.at[data[0]] or 0] or not self.sizes.follow(node):
@@ -251,7 +252,7 @@ class _Follow:
 
     def _summed(self, node: Node) -> int:
         """An einsum in which the batch has one letter."""
-        terms, arrow, result = str(node.attrs.get("equation", "")).replace(" ", "").partition("->")
+        terms, arrow, result = (node.of(Matmul).equation or "").replace(" ", "").partition("->")
         operands = terms.split(",")
         if not arrow or "." in terms or len(operands) != len(node.inputs):
             raise _DoubtError
@@ -276,7 +277,7 @@ class _Follow:
         return 1
 
     def _recurrent(self, node: Node, data: list[str]) -> int | None:
-        time = node.attrs.get("time")
+        time = node.of(Recurrent).time
         given = [i for i in node.inputs if self.graph[i].op != "parameter"]
         if (
             len(self._shape(data[0])) != 3
@@ -285,7 +286,7 @@ class _Follow:
             or len(given) != 1
         ):
             raise _DoubtError
-        return int(1 - time)
+        return 1 - time
 
     def _written(self, node: Node, data: list[str]) -> int:
         base = node.inputs[0]

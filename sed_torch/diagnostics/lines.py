@@ -6,10 +6,11 @@ import ast
 import functools
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 
 from torch import nn
+
+from sed_torch.diagnostics.code import source_tree
 
 __all__ = ["assignment"]
 
@@ -56,16 +57,6 @@ def _class_line(kind: type) -> str | None:
         return None
 
 
-@functools.lru_cache(maxsize=256)
-def _tree(kind: type) -> tuple[ast.AST | None, int]:
-    """The class as a tree, and how many lines stand before it in its file."""
-    try:
-        source, first = inspect.getsourcelines(kind)
-        return ast.parse(textwrap.dedent("".join(source))), first - 1
-    except (OSError, TypeError, SyntaxError):
-        return None, 0
-
-
 def _assignments(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None, int]]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -98,7 +89,7 @@ def _unpacked(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[ast.ex
 
 @functools.lru_cache(maxsize=256)
 def _lines(kind: type) -> Mapping[str, int]:
-    tree, before = _tree(kind)
+    tree, before = source_tree(kind)
     found: dict[str, int] = {}
     for name, _, line in _assignments(tree) if tree is not None else ():
         found.setdefault(name, line + before)
@@ -107,7 +98,7 @@ def _lines(kind: type) -> Mapping[str, int]:
 
 def _element(kind: type, attribute: str, inner: list[str], line: int) -> int:
     """The line of an element of ``self.net = nn.Sequential(a, b, …)``, where elements are written one by one."""
-    tree, before = _tree(kind)
+    tree, before = source_tree(kind)
     value = next((v for n, v, _ in _assignments(tree) if n == attribute), None) if tree is not None else None
     for name in inner:
         if not (name.isdigit() and isinstance(value, ast.Call)):

@@ -6,32 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sed_torch.costing import OPTIMIZERS, Cost, Saved, cost_of_graphs, dropping, kept_for_backward
+from sed_torch.costing import Cost, Saved, cost_of_graphs, dropping, kept_for_backward
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject
-from sed_torch.errors import InputError, SedTorchError
+from sed_torch.errors import SedTorchError
 from sed_torch.graph import Graph
 from sed_torch.ops import OPS
 from sed_torch.tables import mebibytes
 
-__all__ = ["LARGE", "checked_optimizer", "uncounted"]
+__all__ = ["LARGE", "uncounted"]
 
 LARGE = 64 * 2**20
 """Bytes a sample below which one map is not worth a word, however much of the whole it is."""
 
 SAVES = 0.95
 """What a change must bring the peak down to, as a share, to be named as a help."""
-
-
-def checked_optimizer(name: str) -> str:
-    """The name, if the table has it.
-
-    Raises:
-        InputError: it has not.
-    """
-    if name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {name!r}: expected one of {', '.join(OPTIMIZERS)}")
-    return name
 
 
 @rule("SED322", "step-exceeds-memory", "error")
