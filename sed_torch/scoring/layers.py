@@ -129,11 +129,15 @@ def rows_of(layers: Sequence[Layer], evaluation: Evaluation) -> tuple[LayerRow, 
     return tuple(map(row, layers))
 
 
+def _sizes(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
 def _shapes(shapes: Sequence[Sequence[int]]) -> str | None:
     """``1×64×56×56``; several with commas, beyond three their number."""
     if not shapes:
         return None
-    words = ["×".join(map(str, s)) or "scalar" for s in shapes]
+    words = [_sizes(s) for s in shapes]
     return ", ".join(words) if len(words) <= 3 else f"{', '.join(words[:2])}, … {len(words)} in all"
 
 
@@ -149,7 +153,7 @@ def _memory(size: float) -> str:
 
 
 def _plain_shapes(row: LayerRow) -> str | None:
-    return ", ".join(f"{n} {'×'.join(map(str, s)) or 'scalar'}" for n, s in row.param_shapes) or None
+    return ", ".join(f"{n} {_sizes(s)}" for n, s in row.param_shapes) or None
 
 
 Shown = Callable[[LayerRow, LayerRow], Any]
@@ -276,7 +280,7 @@ class LayerTable(tables.Tabular):
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row a module with all columns, shapes as ``1×3×224×224``."""
         names = list(LayerRow.__dataclass_fields__)
-        return [{n: _cell(getattr(r, n)) for n in names} for r in self.rows], names
+        return [{n: _cell(r, n) for n in names} for r in self.rows], names
 
     def headline(self) -> str:
         """Name, score and size on one line."""
@@ -312,13 +316,13 @@ class LayerTable(tables.Tabular):
         return tuple(notes)
 
 
-def _cell(value: Any) -> Any:
+def _cell(row: LayerRow, name: str) -> Any:
+    if name == "param_shapes":
+        return _plain_shapes(row)
+    value = getattr(row, name)
     if not isinstance(value, tuple):
         return value
-    if value and isinstance(value[0], tuple) and len(value[0]) == 2 and isinstance(value[0][0], str):
-        return ", ".join(f"{n} {'×'.join(map(str, s)) or 'scalar'}" for n, s in value)
-    words = ["×".join(map(str, v)) or "scalar" if isinstance(v, tuple) else str(v) for v in value]
-    return ", ".join(words) or None
+    return ", ".join(_sizes(v) if isinstance(v, tuple) else str(v) for v in value) or None
 
 
 def _tree_labels(rows: Sequence[LayerRow]) -> list[str]:

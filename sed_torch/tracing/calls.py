@@ -75,14 +75,7 @@ def _conv(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Conv:
     groups = int(arg(args, kwargs, 8 if general else 6, "groups", 1))
     if general and arg(args, kwargs, 6, "transposed", False):
         return _transposed(weight, stride, dilation, groups)
-    return Conv(
-        window=weight[2:],
-        stride=stride,
-        dilation=dilation,
-        c_in=weight[1],
-        c_out=weight[0],
-        groups=groups,
-    )
+    return _plain_conv(weight, stride, dilation, groups)
 
 
 def _deform(args: Args, kwargs: Kwargs, x: tuple[int, ...]) -> Conv:
@@ -91,7 +84,12 @@ def _deform(args: Args, kwargs: Kwargs, x: tuple[int, ...]) -> Conv:
     numbers = [a for a in args if isinstance(a, int) and not isinstance(a, bool)]
     stride = tuple(numbers[0:2]) if len(numbers) >= 2 else (1, 1)
     dilation = tuple(numbers[4:6]) if len(numbers) >= 6 else (1, 1)
-    groups = max(1, x[1] // weight[1])
+    return _plain_conv(weight, stride, dilation, max(1, x[1] // weight[1]))
+
+
+def _plain_conv(
+    weight: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int
+) -> Conv:
     return Conv(
         window=weight[2:],
         stride=stride,
