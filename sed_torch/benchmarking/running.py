@@ -181,7 +181,7 @@ def _file(benchmark: str, path: Path) -> tuple[str, str, str]:
 
 
 def _versions() -> dict[str, str]:
-    from sed_torch import __version__
+    from sed_torch._version import __version__
 
     found = {"sed-torch": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "scipy"):

@@ -46,7 +46,7 @@ def to_sarif(report: Reported, *, root: str | os.PathLike[str] | None = None) ->
         report: what was found.
         root: folder that file names are relative to; the working directory when None.
     """
-    from sed_torch import __version__
+    from sed_torch._version import __version__
 
     codes = sorted(RULES)
     new = "new" if report.known or report.gone or report.sed_before is not None else None

@@ -115,7 +115,7 @@ def _version(package: str) -> str | None:
 
 def calculus() -> dict[str, Any]:
     """What the score is computed by: versions, the definition, the rules in force, and the code itself."""
-    from sed_torch import __version__
+    from sed_torch._version import __version__
     from sed_torch.ops import OPS
     from sed_torch.scoring import DEFAULT_DEFINITION
 

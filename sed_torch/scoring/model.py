@@ -123,7 +123,7 @@ def score_graph(
 
 def versions() -> dict[str, str]:
     """Versions of what computes a score."""
-    from sed_torch import __version__
+    from sed_torch._version import __version__
 
     return {
         "sed_torch": __version__,
