@@ -43,7 +43,10 @@ class TopologyBuilder:
 
     def input(self, channels: int, size: Sequence[int]) -> Value:
         """A white input map."""
-        return self._append(Step(self._unique("input"), "input", ndim=len(size)), channels, tuple(size))
+        step = Step(
+            self._unique("input"), "input", ndim=len(size), channels=channels, size=tuple(map(int, size))
+        )
+        return self._append(step)
 
     def conv(
         self,
@@ -79,8 +82,10 @@ class TopologyBuilder:
             groups=groups,
             params=c_out * c_in * math.prod(k) + (c_out if bias else 0),
             macs=float(positions * c_out * c_in * math.prod(k)),
+            channels=c_out,
+            size=size,
         )
-        return self._append(step, c_out, size)
+        return self._append(step)
 
     def linear(self, x: Value, c_out: int, *, bias: bool = True, path: str = "") -> Value:
         """A linear layer over the channels; positions, if any are left, stay."""
@@ -100,16 +105,26 @@ class TopologyBuilder:
             c_out=c_out,
             params=x.channels * c_out + (c_out if bias else 0),
             macs=float(positions * x.channels * c_out),
+            channels=c_out,
+            size=x.size,
         )
-        return self._append(step, c_out, x.size)
+        return self._append(step)
 
     def norm(self, x: Value, *, affine: bool = True, path: str = "") -> Value:
         """Normalisation to unit variance; ``affine`` counts its 2·C parameters."""
         params = 2 * x.channels if affine else 0
         step = Step(
-            self._unique(path or "norm"), "norm", (x.index,), path, "norm", len(x.size), params=params
+            self._unique(path or "norm"),
+            "norm",
+            (x.index,),
+            path,
+            "norm",
+            len(x.size),
+            params=params,
+            channels=x.channels,
+            size=x.size,
         )
-        return self._append(step, x.channels, x.size)
+        return self._append(step)
 
     def pool(
         self,
@@ -137,16 +152,26 @@ class TopologyBuilder:
             window=window,
             stride=s,
             dilation=(1,) * n,
+            channels=x.channels,
+            size=size,
         )
-        return self._append(step, x.channels, size)
+        return self._append(step)
 
     def global_pool(self, x: Value, *, path: str = "") -> Value:
         """Mean over all positions: a vector of channels is left."""
         n = len(x.size)
         step = Step(
-            self._unique(path or "global_pool"), "average", (x.index,), path, "mean", n, counts=x.size
+            self._unique(path or "global_pool"),
+            "average",
+            (x.index,),
+            path,
+            "mean",
+            n,
+            counts=x.size,
+            channels=x.channels,
+            size=(1,) * n,
         )
-        return self._append(step, x.channels, ())
+        return Value(self._append(step).index, x.channels, ())
 
     def add(self, *values: Value, path: str = "") -> Value:
         """Sum of branches of equal shape; a single value is returned as it is."""
@@ -156,8 +181,18 @@ class TopologyBuilder:
         if any((v.channels, v.size) != (first.channels, first.size) for v in values):
             raise GraphError(f"add at {path!r}: shapes differ: {[(v.channels, *v.size) for v in values]}")
         index = tuple(v.index for v in values)
-        step = Step(self._unique(path or "add"), "add", index, path, "add", len(first.size))
-        return self._append(step, first.channels, first.size)
+        n = len(first.size)
+        step = Step(
+            self._unique(path or "add"),
+            "add",
+            index,
+            path,
+            "add",
+            n,
+            channels=first.channels,
+            size=first.size,
+        )
+        return self._append(step)
 
     def cat(self, *values: Value, path: str = "") -> Value:
         """Channels side by side; a single value is returned as it is."""
@@ -168,16 +203,26 @@ class TopologyBuilder:
             raise GraphError(f"cat at {path!r}: sizes differ: {[v.size for v in values]}")
         weights = tuple(float(v.channels) for v in values)
         index = tuple(v.index for v in values)
-        step = Step(self._unique(path or "cat"), "cat", index, path, "cat", len(first.size), weights=weights)
-        return self._append(step, sum(v.channels for v in values), first.size)
+        step = Step(
+            self._unique(path or "cat"),
+            "cat",
+            index,
+            path,
+            "cat",
+            len(first.size),
+            weights=weights,
+            channels=sum(v.channels for v in values),
+            size=first.size,
+        )
+        return self._append(step)
 
     def finish(self, *outputs: Value) -> Topology:
         """The finished topology. With no output there is no live path, and the score is -inf."""
         return Topology(tuple(self._steps), tuple(v.index for v in outputs), self.name)
 
-    def _append(self, step: Step, channels: int, size: tuple[int, ...]) -> Value:
+    def _append(self, step: Step) -> Value:
         self._steps.append(step)
-        return Value(len(self._steps) - 1, channels, size)
+        return Value(len(self._steps) - 1, step.channels, step.size or ())
 
     def _unique(self, base: str) -> str:
         name, n = base, 1

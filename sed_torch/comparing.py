@@ -23,7 +23,7 @@ from sed_torch.errors import DataError, InputError
 from sed_torch.scoring import share_out
 from sed_torch.scoring.model import score
 from sed_torch.scoring.result import Block, Score
-from sed_torch.topology import Step, cut_path
+from sed_torch.topology import Step, Topology, cut_path
 
 __all__ = ["BlockChange", "Comparison", "compare"]
 
@@ -214,10 +214,11 @@ def compare(
 
 @dataclass(frozen=True)
 class _Described:
-    """A block with its operators in words."""
+    """A block with its operators in words, and the maps (channels, size) that they leave."""
 
     block: Block
     steps: tuple[str, ...]
+    maps: tuple[tuple[int, tuple[int, ...] | None], ...]
 
 
 _Pair = tuple["_Described | None", "_Described | None"]
@@ -226,12 +227,13 @@ _Pair = tuple["_Described | None", "_Described | None"]
 def _described(result: Score, depth: int) -> list[_Described]:
     topology = result.evaluation.topology
     groups = topology.blocks(depth)
-    return [
-        _Described(
-            b, tuple(w for i in groups[b.path] if (w := _words(topology.steps[i], i in topology.live)))
-        )
-        for b in result.by_block(depth)
-    ]
+    return [_describe(b, topology, groups[b.path]) for b in result.by_block(depth)]
+
+
+def _describe(block: Block, topology: Topology, places: Sequence[int]) -> _Described:
+    words = {i: w for i in places if (w := _words(topology.steps[i], i in topology.live))}
+    maps = ((topology.steps[i].channels, topology.steps[i].size) for i in words)
+    return _Described(block, tuple(words.values()), tuple(maps))
 
 
 def _words(step: Step, live: bool) -> str:
@@ -295,15 +297,19 @@ def _change(
     a: _Described | None, b: _Described | None, changes: tuple[dict[str, float], dict[str, float]] | None
 ) -> BlockChange:
     p, q = (x.block if x is not None else None for x in (a, b))
+    alike = a is not None and b is not None and _read_alike(a, b)
     parts = [found.get(x.path, 0.0) for x, found in zip((p, q), changes or (), strict=False) if x is not None]
     steps_a, steps_b = (x.steps if x is not None else () for x in (a, b))
+    what = list(_edits(steps_a, steps_b))
+    if p is not None and q is not None and not what and not alike:
+        what.append("the same operators on another map")
     first = p if p is not None else q
     assert first is not None
     renamed = p is not None and q is not None and p.path != q.path
     return BlockChange(
         path=first.path,
         path_b=q.path if renamed and q is not None else None,
-        status=_status(p, q, steps_a == steps_b, renamed),
+        status=_status(p, q, steps_a == steps_b and alike, renamed),
         change=math.fsum(parts) if changes is not None else None,
         params_a=p.params if p is not None else None,
         params_b=q.params if q is not None else None,
@@ -311,7 +317,7 @@ def _change(
         macs_b=q.macs if q is not None else None,
         suppression_a=p.suppression if p is not None else None,
         suppression_b=q.suppression if q is not None else None,
-        what=_counted(_edits(steps_a, steps_b, p, q)),
+        what=_counted(what),
     )
 
 
@@ -320,13 +326,12 @@ def _status(a: Block | None, b: Block | None, alike: bool, renamed: bool) -> Sta
         return "added"
     if b is None:
         return "removed"
-    same = alike and a.params == b.params and _read_alike(a, b)
-    return "changed" if not same else "renamed" if renamed else "same"
+    return "changed" if not alike or a.params != b.params else "renamed" if renamed else "same"
 
 
-def _read_alike(a: Block, b: Block) -> bool:
+def _read_alike(a: _Described, b: _Described) -> bool:
     """Whether two blocks of the same operators stand on maps of the same size and the same local entropy."""
-    return a.macs == b.macs and math.isclose(a.norm, b.norm, rel_tol=1e-9)
+    return a.maps == b.maps and math.isclose(a.block.norm, b.block.norm, rel_tol=1e-9)
 
 
 def _counted(lines: Iterable[str]) -> tuple[str, ...]:
@@ -346,7 +351,7 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None) -> Iterable[str]:
+def _edits(a: Sequence[str], b: Sequence[str]) -> Iterable[str]:
     for tag, i, j, k, m in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
         before, after = _listed(a[i:j]), _listed(b[k:m])
         if tag == "replace":
@@ -355,8 +360,6 @@ def _edits(a: Sequence[str], b: Sequence[str], p: Block | None, q: Block | None)
             yield f"without {before}"
         elif tag == "insert":
             yield f"with {after}"
-    if p is not None and q is not None and a == b and not _read_alike(p, q):
-        yield "the same operators on another map"
 
 
 def __getattr__(name: str) -> Any:

@@ -212,16 +212,15 @@ def _variations(result: Score, path: str, depth: int) -> Iterable[Variation]:
 def _price(before: Topology, after: Topology) -> tuple[int, float]:
     """Parameters and multiply-accumulates a sample that a changed topology has more than the one before."""
     params = macs = 0.0
-    widths = zip(_channels(before), _channels(after), strict=True)
-    for a, b, (old, new) in zip(before.steps, after.steps, widths, strict=True):
-        if a == b and old == new:
+    for a, b in zip(before.steps, after.steps, strict=True):
+        if a == b:
             continue
         if a.kind != "mix" and b.kind == "mix":  # a pool that became a convolution
             weights = b.taps * b.c_in * b.c_out
             params += weights
             macs += weights * b.positions
             continue
-        wider = new / old if old and new else 1.0
+        wider = b.channels / a.channels if a.channels and b.channels else 1.0
         if a.kind != "mix":  # norms, learned scales, attention: as wide as the map
             params += a.params * (wider - 1.0)
             macs += a.macs * (wider - 1.0)
@@ -242,8 +241,10 @@ def _kernels(topology: Topology, block: frozenset[int], by: int) -> Varied:
         step = steps[i]
         if step.kind != "mix" or step.op != "conv" or step.taps <= 1:
             continue
-        side = (step.positions * math.prod(step.stride)) ** (1 / max(len(step.window), 1))
-        window = tuple(w if w == 1 else min(max(1, w + by), max(w, math.ceil(side))) for w in step.window)
+        sides = topology.steps[step.inputs[0]].size or step.window
+        window = tuple(
+            w if w == 1 else min(max(1, w + by), max(w, n)) for w, n in zip(step.window, sides, strict=True)
+        )
         if window != step.window:
             steps[i] = replace(step, window=window)
             touched += 1
@@ -252,13 +253,11 @@ def _kernels(topology: Topology, block: frozenset[int], by: int) -> Varied:
 
 def _pools_as_convolutions(topology: Topology, block: frozenset[int]) -> Varied:
     steps, touched = list(topology.steps), 0
-    channels, positions = _channels(topology), _positions(topology)
     for i in sorted(block):
         step = steps[i]
-        if step.kind == "pool" and step.taps > 1 and channels[i] and positions[i]:
-            steps[i] = replace(
-                step, kind="mix", op="conv", positions=positions[i], c_in=channels[i], c_out=channels[i]
-            )
+        if step.kind == "pool" and step.taps > 1 and step.channels and step.size is not None:
+            positions, width = float(math.prod(step.size)), step.channels
+            steps[i] = replace(step, kind="mix", op="conv", positions=positions, c_in=width, c_out=width)
             touched += 1
     return steps, touched
 
@@ -281,10 +280,10 @@ def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
         inputs = [scale[j] for j in step.inputs]
         if step.kind != "mix":
             scale.append(_carried_scale(step, inputs))
-            if step.kind == "cat" and any(f != 1.0 for f in inputs):
-                steps[i] = replace(
-                    step, weights=tuple(w * f for w, f in zip(step.weights, inputs, strict=True))
-                )
+            if any(f != 1.0 for f in inputs):
+                weights = tuple(w * f for w, f in zip(step.weights, inputs, strict=False))
+                steps[i] = replace(step, weights=weights)
+                steps[i] = replace(steps[i], channels=_carried_channels(topology, steps, i))
             continue
         read = inputs[0] if inputs else 1.0
         depthwise = _is_depthwise(step)
@@ -295,6 +294,7 @@ def _widths(topology: Topology, block: frozenset[int], factor: float) -> Varied:
             step,
             c_in=step.c_in if depthwise else max(1, round(step.c_in * read)),
             c_out=max(1, round(step.c_out * made)),
+            channels=max(1, round(step.channels * made)),
             groups=max(1, round(step.groups * read)) if depthwise else step.groups,
         )
     return steps, touched
@@ -328,32 +328,12 @@ def _carried_scale(step: Step, inputs: Sequence[float]) -> float:
     return inputs[0]
 
 
-def _channels(topology: Topology) -> list[int]:
-    """Channels of what each step leaves; 0 where it is not known (the input's own)."""
-    found: list[int] = []
-    for step in topology.steps:
-        if step.kind == "mix":
-            found.append(step.c_out)
-        elif step.kind == "cat":
-            found.append(int(sum(step.weights)))
-        else:
-            found.append(max((found[j] for j in step.inputs), default=0))
-    return found
-
-
-def _positions(topology: Topology) -> list[float]:
-    """Positions of what each step leaves, 0 where it is not known."""
-    found: list[float] = []
-    for step in topology.steps:
-        before = max((found[j] for j in step.inputs), default=0.0)
-        if step.kind == "mix":
-            found.append(step.positions)
-        elif step.kind == "pool":
-            found.append(float(max(1, round(before / math.prod(step.stride)))) if before else 0.0)
-        elif step.kind in ("upsample", "dilate"):
-            found.append(before * math.prod(step.factor))
-        elif step.kind in ("average", "attend"):
-            found.append(1.0 if before else 0.0)
-        else:
-            found.append(before)
-    return found
+def _carried_channels(topology: Topology, steps: Sequence[Step], place: int) -> int:
+    """Channels that a step which is no mix leaves once those of what it reads have changed."""
+    step = topology.steps[place]
+    if step.weights:
+        ratio = sum(steps[place].weights) / sum(step.weights)
+    else:
+        before, after = (max(s[j].channels for j in step.inputs) for s in (topology.steps, steps))
+        ratio = after / before if before else 1.0
+    return round(step.channels * ratio)

@@ -11,7 +11,7 @@ import dataclasses
 import heapq
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -72,6 +72,10 @@ class Step:
         params: parameters owned.
         macs: multiply-accumulates a sample.
         source: ``file:line`` in the user's code, or None.
+        channels: independent entries at each position of the map that it leaves; 0 where that is not known.
+        size: positions of that map along each axis of its field; None where that is not known.
+        part_of: the operator that it is a part of, where one leaves several steps (``"attn"`` of ``"attn:out"``);
+            ``""`` where it is all of it.
     """
 
     name: str
@@ -96,6 +100,14 @@ class Step:
     macs: float = 0.0
     source: str | None = None
     share: float = 1.0
+    channels: int = 0
+    size: tuple[int, ...] | None = None
+    part_of: str = ""
+
+    @property
+    def operator(self) -> str:
+        """Name of the operator that it is, or is a part of: in a traced network, of a node of its graph."""
+        return self.part_of or self.name
 
     @property
     def taps(self) -> float:
@@ -124,7 +136,7 @@ class Topology:
     """A network as steps in topological order.
 
     Attributes:
-        steps: the steps; inputs of each come before it.
+        steps: the steps; inputs of each come before it. Where none says which map it leaves, that is filled in.
         outputs: indices of the steps whose values the network returns.
         name: the model's name, for display.
 
@@ -138,6 +150,8 @@ class Topology:
 
     def __post_init__(self) -> None:
         self.check()
+        if not any(s.channels or s.size is not None for s in self.steps):
+            object.__setattr__(self, "steps", _filled(self.steps))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -328,6 +342,42 @@ def _tuples(value: Any) -> Any:
 
 def _step_from_dict(data: Mapping[str, Any]) -> Step:
     return Step(**{name: _tuples(value) for name, value in data.items()})
+
+
+def _filled(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Steps that say nothing of the maps they leave (0.2.0 wrote such): those follow from the numbers of the mixes."""
+    found: list[Step] = []
+    for step in steps:
+        before = [found[j] for j in step.inputs]
+        channels = max((s.channels for s in before), default=0)
+        channels = {"mix": step.c_out, "cat": int(sum(step.weights))}.get(step.kind, channels)
+        operator = step.name.partition(":")[0]
+        found.append(
+            dataclasses.replace(
+                step,
+                channels=channels,
+                size=_size_after(step, before),
+                part_of=operator if operator != step.name else "",
+            )
+        )
+    return tuple(found)
+
+
+def _size_after(step: Step, before: Sequence[Step]) -> tuple[int, ...] | None:
+    """The map that a step leaves, told from its numbers and the maps that it reads; maps of mixes have equal sides."""
+    size = next((s.size for s in before if s.size is not None and len(s.size) == step.ndim), None)
+    if step.kind == "mix":
+        side = round(step.positions ** (1 / max(step.ndim, 1)))
+        return (side,) * step.ndim if side**step.ndim == step.positions else None
+    if size is None:
+        return None
+    if step.kind == "pool":
+        return tuple(max(1, round(n / s)) for n, s in zip(size, step.stride, strict=True))
+    if step.kind in ("upsample", "dilate"):
+        return tuple(round(n * f) for n, f in zip(size, step.factor, strict=True))
+    if step.kind in ("average", "attend"):
+        return tuple(1 if count else n for n, count in zip(size, step.counts, strict=True))
+    return None if step.kind == "view" else size
 
 
 def _check_step(step: Step) -> None:

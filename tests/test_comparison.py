@@ -55,6 +55,15 @@ class TestCompare:
         assert [(b.path, b.status) for b in back.changed] == [("4", "removed")]
         assert back.changed[0].change == pytest.approx(-result.changed[0].change)  # type: ignore[operator]
 
+    def test_a_pool_on_another_map_is_another(self) -> None:
+        """It has no work of its own that would tell: only the map is of another size."""
+        a, b = (
+            nn.Sequential(nn.Conv2d(3, 8, 3, 1, p), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)) for p in (1, 3)
+        )
+        blocks = compare(a, b, input_size=SIZE, depth=1).blocks
+        assert [(x.path, x.status) for x in blocks[1:]] == [("0", "changed"), ("1", "changed"), ("2", "same")]
+        assert blocks[2].what == ("the same operators on another map",)
+
     def test_renamed_blocks(self) -> None:
         a = nn.Sequential()
         b = nn.Sequential()

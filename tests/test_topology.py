@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
+import sed_torch
 from sed_torch import Topology, TopologyBuilder
 from sed_torch.building import Value
 from sed_torch.errors import GraphError
@@ -277,7 +280,61 @@ def test_json_round_trip() -> None:
     assert json.loads(text)["schema"] == SCHEMA == "sed_torch.topology/1"
     assert Topology.from_dict(json.loads(text)) == t
     # fields at their default are left out, so that files stay small
-    assert json.loads(text)["steps"][0] == {"name": "input", "kind": "input"}
+    first = {"name": "input", "kind": "input", "channels": 3, "size": [8, 8]}
+    assert json.loads(text)["steps"][0] == first
+
+
+def test_a_file_of_0_2_0_is_read_with_the_maps_that_it_did_not_name() -> None:
+    b = TopologyBuilder()
+    x = b.pool(b.conv(b.input(3, (9, 9)), 4, 3), 3, stride=2, padding=1)  # 7×7, then 4×4
+    y = b.norm(b.cat(x, b.conv(x, 6, 1)))
+    t = b.finish(b.linear(b.global_pool(y), 10))
+    data = t.to_dict()
+    for step in data["steps"]:
+        del step["channels"], step["size"]
+    maps = [(s.channels, s.size) for s in Topology.from_dict(data).steps]
+    assert maps[0] == (0, None)  # of an input only what reads it tells
+    assert maps[1:] == [(s.channels, s.size) for s in t.steps[1:]]
+    assert maps[1:3] == [(4, (7, 7)), (4, (4, 4))]
+    data["steps"][1]["name"] = "stem:work"
+    assert Topology.from_dict(data).steps[1].operator == "stem"
+
+
+class Maps(nn.Module):
+    """Whatever changes the size of a map, or its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.shuffle = nn.PixelShuffle(2)
+        self.narrow = nn.Conv2d(1, 6, (3, 1))
+        self.norm = nn.BatchNorm2d(12)
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.twice = nn.Upsample(scale_factor=2)
+        self.mean = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.narrow(self.shuffle(self.up(self.stem(x))))
+        y = self.twice(self.pool(self.norm(torch.cat([y, y], 1))))
+        out: Tensor = self.head(self.mean(y).flatten(1))
+        return out
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_steps_keep_the_maps_that_torch_makes(samples: int) -> None:
+    net, made = Maps().eval(), {}
+    for name, module in net.named_children():
+        module.register_forward_hook(lambda _m, _i, out, name=name: made.update({name: out.shape[1:]}))
+    net(torch.zeros(samples, 3, 16, 24))
+    found = {
+        s.path: (s.channels, *(s.size or ()))
+        for s in sed_torch.topology(net, input_size=(samples, 3, 16, 24)).steps
+        if s.path
+    }
+    assert made.keys() == found.keys()
+    assert {**found, "head": found["head"][:1]} == {k: tuple(v) for k, v in made.items()}
 
 
 def test_phases_of_a_transposed_convolution_survive_json() -> None:

@@ -154,7 +154,7 @@ def cost_of_graphs(
             Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts
         ),
         work=works(storages, topology, batch),
-        recomputed=sum(s.macs for s in topology.steps if s.name.split(":", 1)[0] in inside),
+        recomputed=sum(s.macs for s in topology.steps if s.operator in inside),
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
         assumed=(*training.assumed, *assumed, *_reserve(training, kernels), *_cut(training)),

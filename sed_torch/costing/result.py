@@ -178,7 +178,7 @@ class Cost(Tabular):
         for work in self.work:
             done[work.op] += work.flops
         total = self.activations or 1
-        names = sorted({*kept, *done}, key=lambda op: (-kept[op], -done[op]))
+        names = sorted({*kept, *done}, key=lambda op: (-kept[op], -done[op], op))
         return [
             {
                 "operator": op,

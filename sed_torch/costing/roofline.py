@@ -73,10 +73,10 @@ def works(storages: Storages, topology: Topology, batch: int) -> tuple[Work, ...
 
 
 def _macs(topology: Topology) -> Mapping[str, float]:
-    """Multiply-accumulates a sample by node; a node may leave several steps (``"attn:out"``)."""
+    """Multiply-accumulates a sample by node; a node may leave several steps."""
     found: defaultdict[str, float] = defaultdict(float)
     for step in topology.steps:
-        found[step.name.split(":", 1)[0]] += step.macs
+        found[step.operator] += step.macs
     return found
 
 

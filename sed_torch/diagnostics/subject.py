@@ -173,7 +173,7 @@ class Subject:
         """Terms of the score by the name of their node (the first of a node's)."""
         found: dict[str, Term] = {}
         for term in self.score.evaluation.terms:
-            found.setdefault(self.topology.steps[term.step].name.partition(":")[0], term)
+            found.setdefault(self.topology.steps[term.step].operator, term)
         return found
 
     def module_at(self, node: Node) -> nn.Module | None:

@@ -24,6 +24,7 @@ __all__ = [
     "canonical_layout",
     "input_layout",
     "is_identity",
+    "map_of",
     "permuted",
     "read_axes",
     "reshaped",
@@ -180,6 +181,21 @@ def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
 def axes_in(dim: Dim) -> frozenset[int]:
     """Spatial axes that run along a dimension."""
     return frozenset(a.axis for atom in dim for a in (atom.parts or (atom,)) if a.axis >= 0)
+
+
+def map_of(layout: Layout, ndim: int) -> tuple[int, tuple[int, ...]]:
+    """Channels, and positions along each of ``ndim`` axes, of the map that a tensor holds. Of a dimension that holds
+    more than a map's positions (a class token before those of the patches), those of the map.
+    """
+    channels, size = 1, [1] * ndim
+    for dim in layout:
+        for atom in dim:
+            for a in atom.parts or (atom,):
+                if a.axis == CHANNEL or a.axis >= ndim:
+                    channels *= a.size
+                elif a.axis >= 0:
+                    size[a.axis] *= a.size
+    return channels, tuple(size)
 
 
 def without_axes(layout: Layout, axes: frozenset[int]) -> Layout:

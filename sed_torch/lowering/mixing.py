@@ -137,8 +137,8 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
         # the mixed axes are read out by independent weights: what comes out is independent along them
         kept = [i for i in range(x.ndim) if i not in gone]
         axes = tuple((i, 1, 1) for i in kept)
-        step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
         layout = _renumbered(layout, {old: new for new, old in enumerate(kept)})
+        step = low.emit(node, "view", (x.step,), len(axes), layout, suffix=":read" + suffix, axes=axes)
     numbers = mix_numbers(node.numel, low.held(node.name), c_in, c_out, 1, 1.0)
     return low.emit_pointwise(node, step, layout, suffix=suffix, **numbers)
 

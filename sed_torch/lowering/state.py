@@ -16,6 +16,7 @@ from sed_torch.lowering.axes import (
     axes_in,
     input_layout,
     is_identity,
+    map_of,
     read_axes,
     reshaped,
     resized,
@@ -87,6 +88,7 @@ class Lowering:
     ) -> Value:
         """Append a step; the first one of a node owns its parameters."""
         params = 0 if suffix else self.owned.pop(node.name, 0)
+        channels, size = map_of(layout, ndim)
         self.steps.append(
             Step(
                 name=node.name + suffix,
@@ -97,7 +99,8 @@ class Lowering:
                 ndim=ndim,
                 params=params,
                 source=node.source,
-                **numbers,
+                part_of=node.name if suffix else "",
+                **{"channels": channels, "size": size, **numbers},
             )
         )
         return Value(len(self.steps) - 1, ndim, layout, gate)
@@ -114,7 +117,8 @@ class Lowering:
         """Note the work of an operator that reads parameters and constants alone: counted, on no path."""
         if macs:
             name, once = node.name + suffix, macs / (samples or self.sharing(node))
-            step = Step(name, "learned", (), node.path, node.op, 0, macs=once, source=node.source)
+            part_of, source = node.name if suffix else "", node.source
+            step = Step(name, "learned", (), node.path, node.op, 0, macs=once, source=source, part_of=part_of)
             self.steps.append(step)
 
     def with_work(self, node: Node, value: Value, before: int) -> Value:
@@ -168,7 +172,18 @@ class Lowering:
         axes = read_axes(value.layout, dims)
         if is_identity(axes, value.ndim):
             return value
-        return self.emit(node, "view", (value.step,), len(axes), value.layout, suffix=":view", axes=axes)
+        channels, _ = map_of(tuple(dim for d, dim in enumerate(value.layout) if d not in dims), 0)
+        return self.emit(
+            node,
+            "view",
+            (value.step,),
+            len(axes),
+            value.layout,
+            suffix=":view",
+            axes=axes,
+            channels=channels,
+            size=tuple(math.prod(a.size for a in value.layout[d]) for d in dims),
+        )
 
     def _repeated(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
         """Dimensions in which every position stands several times in a row: the field is upsampled there."""

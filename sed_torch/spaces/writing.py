@@ -27,8 +27,10 @@ class SpaceBuilder(TopologyBuilder):
         """What the operation "none" leaves: nothing, or (``keep_dead``) a map that no input reaches."""
         if not self.keep_dead:
             return None
-        step = Step(self._unique(path or "zeros"), "same", path=path, op="zeros", ndim=len(size))
-        return self._append(step, channels, size)
+        name = self._unique(path or "zeros")
+        return self._append(
+            Step(name, "same", path=path, op="zeros", ndim=len(size), channels=channels, size=size)
+        )
 
     def add_live(self, values: Iterable[Value | None], path: str = "") -> Value | None:
         """Sum of the values that are there; None when none is."""
@@ -65,8 +67,9 @@ class SpaceBuilder(TopologyBuilder):
 
     def gate(self, x: Value, by: Value, path: str = "") -> Value:
         """``x`` times one number a channel, which leaves Γ as it is."""
-        step = Step(self._unique(path or "gate"), "same", (x.index, by.index), path, "mul", ndim=len(x.size))
-        return self._append(step, x.channels, x.size)
+        name, n = self._unique(path or "gate"), len(x.size)
+        step = Step(name, "same", (x.index, by.index), path, "mul", ndim=n, channels=x.channels, size=x.size)
+        return self._append(step)
 
     def inverted_residual(
         self, x: Value, c_out: int, expand: int, kernel: int, *, stride: int = 1, squeeze: int = 0, path: str
