@@ -88,6 +88,75 @@ def test_features_of_unknown_width_are_asked_for() -> None:
         sed_torch.score(Configured("input_features", 8))
 
 
+class Sound(nn.Module):
+    """As encoders of sound in transformers: a layer over each frame, and a mask of frames that it may ask for."""
+
+    main_input_name = "input_features"
+
+    def __init__(self, width: int, **config: Any) -> None:
+        super().__init__()
+        self.config, self.mix = SimpleNamespace(**config), nn.Linear(width, 4)
+
+    def forward(self, input_features: Tensor, input_features_mask: Tensor | None = None) -> Tensor:
+        return self.mix(input_features)
+
+
+class Masked(Sound):
+    def forward(self, input_features: Tensor, input_features_mask: Tensor) -> Tensor:
+        return self.mix(input_features) * input_features_mask[..., None]
+
+
+class MaskedBesides(Sound):
+    def forward(self, input_features: Tensor, input_features_mask: Tensor | None = None) -> Tensor:
+        return self.mix(input_features)[:, : int(input_features_mask.sum(-1).max())]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [
+        ({"encoder_config": SimpleNamespace(num_mel_bins=80)}, 80),
+        (
+            {
+                "audio_config": SimpleNamespace(input_feat_size=24),
+                "text_config": SimpleNamespace(input_dim=7),
+            },
+            24,
+        ),
+        ({"head_config": SimpleNamespace(audio_config=SimpleNamespace(num_mel_bins=16))}, 16),
+        ({"num_mel_bins": 80}, 320),  # four frames at once: the layer says how many numbers
+    ],
+)
+def test_frames_of_sound_as_a_config_inside_or_the_first_layer_says(
+    config: dict[str, Any], width: int
+) -> None:
+    s = sed_torch.score(Sound(width, **config))
+    assert (s.inputs, s.macs) == (((1, 128, width),), 128 * width * 4)
+    assert s.assumed == (f"input_features 1×128×{width}, from the model's config",)
+
+
+@pytest.mark.parametrize("model", [Masked(80, num_mel_bins=80), MaskedBesides(80, num_mel_bins=80)])
+def test_a_mask_of_frames_goes_along_where_it_is_needed(model: nn.Module) -> None:
+    s = sed_torch.score(model, frontend="fx", strict=True)
+    assert (s.inputs, s.macs) == (((1, 128, 80), (1, 128)), 128 * 80 * 4)
+    assert s.assumed[1] == "input_features_mask of ones"
+
+
+def test_several_main_inputs_and_hidden_states_are_as_wide_as_the_config_says() -> None:
+    class Tasks(nn.Module):
+        main_input_name = ("pixel_values", "task_inputs")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = SimpleNamespace(image_size=16, task_seq_len=7, hidden_size=5)
+            self.a, self.b, self.c = nn.Conv2d(3, 4, 3), nn.Linear(7, 4), nn.Linear(5, 4)
+
+        def forward(self, pixel_values: Tensor, task_inputs: Tensor, context_hidden_states: Tensor) -> Tensor:
+            image = self.a(pixel_values).mean((2, 3))
+            return image + self.b(task_inputs) + self.c(context_hidden_states).mean(1)
+
+    assert sed_torch.score(Tasks(), strict=True).inputs == ((1, 3, 16, 16), (1, 7), (1, 128, 5))
+
+
 # -- what forwards do --------------------------------------------------------------------------------------------
 
 

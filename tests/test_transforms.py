@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.overrides import TorchFunctionMode
 
 import sed_torch
 import sed_torch.errors
@@ -74,6 +75,29 @@ def test_transforms_are_followed(
     score = sed_torch.score(model, input_size=size, frontend="fx", strict=True)
     assert (score.macs, score.coverage, score.node_coverage) == (macs, 1, 1)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_a_mode_that_the_forward_enters_does_not_hide_the_recorder() -> None:
+    class Passing(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    def within(m: Any, x: Tensor) -> Tensor:
+        with Passing():  # as transformers builds its masks
+            return masked(m, x)
+
+    def closing_over(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        with Passing():
+            steps = vmap(lambda i: y.index_select(1, i.reshape(1)).squeeze(1) * i)
+            return steps(torch.arange(x.shape[1])).mean(0)
+
+    for run, macs in ((within, 5 * 16 + 2 * 25 * 4), (closing_over, 5 * 16)):
+        score = sed_torch.score(Net(run, a=nn.Linear(4, 4)), input_size=(2, 5, 4), frontend="fx", strict=True)
+        assert (score.macs, score.coverage) == (macs, 1)
+    assert not torch.overrides._get_current_function_mode_stack()
 
 
 def test_of_cond_one_branch_is_followed_and_that_is_said() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from sed_torch.errors import InputError
 from sed_torch.tracing.given import tensors_replaced
+from sed_torch.tracing.hf_sizes import hf_readings
 from sed_torch.tracing.torchvision_sizes import torchvision_sizes
 
 __all__ = ["Inputs", "resolve_inputs"]
@@ -156,7 +158,7 @@ def _from_size(model: nn.Module, size: Any) -> Inputs:
             k: _meta(_checked(v), _named_dtype(k) or _dtype_for(model, v, dtype)) for k, v in size.items()
         }
         masks = {k: t for k, t in named.items() if k.endswith("attention_mask")}
-        seen = {id(t): torch.ones((), dtype=t.dtype).expand(t.shape) for t in masks.values()}
+        seen = {id(t): _ones_like(t) for t in masks.values()}
         assumed = (f"{', '.join(masks)} of ones",) if masks else ()
         return Inputs((), named, assumed, values=seen, from_sizes=True)
     if (
@@ -237,12 +239,13 @@ def _first_layer(model: nn.Module) -> nn.Module | None:
 
 def _inferred(model: nn.Module) -> Inputs:
     dtype = _float_dtype(model)
-    found = _from_timm(model) or _from_hf(model)
+    found = _from_timm(model)
     if found is not None:
         shape, why = found
-        if isinstance(shape, dict):
-            return Inputs((), {k: _meta(s, t) for k, (s, t) in shape.items()}, (why,))
         return Inputs((_meta(shape, dtype),), {}, (why,))
+    named = _from_hf(model)
+    if named is not None:
+        return named
     known = torchvision_sizes(model)
     if known is not None:
         return Inputs(tuple(_placed(s, dtype) for s in known.sizes), {}, (known.why,))
@@ -322,80 +325,19 @@ def _channels_of(model: nn.Module, path: Any) -> int | None:
     return layer.in_channels if isinstance(layer, nn.Conv2d) else None
 
 
-def _from_hf(model: nn.Module) -> tuple[Any, str] | None:
+def _from_hf(model: nn.Module) -> Inputs | None:
     """transformers: the config says what the main input looks like, and which others go with it."""
-    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
-    if config is None or not isinstance(main, str) or main not in _HF_SHAPES:
-        return None
-    wanted = {main: _HF_SHAPES[main](model, config)}
-    if all(isinstance(getattr(model, f"{n}_model", None), nn.Module) for n in ("text", "vision")):
-        wanted |= {n: _HF_SHAPES[n](model, config) for n in ("input_ids", "pixel_values")}  # as CLIP
-    if main != "pixel_values" and getattr(config, "is_encoder_decoder", False):
-        wanted["decoder_input_ids"] = _HF_SHAPES["input_ids"](model, config)
-    by_shape: dict[str, list[str]] = {}
-    for name, shape in wanted.items():
-        if min(shape) < 1:
-            raise InputError(
-                f"the config of {type(model).__name__} gives {name} the size {_text(shape)}: give input_size as a "
-                f"mapping with positive sizes, such as {{{name!r}: ...}}, or input_data."
-            )
-        by_shape.setdefault(_text(shape), []).append(name)
-    listed = ", ".join(f"{', '.join(names)} {text}" for text, names in by_shape.items())
-    dtypes = {n: torch.int64 if n.endswith("_ids") else _float_dtype(model) for n in wanted}
-    return {n: (s, dtypes[n]) for n, s in wanted.items()}, f"{listed}, from the model's config"
+    made = []
+    for reading in hf_readings(model, _float_dtype(model)):
+        named = {k: _meta(shape, dtype) for k, (shape, dtype) in reading.named.items()}
+        seen = {id(t): _ones_like(t) for k, t in named.items() if k in reading.ones}
+        made.append(Inputs((), named, reading.why, values=seen))
+    return dataclasses.replace(made[0], others=tuple(made[1:])) if made else None
 
 
-def _hf_tokens(model: nn.Module, config: Any) -> tuple[int, ...]:
-    text = getattr(config, "text_config", None) or config
-    longest = int(getattr(text, "max_position_embeddings", None) or _DEFAULT_TOKENS)
-    return (1, min(_DEFAULT_TOKENS, longest) if longest > 0 else _DEFAULT_TOKENS)  # -1: without a limit
-
-
-def _hf_pixels(model: nn.Module, config: Any) -> tuple[int, ...]:
-    """Images; frames of them for a video model, before the channels."""
-    config = getattr(config, "vision_config", None) or config
-    size = getattr(config, "image_size", None) or _DEFAULT_SIZE[2]
-    if isinstance(size, Mapping):
-        size = (size.get("height", _DEFAULT_SIZE[2]), size.get("width", _DEFAULT_SIZE[2]))
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)
-    image = (int(getattr(config, "num_channels", 3)), int(height), int(width))
-    frames = getattr(config, "num_frames", None)
-    return (1, int(frames), *image) if isinstance(frames, int) else (1, *image)
-
-
-def _hf_features(model: nn.Module, config: Any) -> tuple[int, ...]:
-    """Spectra: (mel bins, frames) for Whisper, whose length is fixed, (frames, numbers) for others."""
-    if hasattr(config, "max_source_positions") and hasattr(config, "num_mel_bins"):
-        return (1, int(config.num_mel_bins), 2 * int(config.max_source_positions))
-    for name in ("feature_projection_input_dim", "input_feat_per_channel", "num_mel_bins", "input_dim"):
-        width = getattr(config, name, None)
-        if isinstance(width, int):
-            return (1, _DEFAULT_TOKENS, width)
-    raise InputError(
-        f"the config of {type(model).__name__} does not say what input_features look like: give input_size as a "
-        "mapping, such as {'input_features': (1, 80, 3000)}, or input_data."
-    )
-
-
-def _hf_values(model: nn.Module, config: Any) -> tuple[int, ...]:
-    """A wave of one second, or (frames, mel bins) where the config fixes both."""
-    if hasattr(config, "max_length") and hasattr(config, "num_mel_bins"):
-        return (1, int(config.max_length), int(config.num_mel_bins))
-    return (1, int(getattr(config, "sampling_rate", None) or _DEFAULT_SIZE[1]))
-
-
-def _hf_series(model: nn.Module, config: Any) -> tuple[int, ...]:
-    length = getattr(config, "context_length", None) or _DEFAULT_TOKENS
-    return (1, int(length), int(getattr(config, "num_input_channels", 1)))
-
-
-_HF_SHAPES: Mapping[str, Callable[[nn.Module, Any], tuple[int, ...]]] = {
-    "input_ids": _hf_tokens,
-    "pixel_values": _hf_pixels,
-    "input_features": _hf_features,
-    "input_values": _hf_values,
-    "past_values": _hf_series,
-}
+def _ones_like(t: Tensor) -> Tensor:
+    """Ones in the place of one number, whatever the size."""
+    return torch.ones((), dtype=t.dtype).expand(t.shape)
 
 
 def _needs_one_input(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -67,9 +67,36 @@ def _dispatching(
     original: Callable[..., Any], ours: Callable[..., Any], mode: type[TorchFunctionMode]
 ) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not isinstance(torch.overrides._get_current_function_mode(), mode):  # type: ignore[no-untyped-call]
+        if not _within(mode):
             return original(*args, **kwargs)
-        return ours(original, *args, **kwargs)
+        return ours(_aside(original, mode), *args, **kwargs)
+
+    return call
+
+
+def _within(mode: type[TorchFunctionMode]) -> bool:
+    """Whether a recorder runs, be it below modes that the forward enters itself."""
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return any(isinstance(m, mode) for m in stack)
+
+
+def _aside(function: Callable[..., Any], mode: type[TorchFunctionMode]) -> Callable[..., Any]:
+    """``function``, called as without the recorder; modes that the forward entered above it stay."""
+    overrides: Any = torch.overrides
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        above = []
+        while not isinstance(ours := overrides._pop_mode(), mode):
+            above.append(ours)
+        for m in reversed(above):
+            overrides._push_mode(m)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for _ in above:
+                overrides._pop_mode()
+            for m in (ours, *reversed(above)):
+                overrides._push_mode(m)
 
     return call
 
@@ -84,8 +111,7 @@ def _as_if_compiling(original: Callable[[], bool], mode: type[TorchFunctionMode]
 
     def is_dynamo_compiling() -> bool:
         asking = sys._getframe(1).f_code.co_filename
-        followed = isinstance(torch.overrides._get_current_function_mode(), mode)  # type: ignore[no-untyped-call]
-        return (followed and asking.startswith(_HIGHER_ORDER)) or original()
+        return (_within(mode) and asking.startswith(_HIGHER_ORDER)) or original()
 
     return is_dynamo_compiling
 
@@ -100,13 +126,17 @@ def _by_rows(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """``vmap`` as a loop. Of constants alone (a mask from positions) it is computed as it stands."""
+    """``vmap`` as a loop. Of constants alone (a mask from positions) it is computed as it stands, unless the function
+    reads other tensors besides.
+    """
     from torch._functorch.vmap import _process_batched_inputs
 
     tensors = [t for t in tree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
     if all(not t.is_meta and not isinstance(t, torch.nn.Parameter) for t in tensors):
-        with torch._C.DisableTorchFunction():
-            return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
+        with suppress(RuntimeError):  # of torch, where the function reads what is followed besides
+            found = original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
+            if not any(isinstance(t, Tensor) and t.is_meta for t in tree.tree_leaves(found)):
+                return found
     rows, dims, flat, spec = _process_batched_inputs(in_dims, args, function)
     if rows > _MOST_ROWS:
         raise Signal(TraceError(f"vmap over {rows} rows is not followed (at most {_MOST_ROWS})"))
