@@ -11,7 +11,7 @@ from torch import nn
 
 from sed_torch.costing.devices import Device, device
 from sed_torch.costing.optimizers import state_entries, step_entries
-from sed_torch.costing.precision import AMP_DTYPES, precision
+from sed_torch.costing.precision import AMP_DTYPES, autocast, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
 from sed_torch.costing.saving import Saved, saved_for_backward
@@ -73,17 +73,16 @@ def cost(
         >>> c.parameters, c.gradients, c.activations
         (4004000, 4004000, 32000)
     """
-    _checked(dtype, amp, kernels, batch_size)
+    lower_dtype = _checked(dtype, amp, kernels, batch_size)
     given: dict[str, Any] = {"input_size": input_size, "input_data": input_data}
-    evaluation, assumed = _at_batch(model, given, batch_size)
+    under = autocast(lower_dtype, device=kernels) if lower_dtype and dtype is None else None
     try:
-        training = trace(model, **given, training=True)
-    except TraceError as error:
-        training = dropping(evaluation)
-        first = str(error).split("\n", 1)[0]
-        assumed += (
-            f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})",
-        )
+        training, evaluation, assumed = _both_modes(model, {**given, "autocast": under}, batch_size)
+    except TraceError:
+        if under is None:
+            raise
+        training, evaluation, assumed = _both_modes(model, given, batch_size)
+        assumed += ("the forward could not be followed under autocast: dtypes by the lists of its operators",)
     return cost_of_graphs(
         training,
         evaluation,
@@ -98,6 +97,21 @@ def cost(
         name=name,
         assumed=assumed,
     )
+
+
+def _both_modes(
+    model: nn.Module, given: dict[str, Any], batch: int | None
+) -> tuple[Graph, Graph, tuple[str, ...]]:
+    """The forward in training and in evaluation mode, and what had to be assumed."""
+    evaluation, assumed = _at_batch(model, given, batch)
+    try:
+        return trace(model, **given, training=True), evaluation, assumed
+    except TraceError as error:
+        first = str(error).split("\n", 1)[0]
+    assumed += (
+        f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})",
+    )
+    return dropping(evaluation), evaluation, assumed
 
 
 def cost_of_graphs(

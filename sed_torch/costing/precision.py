@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from sed_torch.graph import Graph, Node
-from sed_torch.ops import OPS
+from sed_torch.ops import OPS, lookup
+from sed_torch.tracing import Autocast
 
-__all__ = ["AMP_DTYPES", "Precision", "precision"]
+__all__ = ["AMP_DTYPES", "Precision", "autocast", "precision"]
 
 AMP_DTYPES: Mapping[str, str] = {"bf16": "bfloat16", "fp16": "float16"}
 """Short names of the dtypes that autocast may lower to."""
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+_LOWERED = _FLOATS[:3]
+"""Of these autocast makes others; float64 stays."""
 _LOWERED_RULES = (
     "conv",
     "conv_transpose",
@@ -30,15 +34,46 @@ _LOWERED_RULES = (
 # Autocast's lists are by spelling. On CUDA these take float32 whatever they are given, and leave float32:
 _FULL_ON_CUDA = frozenset(
     [
-        *("acos", "asin", "cosh", "sinh", "tan", "exp", "expm1", "log", "pow", "reciprocal", "rsqrt"),
+        *(
+            "acos",
+            "asin",
+            "cosh",
+            "sinh",
+            "tan",
+            "exp",
+            "expm1",
+            "log",
+            "pow",
+            "reciprocal",
+            "rsqrt",
+            "erfinv",
+        ),
         *("softplus", "cumprod", "cumsum", "cdist", "cosine_similarity", "renorm", "norm", "prod", "sum"),
-        *("softmax", "log_softmax", "softmin", "layer_norm", "group_norm", "logsumexp", "cross_entropy"),
+        *("softmax", "log_softmax", "softmin", "layer_norm", "rms_norm", "group_norm", "logsumexp"),
+        *("cross_entropy", "deform_conv"),
         *("nll_loss", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss", "smooth_l1_loss", "kl_div"),
     ]
 )
 _FULL_ON_CPU = frozenset(
-    ["prod", "quantile", "cdist", "mse_loss", "kl_div", "grid_sampler", "polar", "fft", "ifft"]
+    [
+        *("prod", "quantile", "cdist", "mse_loss", "l1_loss", "kl_div", "binary_cross_entropy", "nll_loss"),
+        *(
+            "multi_margin_loss",
+            "triplet_margin_loss",
+            "ctc_loss",
+            "grid_sampler",
+            "polar",
+            "fft",
+            "ifft",
+            "stft",
+        ),
+        *("trace", "inverse", "pinverse", "svd", "qr", "eigh", "solve", "det", "local_response_norm"),
+        *("avg_pool3d", "adaptive_avg_pool3d", "max_pool3d", "adaptive_max_pool3d", "deform_conv"),
+    ]
 )
+_AS_GIVEN = frozenset(["dot", "outer", "bilinear"])
+_AS_GIVEN_ON_CPU = frozenset([*_AS_GIVEN, "mv", "addmv"])
+"""Products that autocast leaves alone."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +89,24 @@ class Precision:
     casts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
+def autocast(amp: str, *, device: str) -> Autocast:
+    """How a forward is followed under autocast to ``amp`` on a device."""
+    return Autocast(amp, partial(_taken_in, amp=amp, device=device))
+
+
+def _taken_in(spelling: str, *, amp: str, device: str) -> str | None:
+    """The dtype that an operator's floating operands are cast to; those written over in place never are."""
+    row = lookup(spelling)
+    if row is None or (spelling.endswith("_") and not spelling.endswith("__")):
+        return None
+    names = {row.name, spelling}
+    if names & (_FULL_ON_CPU if device == "cpu" else _FULL_ON_CUDA):
+        return "float32"
+    if names & (_AS_GIVEN_ON_CPU if device == "cpu" else _AS_GIVEN):
+        return None
+    return amp if row.rule in _LOWERED_RULES or row.name == "prelu" else None
+
+
 def precision(graph: Graph, *, dtype: str | None = None, amp: str | None = None, device: str) -> Precision:
     """The dtypes of all results.
 
@@ -63,16 +116,17 @@ def precision(graph: Graph, *, dtype: str | None = None, amp: str | None = None,
         amp: the lower dtype of autocast, or None without autocast.
         device: ``"cuda"`` or ``"cpu"``, whose lists differ.
     """
+    if amp is not None and dtype is None and any("taken" in n.facts for n in graph.nodes):
+        return _as_followed(graph)
     dtypes: dict[str, str] = {}
     casts: dict[str, Mapping[str, str]] = {}
-    full = _FULL_ON_CPU if device == "cpu" else _FULL_ON_CUDA
     for node in graph.nodes:
         converted = dtype if dtype is not None and node.dtype in _FLOATS else node.dtype
         several = node.dtype == "" and any(dtypes[i] in _FLOATS for i in node.inputs)
         if amp is None or not node.inputs or (node.dtype not in _FLOATS and not several):
             dtypes[node.name] = converted
             continue
-        wanted = _wanted(node, amp, full)
+        wanted = _taken_in(node.target, amp=amp, device=device)
         if wanted is not None:
             copied = {i: wanted for i in node.inputs if dtypes[i] in _FLOATS and dtypes[i] != wanted}
             if copied:
@@ -81,10 +135,17 @@ def precision(graph: Graph, *, dtype: str | None = None, amp: str | None = None,
     return Precision(dtypes, casts)
 
 
-def _wanted(node: Node, amp: str, full: frozenset[str]) -> str | None:
-    if node.op in OPS and OPS[node.op].rule in _LOWERED_RULES:
-        return amp
-    return "float32" if node.op in full else None
+def _as_followed(graph: Graph) -> Precision:
+    """Of a graph that was followed under autocast: its own dtypes."""
+    dtypes: dict[str, str] = {}
+    casts: dict[str, Mapping[str, str]] = {}
+    for node in graph.nodes:
+        taken = node.facts.get("taken")
+        dtypes[node.name] = node.dtype or (taken if node.shape is None and taken else "")
+        copied = {i: taken for i in node.inputs if taken and dtypes[i] in _LOWERED and dtypes[i] != taken}
+        if copied:
+            casts[node.name] = copied
+    return Precision(dtypes, casts)
 
 
 def _promoted(node: Node, dtypes: Mapping[str, str], traced: str) -> str:

@@ -115,9 +115,12 @@ class _Keeper:
         return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in (self.node.shape or ())[-2:])
 
     def _unfused(self) -> bool:
-        """On the CPU, attention whose mask needs a gradient, or that drops entries, is done operator by operator."""
+        """On the CPU, attention is done operator by operator where its mask needs a gradient, where it drops entries,
+        and where its operands do not lie in memory as the fused kernel takes them.
+        """
         learned = any(i in self.storages.differentiable for i in self.node.inputs[3:])
-        return self.device == "cpu" and (learned or bool(self.node.facts.get("p")))
+        fusable = self.node.facts.get("fusable", True)
+        return self.device == "cpu" and (not fusable or learned or bool(self.node.facts.get("p")))
 
     def _fused_attention(self) -> Iterator[Saved]:
         """Queries, keys, values, the mask as it is added, the result, and a logarithm of the sum a query."""
@@ -167,7 +170,7 @@ class _Keeper:
                 size = math.ceil(self.storages.entries(name) * itemsize(casts[name]))
                 yield self._piece(f"{owner}:{casts[name]}", "cast", size, name in self.storages.batched)
             elif copied and name in self.node.copied:
-                size = self.storages.own_bytes(name)
+                size = self.storages.copied_bytes(self.node, name)
                 yield self._piece(f"{self.node.name}:{name}", "copy", size, name in self.storages.batched)
             elif not self.storages.resident(name):
                 root = self.storages.root[name]

@@ -44,6 +44,14 @@ class Storages:
         """Bytes that the entries of a node's result take."""
         return math.ceil(self.entries(name) * itemsize(self.dtypes[name]))
 
+    def copied_bytes(self, node: Node, name: str) -> int:
+        """Bytes of the copy that a product makes of an operand: of each matrix that it reads, so many times."""
+        shape, of = node.shape or (), self.graph[name].shape or ()
+        size = self.own_bytes(name)
+        spread = node.op == "matmul" and min(len(self.graph[i].shape or ()) for i in node.inputs[:2]) > 2
+        places = math.prod(shape[:-2]) / max(math.prod(of[:-2]), 1) if spread else 1.0
+        return math.ceil(size * max(places, 1.0))
+
     def entries(self, name: str) -> float:
         """Entries of a node's result at the batch looked at."""
         return self.graph[name].numel * (self.times if name in self.batched else 1.0)

@@ -11,7 +11,7 @@ from sed_torch.costing.heads import heads_running
 from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.storage import Storages, itemsize
-from sed_torch.graph import Node
+from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
 __all__ = ["Moment", "inference_timeline", "training_timeline"]
@@ -121,6 +121,8 @@ def _forward(
         held += change[place]
         if node.op not in ("parameter", "constant"):
             beside = _running(storages, node) if counts(node.name) and casts is not None else 0
+            if casts is not None:
+                beside += sum(storages.copied_bytes(node, i) for i in node.copied if counts(i))
             for name, dtype in (casts or {}).get(node.name, {}).items():
                 size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
                 if storages.graph[name].op != "parameter":
@@ -158,15 +160,21 @@ def _held_until(storages: Storages) -> Mapping[str, int]:
     ends: dict[str, int] = {}
     for place, node in enumerate(graph.nodes):
         root = storages.root[node.name]
-        ends[root] = max(ends.get(root, -1), place, _end(node, graph.index, last_reader.get(root, place)))
+        ends[root] = max(ends.get(root, -1), place, _end(graph, node, last_reader.get(root, place)))
     for name in graph.outputs:
         ends[storages.root[name]] = len(graph.nodes) - 1
     return ends
 
 
-def _end(node: Node, index: Mapping[str, int], read: int) -> int:
-    """Where nobody followed how long the forward holds a result (torch.export), its last reader ends it."""
-    return index.get(node.until, read) if node.until else read
+def _end(graph: Graph, node: Node, read: int) -> int:
+    """Place of the last node that is computed while a result is held.
+
+    Where nobody followed how long that is (torch.export, what the forward makes itself), its last reader ends it.
+    """
+    if node.until:
+        return graph.index.get(node.until, read)
+    followed = graph.frontend.startswith("fx") and node.op not in ("constant", "parameter")
+    return len(graph.nodes) - 1 if followed and node.shape is not None else read
 
 
 def _own_roots(storages: Storages, counts: Counts) -> Iterator[tuple[int, str]]:

@@ -440,7 +440,7 @@ ROWS: tuple[Op, ...] = (
         also="swapaxes swapdims t T mT H mH adjoint numpy_T matrix_H t_copy transpose_copy",
     ),
     # -- some of the entries
-    _op("getitem", "slice", "view", also="__getitem__ slice index"),
+    _op("getitem", "slice", "view saves_other", also="__getitem__ slice index"),
     _op("select", "slice", "view"),
     _op("narrow", "slice", "view", also="narrow_copy"),
     _op("index_select", "slice", "saves_indices"),

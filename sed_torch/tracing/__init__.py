@@ -29,6 +29,7 @@ from torch import nn
 from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
+from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.calling import fitted, guessed_wrong, multiplies_ids, other_readings, refuse_unbatched
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.facts import output_names
@@ -48,7 +49,7 @@ from sed_torch.tracing.tensors import tensors_in
 from sed_torch.tracing.transforms import transforms_followed
 from sed_torch.tracing.turns import others_run, together
 
-__all__ = ["Frontend", "trace"]
+__all__ = ["Autocast", "Frontend", "trace"]
 
 Frontend = Literal["auto", "fx", "export"]
 
@@ -62,6 +63,7 @@ def trace(
     ignore_modules: Sequence[str] = (),
     training: bool = False,
     batch: int | None = None,
+    autocast: Autocast | None = None,
 ) -> Graph:
     """The computational graph of a module, without running it on data.
 
@@ -76,6 +78,7 @@ def trace(
         ignore_modules: dotted paths of submodules to treat as one opaque node.
         training: follow the forward in the modes that ``model.train()`` leaves (auxiliary heads are then called).
         batch: read the inputs at this batch size instead; they must all begin with one size.
+        autocast: follow the forward with the dtypes that it has under this autocast; by ``"fx"`` only.
 
     Raises:
         ModelError: the module cannot be read as it is.
@@ -83,7 +86,7 @@ def trace(
         TraceError: the forward could not be followed; the message tells where.
     """
     with default_device_set_aside():
-        return _trace(model, input_size, input_data, frontend, ignore_modules, training, batch)
+        return _trace(model, input_size, input_data, frontend, ignore_modules, training, batch, autocast)
 
 
 def _trace(
@@ -94,6 +97,7 @@ def _trace(
     ignore_modules: Sequence[str],
     training: bool,
     batch: int | None,
+    autocast: Autocast | None,
 ) -> Graph:
     model = unwrap(model)
     if frontend not in ("auto", "fx", "export"):
@@ -105,8 +109,8 @@ def _trace(
     model = settled(model, inputs)
 
     def read(inputs: Inputs) -> Graph:
-        if training:
-            return _record(model, inputs, ignore_modules, training=True)
+        if training or autocast is not None:
+            return _record(model, inputs, ignore_modules, training=training, autocast=autocast)
         return _export(model, inputs) if frontend == "export" else _record(model, inputs, ignore_modules)
 
     with random_state_kept():
@@ -114,7 +118,7 @@ def _trace(
             graph = read(inputs)
         except TraceError as error:
             found = _read_otherwise(model, inputs, error, read)
-            if found is None and not (training or frontend != "auto"):
+            if found is None and not (training or frontend != "auto" or autocast is not None):
                 with _guess_told(model, inputs):
                     return _fall_back(model, inputs, ignore_modules, error)
             if found is None:
@@ -176,9 +180,13 @@ def _record(
     *,
     training: bool = False,
     cut: bool = False,
+    autocast: Autocast | None = None,
 ) -> Graph:
     def follow(single: Mapping[str, int] | None = None) -> Graph:
-        recorder = _followed(model, inputs, leaves, training=training, cut=cut, single=single or {})
+        shadow = Shadow(model, training=training)
+        recorder = Recorder(shadow, single, autocast)
+        with autocast.on() if autocast is not None else contextlib.nullcontext():
+            _follow(recorder, inputs, leaves, cut=cut)
         frontend = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
         assumed = tuple(dict.fromkeys((*inputs.assumed, *recorder.assumed, *recorder.known.words())))
         return to_graph(recorder.graph, model, frontend=frontend, assumed=assumed)
@@ -209,18 +217,10 @@ def _at_one_sample(graph: Graph, follow: Callable[[Mapping[str, int]], Graph] | 
     )
 
 
-def _followed(
-    model: nn.Module,
-    inputs: Inputs,
-    leaves: Sequence[str],
-    *,
-    training: bool,
-    cut: bool,
-    single: Mapping[str, int],
-) -> Recorder:
-    """A recorder that has followed the forward; all else that following it took is let go."""
-    shadow = Shadow(model, training=training)
-    recorder = Recorder(shadow, single)
+def _follow(recorder: Recorder, inputs: Inputs, leaves: Sequence[str], *, cut: bool) -> None:
+    """Let a recorder follow the forward; all else that following it took is let go."""
+    shadow = recorder.shadow
+    model = shadow.original
     install_leaves(recorder, leaves)
     args, kwargs = tensors_replaced(
         inputs.args,
@@ -229,14 +229,13 @@ def _followed(
     )
     try:
         with surroundings_kept(model, shadow.passed_on):
-            _run(recorder, args, kwargs, training=training)
+            _run(recorder, args, kwargs, training=shadow.training)
     except TraceError as error:
         if not (cut and recorder.cut_short(error)):
             raise _with_table(error, recorder, model) from error.__cause__
     finally:
         shadow.disarm()
     recorder.known.drop_questions(recorder.graph)
-    return recorder
 
 
 def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:

@@ -152,6 +152,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
         return NotImplemented
     if k.shape[:-1] != v.shape[:-1] or q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
         return NotImplemented
+    if v.shape[-1] != q.shape[-1] or any(t.stride(-1) != 1 for t in (q, k, v)):
+        return NotImplemented  # not fused
     if attn_mask is not None:
         scores = (*q.shape[:-1], k.shape[-2])
         if attn_mask.dtype not in (torch.bool, q.dtype) or not _fits(attn_mask.shape, scores):

@@ -22,6 +22,7 @@ from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
 from sed_torch.tracing.arguments import counted, formatted, is_device, on_meta, written_by
+from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
 from sed_torch.tracing.fast_shapes import fast_shape
@@ -62,6 +63,7 @@ class Recorder(TorchFunctionMode):
     Args:
         shadow: the modules that will be called.
         single: name of an input's node → the dimension of it that is read with one entry only.
+        autocast: the autocast under which the forward is followed.
 
     Attributes:
         opaque: how many modules were recorded as one node.
@@ -71,7 +73,9 @@ class Recorder(TorchFunctionMode):
         known: the values that can be told without data.
     """
 
-    def __init__(self, shadow: Shadow, single: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, shadow: Shadow, single: Mapping[str, int] | None = None, autocast: Autocast | None = None
+    ) -> None:
         super().__init__()
         self._single = single or {}
         self.shadow = shadow
@@ -82,7 +86,7 @@ class Recorder(TorchFunctionMode):
         self._selecting: str | None = None
         self._draws = 0
         self._places = Places(shadow)
-        self._tape = Tape(self._places)
+        self._tape = Tape(self._places, autocast)
         self._stand_ins = StandIns(self._tape, shadow)
         self.known = self._stand_ins.known
 
@@ -296,9 +300,10 @@ class Recorder(TorchFunctionMode):
         path, source = self._places.here()
         try:
             aten = isinstance(func, torch._ops.OpOverload)  # its arguments are in another order
-            result = NotImplemented if aten else fast_shape(name, meta_args, meta_kwargs)
+            given, named = self._tape.as_taken(name, meta_args, meta_kwargs)
+            result = NotImplemented if aten else fast_shape(name, given, named)
             if result is NotImplemented:
-                result = func(*meta_args, **meta_kwargs)
+                result = func(*given, **named)
         except (TraceError, RecursionError, MemoryError):
             raise
         except Exception as error:

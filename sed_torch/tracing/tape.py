@@ -9,11 +9,12 @@ import torch
 import torch.fx
 from torch import Tensor
 
+from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.known import CALL
 from sed_torch.tracing.names import RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.regions import overlap, region_of
-from sed_torch.tracing.sharing import FOLDING, folds, shared_by
+from sed_torch.tracing.sharing import copied_by, fusable, shared_by
 from sed_torch.tracing.tensors import storage_of, tensors_of
 from sed_torch.tracing.values import Held, Values
 
@@ -27,8 +28,8 @@ class Tape:
     entries later reads what was written.
     """
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, places: Places, autocast: Autocast | None = None) -> None:
+        self._places, self._autocast = places, autocast
         self.graph = torch.fx.Graph()
         self.values = Values()
         self._overwrites = False  # whether any call wrote over what another name still reads
@@ -88,6 +89,9 @@ class Tape:
             node.meta[CALL] = function, writes  # so that its value can be found, should anything ask
         if not torch.is_grad_enabled():
             node.meta["facts"] = {"grad": "function" if self._places.in_own_function() else False}
+        taken = self._autocast.of(name) if self._autocast is not None else None
+        if taken is not None:
+            node.meta["facts"] = {**node.meta.get("facts", {}), "taken": taken}
         for tensor in tensors_of(args, kwargs) if self._overwrites else ():
             writer = self.values.held(tensor).overwritten
             if writer is not None:
@@ -98,16 +102,26 @@ class Tape:
         shared = shared_by(name, result, args, kwargs)
         if shared is not None:
             node.meta["shares"] = self.node(shared)
-        if name in FOLDING:
-            node.meta["copied"] = tuple(
-                self.node(a) for a in args[FOLDING[name]] if isinstance(a, Tensor) and not folds(a)
-            )
+        copied = copied_by(name, args, self._is_constant)
+        if copied:
+            node.meta["copied"] = tuple(map(self.node, copied))
+        if name == "scaled_dot_product_attention" and not fusable(args, kwargs):
+            node.meta["facts"] = {**node.meta.get("facts", {}), "fusable": False}
         self.bind(result, node, path, source)
         if in_place(name) or (kwargs and result is kwargs.get("out")):
             self.tell_bases(result, node, path, source)
-        elif name in VIEWS and args:
+        elif name in VIEWS and shared is not None:  # one that had to copy is no view
             self.is_view(result, args[0], node)
         return result
+
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one that the model or the forward holds and that is no parameter."""
+        node = self.node(tensor)
+        return node.op == "get_attr" and node.meta.get("parameter") is None
+
+    def as_taken(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments in the dtypes that autocast gives them."""
+        return (args, kwargs) if self._autocast is None else self._autocast.cast(name, args, kwargs)
 
     def _bind_items(
         self, result: Any, node: torch.fx.Node, path: str, source: str | None, base: Any, name: str
@@ -117,8 +131,8 @@ class Tape:
                 item = self.item(part, node, i, path, source)
                 if isinstance(base, Tensor) and storage_of(part) == storage_of(base):
                     item.meta["shares"] = self.node(base)
-                if name in VIEWS and isinstance(base, Tensor):
-                    self.is_view(part, base, item)
+                    if name in VIEWS:
+                        self.is_view(part, base, item)
             elif isinstance(part, (tuple, list)):
                 self._bind_items(part, node, path, source, base, name)
         return result
