@@ -25,7 +25,6 @@ from sed_torch.tracing.arguments import counted, formatted, is_device, on_meta, 
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
-from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.healthy import healthy_answer, is_guarded
 from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN, shaped_by_values
@@ -299,11 +298,7 @@ class Recorder(TorchFunctionMode):
             name = "im2col"
         path, source = self._places.here()
         try:
-            aten = isinstance(func, torch._ops.OpOverload)  # its arguments are in another order
-            given, named = self._tape.as_taken(name, meta_args, meta_kwargs)
-            result = NotImplemented if aten else fast_shape(name, given, named)
-            if result is NotImplemented:
-                result = func(*given, **named)
+            result = self._tape.shaped(func, name, meta_args, meta_kwargs)
         except (TraceError, RecursionError, MemoryError):
             raise
         except Exception as error:

@@ -10,6 +10,7 @@ import torch.fx
 from torch import Tensor
 
 from sed_torch.tracing.autocasting import Autocast
+from sed_torch.tracing.fast_shapes import fast_shape
 from sed_torch.tracing.known import CALL
 from sed_torch.tracing.names import RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
@@ -119,9 +120,13 @@ class Tape:
         node = self.node(tensor)
         return node.op == "get_attr" and node.meta.get("parameter") is None
 
-    def as_taken(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Arguments in the dtypes that autocast gives them."""
-        return (args, kwargs) if self._autocast is None else self._autocast.cast(name, args, kwargs)
+    def shaped(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+        """What a call returns on shapes alone, its operands in the dtypes that autocast gives them."""
+        if self._autocast is not None:
+            args, kwargs = self._autocast.cast(name, args, kwargs)
+        aten = isinstance(func, torch._ops.OpOverload)  # its arguments are in another order
+        result = NotImplemented if aten else fast_shape(name, args, kwargs)
+        return func(*args, **kwargs) if result is NotImplemented else result
 
     def _bind_items(
         self, result: Any, node: torch.fx.Node, path: str, source: str | None, base: Any, name: str
