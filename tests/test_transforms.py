@@ -110,6 +110,70 @@ def test_of_cond_one_branch_is_followed_and_that_is_said() -> None:
     assert any("torch.cond" in words for words in score.assumed)
 
 
+def _counted(m: Any, x: Tensor) -> Tensor:
+    from torch._higher_order_ops.while_loop import while_loop
+
+    return while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, m.a(h).tanh()), (torch.tensor(0), x))[1]
+
+
+def _ended_by_data(m: Any, x: Tensor) -> Tensor:
+    from torch._higher_order_ops.while_loop import while_loop
+
+    return while_loop(lambda h: h.norm() > 1, lambda h: (m.a(h).tanh(),), (x,))[0]
+
+
+def _scanned(m: Any, x: Tensor) -> Tensor:
+    from torch._higher_order_ops.scan import scan
+
+    def step(state: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+        new = torch.tanh(m.a(now) + state)
+        return new, new.clone()
+
+    steps = x.unsqueeze(1).expand(-1, 5, -1)
+    return scan(step, torch.zeros(x.shape[0], 4), steps, dim=1)[1]
+
+
+def _mapped(m: Any, x: Tensor) -> Tensor:
+    from torch._higher_order_ops.map import map as map_rows
+
+    return map_rows(lambda row: m.a(row).relu(), x)
+
+
+def _combined(m: Any, x: Tensor) -> Tensor:
+    from torch._higher_order_ops.associative_scan import associative_scan
+
+    steps = m.a(x).unsqueeze(1).expand(-1, 5, -1)
+    return associative_scan(lambda a, b: a * b, steps, dim=1, combine_mode="generic")
+
+
+@pytest.mark.parametrize(
+    ("run", "times", "said"),
+    [
+        (_counted, 3, False),
+        (_ended_by_data, 1, True),
+        (_scanned, 5, False),
+        (_mapped, 1, False),
+        (_combined, 1, False),
+    ],
+)
+def test_loops_that_are_operators_are_followed(run: Callable[..., Any], times: int, said: bool) -> None:
+    pytest.importorskip("torch", minversion="2.9")
+    for batch in (2, 3):
+        score = sed_torch.score(Net(run, a=nn.Linear(4, 4)), input_size=(batch, 4), frontend="fx")
+        assert (score.macs, score.coverage) == (16 * times, 1)
+        assert any("while_loop" in words for words in score.assumed) == said
+
+
+def test_a_branch_that_a_buffer_chooses_is_known() -> None:
+    def choose(m: Any, x: Tensor) -> Tensor:
+        return torch.cond(m.flag, lambda t: m.a(t), lambda t: m.b(t), (x,))
+
+    model = Net(choose, a=nn.Linear(4, 4), b=nn.Linear(4, 6))
+    model.register_buffer("flag", torch.tensor(False))
+    score = sed_torch.score(model, input_size=(2, 4), frontend="fx")
+    assert (score.macs, score.assumed) == (24, ())
+
+
 def test_flex_attention_counts_as_attention() -> None:
     from torch.nn.attention.flex_attention import flex_attention
 

@@ -88,6 +88,8 @@ class Lowering:
     ) -> Value:
         """Append a step; the first one of a node owns its parameters."""
         params = 0 if suffix else self.owned.pop(node.name, 0)
+        if kind == "mix" and numbers["positions"] == 0:  # of no rows: an expert that no token was sent to
+            kind, numbers = "same", {}
         channels, size = map_of(layout, ndim)
         self.steps.append(
             Step(

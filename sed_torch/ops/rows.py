@@ -88,7 +88,8 @@ ROWS: tuple[Op, ...] = (
         "eq",
         "keep",
         "elementwise nonlinear no_gradient",
-        also="ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ isnan isinf isfinite",
+        also="ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ isnan isinf isfinite "
+        "not_equal less less_equal greater greater_equal",
     ),
     _op("logical_not", "keep", "elementwise nonlinear no_gradient", also="bitwise_not __invert__"),
     _op("masked_fill", "keep", "elementwise saves_mask"),
@@ -597,6 +598,8 @@ ROWS: tuple[Op, ...] = (
     _op("new_empty_strided", "zero"),
     _op("empty_strided", "zero"),
     _op("bincount", "zero"),
+    _op("nonzero", "zero", also="argwhere nonzero_static"),
+    _op("unique", "zero", also="_unique2 unique_consecutive unique_dim"),
     _op("rand_like", "zero", "random"),
     _op("randn_like", "zero", "random"),
     _op("randint_like", "zero", "random"),

@@ -8,6 +8,7 @@ constants or the whole-number tensors of ``input_data`` alone: these calls are t
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,17 +16,17 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from sed_torch.tracing.choosing import CHOICES, choice_of
+from sed_torch.tracing.gates import open_gates
+from sed_torch.tracing.names import CALL, SHAPED_LIKE
 from sed_torch.tracing.tensors import nodes_in
 
-__all__ = ["CALL", "UNKNOWN", "Known", "shaped_by_values"]
+__all__ = ["UNKNOWN", "Known", "shaped_by_values"]
 
 UNKNOWN: Any = object()
 """The answer where a value depends on data."""
 
 _MOST_ENTRIES = 1 << 24  # of one tensor on the way: what decides control flow is far smaller
-CALL = "call"
-"""Where a node's ``meta`` keeps the function called, and whether it writes into its first argument."""
-
 _RANDOM = "random numbers"
 _SEVERAL = "item"  # spelling of the nodes that take one of several results
 
@@ -51,6 +52,7 @@ class Known:
         ] = {}  # a held tensor that was written to since is held no more
         self._unknown: set[torch.fx.Node] = set()
         self._kinds: dict[str, str] = {}
+        self._turns = Counter[str]()
         self.read: dict[str, str] = {}
 
     def hold(self, node: torch.fx.Node, value: Tensor) -> None:
@@ -75,11 +77,27 @@ class Known:
         """What a call gives whose tensors are nodes here; :data:`UNKNOWN` where one depends on data."""
         nodes = [*nodes_in((args, kwargs))]
         if not all(map(self._settle, nodes)) or not self._one_kind(nodes):
-            return UNKNOWN
+            return self._which(function, args, kwargs)
         result = self._call(function, args, kwargs, writes=writes)
         if result is not UNKNOWN:
             self._note_read(nodes)
         return result
+
+    def _which(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Which entries are not zero, where choices alone tell."""
+        named = {"nonzero", "where", "argwhere"}
+        if getattr(function, "__name__", "") not in named or len(args) != 1:
+            return UNKNOWN
+        asked = args[0].graph.create_node("call_function", function, args, {})
+        asked.meta["spelling"] = "nonzero"
+        found = self._values[asked] if self._opened(asked) else UNKNOWN
+        asked.graph.erase_node(asked)
+        if found is UNKNOWN:
+            return UNKNOWN
+        self._note_read([asked])
+        self._values.pop(asked)
+        apart = function.__name__ == "where" or kwargs.get("as_tuple")
+        return tuple(found.unbind(-1)) if apart else found
 
     def value(self, node: torch.fx.Node) -> Any:
         """The value of one node, or :data:`UNKNOWN`."""
@@ -97,7 +115,7 @@ class Known:
     def _one_kind(self, nodes: Iterable[torch.fx.Node]) -> bool:
         """What takes both the caller's values and weights is a computation of the network: data-dependent."""
         kinds = {self._kinds[name] for n in nodes for name in self._rests_on.get(n, ())}
-        return len(kinds) < 2
+        return len(kinds - {CHOICES}) < 2
 
     def _note_read(self, nodes: Iterable[torch.fx.Node]) -> None:
         for node in nodes:
@@ -107,28 +125,64 @@ class Known:
         """Compute a node's value if that is possible without data. Iterative: a time loop makes deep chains."""
         if node in self._values:
             return True
-        waiting = [node]
-        while waiting:
-            top = waiting[-1]
+        path = [node]  # each is an operand of the one before
+        while path:
+            top = path[-1]
             if top in self._values:
-                waiting.pop()
+                path.pop()
                 continue
-            if top in self._unknown or not self._may_be_known(top):
-                self._unknown.update(waiting)
+            operands = () if top in self._held else _read_by(top)
+            missing = next((n for n in operands if n not in self._values), None)
+            if top in self._unknown or not self._may_be_known(top) or missing in self._unknown:
+                if not self._chosen(path):
+                    return False
+            elif missing is not None:
+                path.append(missing)
+            elif not self._evaluate(top) and not self._chosen(path):
                 return False
-            missing = [n for n in top.all_input_nodes if n not in self._values]
-            if missing and top not in self._held:
-                waiting.extend(missing)
-                continue
-            value = self._first_value(top) if self._one_kind(missing or top.all_input_nodes) else UNKNOWN
-            if value is UNKNOWN:
-                self._unknown.update(waiting)
-                return False
-            self._values[top] = value
-            if top not in self._held and top not in self._draws:
-                behind = [self._rests_on.get(n, frozenset()) for n in top.all_input_nodes]
-                self._rests_on[top] = frozenset().union(*behind)
-            waiting.pop()
+        return True
+
+    def _evaluate(self, node: torch.fx.Node) -> bool:
+        """Compute the value of a node whose operands have theirs."""
+        value = self._first_value(node) if self._one_kind(node.all_input_nodes) else UNKNOWN
+        if value is UNKNOWN:
+            return False
+        self._values[node] = value
+        if node not in self._held and node not in self._draws:
+            behind = [self._rests_on.get(n, frozenset()) for n in _read_by(node)]
+            self._rests_on[node] = frozenset().union(*behind)
+        return True
+
+    def _chosen(self, path: list[torch.fx.Node]) -> bool:
+        """The last of ``path`` is unknown, and so is all before it up to a choice that may be taken in turn."""
+        while path:
+            node = path.pop()
+            choice = choice_of(node)
+            if choice is not None:
+                told, where = str(choice), str(node.meta.get("path"))
+                self._values[node] = choice.indices(self._turns[where])
+                self._turns[where] += 1
+                self._kinds[told], self._rests_on[node] = CHOICES, frozenset([told])
+                return True
+            if self._opened(node):
+                return True
+            self._unknown.add(node)
+        return False
+
+    def _opened(self, node: torch.fx.Node) -> bool:
+        """Whether a node asks which gates are open, and choices answer it."""
+        read: set[str] = set()
+
+        def value(of: torch.fx.Node) -> Any:
+            if not self._settle(of):
+                return None
+            read.update(self._rests_on.get(of, ()))
+            return self._values[of]
+
+        found = open_gates(node, value)
+        if found is None or CHOICES not in {self._kinds[name] for name in read}:
+            return False
+        self._values[node], self._rests_on[node] = found, frozenset(read)
         return True
 
     def _may_be_known(self, node: torch.fx.Node) -> bool:
@@ -177,7 +231,11 @@ class Known:
             one = isinstance(found, (tuple, list)) and isinstance(place, int) and place < len(found)
             return found[place] if one and isinstance(found[place], Tensor) else UNKNOWN
         function, writes = node.meta[CALL]
-        return self._call(function, node.args, node.kwargs, writes=writes)
+        args = node.args
+        if node.meta.get("spelling") in SHAPED_LIKE and isinstance(args[0], torch.fx.Node):
+            like = args[0].meta
+            args = (torch.empty(like["shape"], dtype=like["dtype"], device="cpu"), *args[1:])
+        return self._call(function, args, node.kwargs, writes=writes)
 
     def _call(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, writes: bool
@@ -212,11 +270,19 @@ class Known:
         for name, kind in self.read.items():
             kinds.setdefault(kind, []).append(name)
         return tuple(
-            f"followed as one draw of its random numbers decides: {'; '.join(names)}"
+            "; ".join(names)
+            if kind == CHOICES
+            else f"followed as one draw of its random numbers decides: {'; '.join(names)}"
             if kind == _RANDOM
             else f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"
             for kind, names in kinds.items()
         )
+
+
+def _read_by(node: torch.fx.Node) -> list[torch.fx.Node]:
+    """The nodes whose values a call reads: of some operands only the shape counts."""
+    args = node.args[1:] if node.meta.get("spelling") in SHAPED_LIKE else node.args
+    return [*dict.fromkeys(nodes_in((args, node.kwargs)))]
 
 
 def _told(draw: Callable[[], Any], value: Any) -> str:
@@ -301,7 +367,8 @@ def _plain(value: Any, values: Mapping[int, Tensor], place: Callable[[Tensor], T
     if _is_mask(value, values) and place is not None:
         return tuple(place(at) for at in known.nonzero(as_tuple=True))
     whole = known.dim() < 2 and not known.dtype.is_floating_point and not known.dtype.is_complex
-    return known.tolist() if whole and place is None else value
+    number = known.dim() == 0 and known.dtype is not torch.bool  # as an index it is a place
+    return known.tolist() if whole and (place is None or number) else value
 
 
 def _is_mask(value: Any, values: Mapping[int, Tensor]) -> bool:

@@ -6,18 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "CALL",
     "INPUT_IS_NOT_FIRST",
     "NEEDS_VALUES",
     "OF_AUTOGRAD",
+    "PRINTS",
     "RANDOM",
     "RANDOM_OF_TENSORS",
     "SELECTS",
+    "SHAPED_LIKE",
     "SILENT",
     "SIZED",
     "VIEWS",
     "in_place",
     "target",
 ]
+
+CALL = "call"
+"""Where a node's ``meta`` keeps the function called, and whether it writes into its first argument."""
 
 # Asking these must not make a node.
 SILENT = frozenset(
@@ -60,6 +66,7 @@ SILENT = frozenset(
         "promote_types",
     ]
 )
+PRINTS = frozenset(["__format__", "__repr__"])
 INPUT_IS_NOT_FIRST = frozenset(["where", "searchsorted"])
 OF_AUTOGRAD = frozenset(["requires_grad_", "register_hook", "retain_grad"])
 RANDOM_OF_TENSORS = frozenset(
@@ -145,6 +152,8 @@ SIZED = frozenset(
         "new_full",
     ]
 )
+SHAPED_LIKE = frozenset(["zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"])
+"""Of their first operand only shape and dtype count."""
 VIEWS = frozenset(
     [
         "__getitem__",

@@ -15,25 +15,28 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import OPS, Op
-from sed_torch.tracing.arguments import counted, formatted, is_device, on_meta, written_by
+from sed_torch.tracing.arguments import counted, is_device, written_by
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import wants_gradient
-from sed_torch.tracing.healthy import healthy_answer, is_guarded
+from sed_torch.tracing.healthy import is_guarded
+from sed_torch.tracing.higher_order import CONTROL_FLOW
 from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
-from sed_torch.tracing.known import UNKNOWN, shaped_by_values
+from sed_torch.tracing.known import UNKNOWN
 from sed_torch.tracing.legacy import of_old_class, old_class
 from sed_torch.tracing.names import (
     CHOOSES,
     INPUT_IS_NOT_FIRST,
     NEEDS_VALUES,
     OF_AUTOGRAD,
+    PRINTS,
     RANDOM,
     RANDOM_OF_TENSORS,
     SELECTS,
@@ -43,6 +46,7 @@ from sed_torch.tracing.names import (
     target,
 )
 from sed_torch.tracing.places import Places
+from sed_torch.tracing.questions import Questions
 from sed_torch.tracing.randomness import Draw
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal, with_explanation
@@ -88,6 +92,7 @@ class Recorder(TorchFunctionMode):
         self._tape = Tape(self._places, autocast)
         self._stand_ins = StandIns(self._tape, shadow)
         self.known = self._stand_ins.known
+        self._questions = Questions(self._tape, self._stand_ins, self._depends, self.assumed, self._places)
 
     @property
     def graph(self) -> torch.fx.Graph:
@@ -136,7 +141,9 @@ class Recorder(TorchFunctionMode):
         if name == "__get__":
             return self._attribute(func, args)
         if name in SILENT:
-            return func(*args, **kwargs) if name != "__format__" else formatted(func, *args)
+            return (
+                func(*args, **kwargs) if name not in PRINTS else self._questions.printed(func, args, kwargs)
+            )
         if name in OF_AUTOGRAD:  # there is no gradient here, and the tensor may be the model's own
             return RemovableHandle({}) if name == "register_hook" else args[0]
         if name == "__set__":
@@ -147,8 +154,9 @@ class Recorder(TorchFunctionMode):
             return False  # asked for the sake of a faster kernel, which computes the same
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
-        if name == "cond" and len(args) >= 4 and callable(args[1]):
-            return self._cond(*args[:4])
+        if name in CONTROL_FLOW and isinstance(func, HigherOrderOperator):
+            with self:
+                return CONTROL_FLOW[name](self._questions, *args, **kwargs)
         if func is torch.autograd.grad:
             return self._gradients(*args, **kwargs)
         if name == "type":
@@ -165,9 +173,9 @@ class Recorder(TorchFunctionMode):
         elif written is not None:
             self._stand_ins.fill(written)
         if name in NEEDS_VALUES:
-            found = self._value(func, args, kwargs)
+            found = self._questions.value(func, args, kwargs)
             if found is UNKNOWN:
-                found = self._healthy(name, args)
+                found = self._questions.healthy(name, args)
             if found is UNKNOWN and name == "bincount" and (counts := counted(args, kwargs)) is not None:
                 self.assumed.append("bincount counts no number beyond its minlength")
                 meta = self._stand_ins.to_meta((args[0],))
@@ -210,15 +218,6 @@ class Recorder(TorchFunctionMode):
             or self._stand_ins.is_filled(t)
             for t in tensors
         )
-
-    def _cond(self, pred: Any, true: Callable[..., Any], false: Callable[..., Any], operands: Any) -> Any:
-        """``torch.cond``: data would choose; the first branch is followed, and that is said."""
-        _, source = self._places.here()
-        taken = pred if isinstance(pred, bool) else True
-        if taken is not pred:
-            self.assumed.append(f"of torch.cond the first branch was followed ({source})")
-        with self:
-            return (true if taken else false)(*operands)
 
     def _gradients(self, outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
         """``torch.autograd.grad``: tensors like the inputs, which depend on all that was computed."""
@@ -282,8 +281,8 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if name in SIZED:
-            args = (*args[:1], *map(self._size, args[1:]))
-            kwargs = {k: self._size(v) for k, v in kwargs.items()}
+            args = (*args[:1], *map(self._questions.size, args[1:]))
+            kwargs = {k: self._questions.size(v) for k, v in kwargs.items()}
         meta_args = self._stand_ins.to_meta(args)
         meta_kwargs = self._stand_ins.to_meta(kwargs) if kwargs else kwargs
         if "device" in meta_kwargs:
@@ -302,7 +301,7 @@ class Recorder(TorchFunctionMode):
         except (TraceError, RecursionError, MemoryError):
             raise
         except Exception as error:
-            again = self._with_values(func, name, meta_args, meta_kwargs)
+            again = self._questions.with_values(func, name, meta_args, meta_kwargs)
             if again is None and name not in SELECTS and lacks_meta_kernel(error):
                 shaped = shaped_by_a_run(func, meta_args, meta_kwargs)
                 again = (meta_args, meta_kwargs, shaped) if shaped is not None else None
@@ -320,54 +319,14 @@ class Recorder(TorchFunctionMode):
         if name == "flex_attention" and isinstance(result, tuple):  # statistics of the softmax come along
             first = self._tape.call(func, name, meta_args[:3], {}, result[0], path, source)
             return (first, *map(self._stand_ins.made, result[1:]))
-        written = self._tape.call(func, name, meta_args, meta_kwargs, result, path, source)
+        called = "nonzero" if name == "where" and len(meta_args) == 1 else name
+        written = self._tape.call(func, called, meta_args, meta_kwargs, result, path, source)
         for part in written if isinstance(written, tuple) else ():
             if isinstance(part, Tensor) and part.device.type != "meta":  # how many steps a packed batch has
                 self.known.hold(self._tape.node(part), part)
         if overwrites and meta_args and isinstance(written, Tensor):
             self._tape.overwrite(meta_args[0], written, path, source)
         return None if name == "__setitem__" else written
-
-    # -- values that are known ---------------------------------------------------------------------------
-
-    def _value(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """The values that the forward asks for, where they rest on known ones alone."""
-        meta = self._stand_ins.to_meta(args), self._stand_ins.to_meta(kwargs)
-        return self.known.result(func, *map(self._tape.nodes, meta))
-
-    def _healthy(self, name: str, args: tuple[Any, ...]) -> Any:
-        """What a healthy run answers to a question that only checks or reports."""
-        nodes = [self._tape.node(self._stand_ins.of(a)) for a in args if isinstance(a, Tensor)]
-        answer, words = healthy_answer(
-            name, nodes[0] if nodes else None, nodes[1] if len(nodes) > 1 else None
-        )
-        if words and words not in self.assumed:
-            self.assumed.append(words)
-        return answer
-
-    def _with_values(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
-        """A call that has no result on shapes alone, with the values that are known; None if these do not help."""
-        found = self.known.result(
-            func, self._tape.nodes(args), self._tape.nodes(kwargs), writes=in_place(name)
-        )
-        if found is not UNKNOWN:
-            return args, kwargs, on_meta(found)
-        tensors = tensors_of(args, kwargs)
-        values = {id(t): self.known.value(self._tape.node(t)) for t in tensors}
-        values = {key: v for key, v in values.items() if v is not UNKNOWN}
-        return shaped_by_values(func, name, args, kwargs, values, self._known_constant)
-
-    def _known_constant(self, value: Tensor) -> Tensor:
-        return self._stand_ins.of(self._stand_ins.made(value))
-
-    def _size(self, value: Any) -> Any:
-        """A whole number that the forward computed as a constant tensor, as a number."""
-        if isinstance(value, (tuple, list)):
-            return type(value)(map(self._size, value))
-        whole = isinstance(value, Tensor) and value.dim() == 0 and not value.dtype.is_floating_point
-        return int(value) if whole and not self._depends([value]) else value
 
     # -- leaves ------------------------------------------------------------------------------------------
 

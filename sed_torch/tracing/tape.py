@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.fast_shapes import fast_shape
-from sed_torch.tracing.known import CALL
-from sed_torch.tracing.names import RANDOM, VIEWS, in_place, target
+from sed_torch.tracing.names import CALL, RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.regions import overlap, region_of
 from sed_torch.tracing.sharing import copied_by, fusable, shared_by

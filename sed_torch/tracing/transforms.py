@@ -140,6 +140,13 @@ def _by_rows(
     rows, dims, flat, spec = _process_batched_inputs(in_dims, args, function)
     if rows > _MOST_ROWS:
         raise Signal(TraceError(f"vmap over {rows} rows is not followed (at most {_MOST_ROWS})"))
+    if rows == 0:  # of nothing: the shapes alone are asked for
+        row = [
+            v if d is None else torch.zeros_like(v.movedim(d, 0).sum(0))
+            for v, d in zip(flat, dims, strict=True)
+        ]
+        found = function(*tree.tree_unflatten(row, spec), **kwargs)
+        return tree.tree_map(lambda t: t.new_zeros((0, *t.shape)), found)
     results, shape = [], None
     for i in range(rows):
         row = [v if d is None else v.select(d, i) for v, d in zip(flat, dims, strict=True)]

@@ -1,0 +1,117 @@
+"""Questions that a forward, or a call that has no shape otherwise, asks about values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sed_torch.tracing.arguments import formatted, on_meta
+from sed_torch.tracing.healthy import healthy_answer
+from sed_torch.tracing.known import UNKNOWN, shaped_by_values
+from sed_torch.tracing.names import in_place
+from sed_torch.tracing.places import Places
+from sed_torch.tracing.stand_ins import StandIns
+from sed_torch.tracing.tape import Tape
+from sed_torch.tracing.tensors import tensors_of
+
+__all__ = ["Questions"]
+
+
+class Questions:
+    """Answers what can be told without data.
+
+    Args:
+        tape: what was recorded so far.
+        stand_ins: of the model's tensors and of constants.
+        depends: whether a call on tensors must be recorded.
+        assumed: what had to be assumed on the way, in words; answers may add to it.
+        places: where the forward is.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        stand_ins: StandIns,
+        depends: Callable[[list[Tensor]], bool],
+        assumed: list[str],
+        places: Places,
+    ) -> None:
+        self._tape, self._stand_ins, self._depends = tape, stand_ins, depends
+        self._known = stand_ins.known
+        self.assumed, self._places = assumed, places
+
+    def place(self) -> str:
+        """The line of the forward that is being followed."""
+        return self._places.here()[1] or "the forward"
+
+    def printed(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """A tensor as text; a whole number that is known may be part of a name."""
+        tensor = args[0]
+        whole = not (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
+        if tensor.dim() == 0 and whole and self._depends([tensor]):
+            found = self.value(func, args, kwargs)
+            if isinstance(found, str):
+                return found
+        return formatted(func, *args, **kwargs)
+
+    def number_of(self, value: Any) -> int | None:
+        """A number or a truth value, if it is known without data."""
+        with torch._C.DisableTorchFunction():
+            if isinstance(value, Tensor) and self._depends([value]):
+                found = self.value(Tensor.item, (value,), {})
+                return None if found is UNKNOWN else int(found)
+            return int(value)
+
+    def value(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The values that the forward asks for, where they rest on known ones alone."""
+        meta = self._stand_ins.to_meta(args), self._stand_ins.to_meta(kwargs)
+        return self._known.result(func, *map(self._tape.nodes, meta))
+
+    def healthy(self, name: str, args: tuple[Any, ...]) -> Any:
+        """What a healthy run answers to a question that only checks or reports."""
+        nodes = [self._tape.node(self._stand_ins.of(a)) for a in args if isinstance(a, Tensor)]
+        answer, words = healthy_answer(
+            name, nodes[0] if nodes else None, nodes[1] if len(nodes) > 1 else None
+        )
+        if words and words not in self.assumed:
+            self.assumed.append(words)
+        return answer
+
+    def with_values(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
+        """A call that has no result on shapes alone, with the values that are known; None if these do not help."""
+        if name == "__getitem__" and (again := self._shaped(func, name, args, kwargs, args[1:])) is not None:
+            return again  # a place in a weight: its number suffices
+        found = self._known.result(
+            func, self._tape.nodes(args), self._tape.nodes(kwargs), writes=in_place(name)
+        )
+        if found is not UNKNOWN:
+            return args, kwargs, on_meta(found)
+        return self._shaped(func, name, args, kwargs, args)
+
+    def _shaped(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        asked: tuple[Any, ...],
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
+        """A call whose result's shape hangs on what is known of the tensors ``asked`` for."""
+        values = {id(t): self._known.value(self._tape.node(t)) for t in tensors_of(asked, kwargs)}
+        values = {key: v for key, v in values.items() if v is not UNKNOWN}
+        return shaped_by_values(func, name, args, kwargs, values, self._known_constant)
+
+    def _known_constant(self, value: Tensor) -> Tensor:
+        return self._stand_ins.of(self._stand_ins.made(value))
+
+    def size(self, value: Any) -> Any:
+        """A whole number that the forward computed as a constant tensor, as a number."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.size, value))
+        whole = isinstance(value, Tensor) and value.dim() == 0 and not value.dtype.is_floating_point
+        return int(value) if whole and not self._depends([value]) else value
