@@ -327,3 +327,24 @@ class OldKinds(nn.Module):
 def test_old_classes_of_tensors_stand_for_their_dtype(kind: Any) -> None:
     s = sed_torch.score(OldKinds(kind), input_size=(1, 4))
     assert (s.frontend, s.coverage, s.node_coverage, s.macs) == ("fx", 1.0, 1.0, 16)
+
+
+def test_a_layer_on_no_rows_costs_nothing_and_stops_nothing() -> None:
+    """As one layer for each degree of a node in a graph, most of which no node has."""
+
+    class Degrees(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 4) for _ in range(5))
+
+        def forward(self, x: Tensor, degree: Tensor) -> Tensor:
+            out = x.new_empty(len(x), 4)
+            for i, layer in enumerate(self.layers):
+                rows = (degree == i).nonzero().view(-1)
+                out.index_copy_(0, rows, layer(x.index_select(0, rows)))
+            return out
+
+    degree = torch.tensor([0, 3, 3, 0, 3, 3])
+    s = sed_torch.score(Degrees(), input_data=(torch.zeros(6, 8), degree), frontend="fx")
+    assert s.total is not None
+    assert s.macs == 8 * 4  # a node

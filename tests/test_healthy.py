@@ -102,7 +102,22 @@ def validated(_: Any, y: Tensor) -> Tensor:
     return torch.distributions.Normal(y, torch.ones_like(y), validate_args=True).mean
 
 
+def far_from_overflow(_: Any, y: Tensor) -> Tensor:
+    limit = torch.finfo(y.dtype).max / 18
+    lowest, highest = torch.aminmax(y.detach())
+    fits = not (-limit <= lowest.item() and highest.item() <= limit)
+    return y.clamp(-limit, limit) if fits else y
+
+
+def overflowing(m: Any, y: Tensor) -> Tensor:
+    if y.abs().max() > torch.finfo(y.dtype).max - 1000:
+        y = m.c(y)
+    return y
+
+
 CHECKS = [
+    far_from_overflow,
+    overflowing,
     *(asserted, asserted_range, raised, raised_otherwise, warned, repaired, counted, rescaled),
     *(logged, formatted, torch_asserted, validated),
 ]
@@ -141,6 +156,12 @@ def threshold(m: Any, y: Tensor) -> Tensor:
     return y
 
 
+def compared(m: Any, y: Tensor) -> Tensor:
+    level = 3.0
+    choose = -level <= y.min().item() <= 2 * level
+    return m.c(y) if choose else y
+
+
 def steps(m: Any, y: Tensor) -> Tensor:
     for _ in range(int(y.abs().sum())):
         y = m.c(y)
@@ -148,7 +169,7 @@ def steps(m: Any, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "choice", [early, another_layer, halting, threshold, steps], ids=lambda f: f.__name__
+    "choice", [early, another_layer, halting, threshold, compared, steps], ids=lambda f: f.__name__
 )
 def test_what_decides_which_layers_run_is_not_guessed(choice: Callable[[Any, Tensor], Tensor]) -> None:
     with pytest.raises(DataDependentError, match="asks for the values of a tensor"):

@@ -203,6 +203,7 @@ def test_torchs_own_functions_are_as_before() -> None:
         (lambda m, x: torch.cov(m.a(x)), (3, 3)),
         (lambda m, x: torch.linalg.lstsq(m.a(x), m.a(x)).solution, (2, 2)),
         (lambda m, x: m.a(x).new_full((2, 5), m.a(x).mean()), (2, 5)),
+        (lambda m, x: torch.where((x[:, :1] > 0).to(torch.uint8), m.a(x), x[:, 1:2]), (3, 2)),
     ],
 )
 def test_a_shape_without_a_meta_kernel_comes_from_a_run(

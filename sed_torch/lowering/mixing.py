@@ -130,6 +130,8 @@ def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix
     """Contract the last dimension with weights: positions elsewhere stay, those in it are mixed away."""
     mixed = axes_in(x.layout[-1]) if x.layout else frozenset()
     shape = shape_of(node)
+    if not node.numel:  # on no rows at all, as the layer of a degree that no node has: nothing is mixed
+        return Value(x.step, x.ndim, relayout_but_last(x.layout, shape), x.gate)
     layout = relayout_but_last(x.layout, shape)
     gone = mixed - frozenset().union(*(axes_in(d) for d in layout)) if mixed else frozenset()
     step = x

@@ -13,7 +13,7 @@ import itertools
 import linecache
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -53,6 +53,8 @@ _ARITHMETIC = frozenset([
     "ones_like", "round", "size", "sqrt", "std", "sub", "sub_", "sum", "tensor", "to", "type_as",
     "where", "zeros_like",
 ])  # fmt: skip
+_BEYOND = 1e30
+"""No number of a healthy run is larger: what is compared with such a bound asks whether it overflows."""
 _PLAIN_CALLS = frozenset(
     ["float", "int", "bool", "max", "min", "abs", "len", "print", "str", "repr", "isinstance"]
 )
@@ -88,7 +90,7 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
     if found is None:
         return UNKNOWN, ""
     assert frame is not None
-    return _from_statement(name, node, found, _position(frame), where)
+    return _from_statement(name, node, found, _position(frame), where, frame.f_locals)
 
 
 def _asking() -> FrameType | None:
@@ -146,9 +148,10 @@ def _constant(node: torch.fx.Node) -> bool | None:
         or spelling in ("is_all_true", "is_any_true")
     ):
         return _constant(operands[0])
-    if spelling in ("gt", "ge", "lt", "le") and len(operands) == 1:  # isnan(x).sum() > 0
+    if spelling in ("gt", "ge", "lt", "le") and len(operands) == 1:
         inner, bound = _constant(operands[0]), node.args[1] if len(node.args) > 1 else None
-        if inner is False and isinstance(bound, (int, float)):
+        if isinstance(bound, (int, float)) and (inner is False or abs(bound) >= _BEYOND):
+            # isnan(x).sum() > 0; x.abs().max() > torch.finfo(x.dtype).max
             return {"gt": bound < 0, "ge": bound <= 0, "lt": bound > 0, "le": bound >= 0}[spelling]
     return None
 
@@ -228,7 +231,12 @@ def _position(frame: FrameType) -> _Span:
 
 
 def _from_statement(
-    name: str, node: torch.fx.Node | None, found: _Statement, asked: _Span, where: str
+    name: str,
+    node: torch.fx.Node | None,
+    found: _Statement,
+    asked: _Span,
+    where: str,
+    values: Mapping[str, Any],
 ) -> tuple[Any, str]:
     statement = found.statement
     is_float = node is not None and getattr(node.meta.get("dtype"), "is_floating_point", False)
@@ -247,6 +255,8 @@ def _from_statement(
         return (
             (0.5, words) if is_float and name in _FLOATS else (0, words) if name in _INTS else (UNKNOWN, "")
         )
+    if is_float and name in _FLOATS and _beyond(statement, asked, values):
+        return 0.0, f"no value is NaN or infinite ({where})"
     reports = f"a value is only reported in {where}"
     if is_float and name in _FLOATS and _decides_nothing(statement, found.function):
         return float("nan"), reports
@@ -255,6 +265,26 @@ def _from_statement(
     if name in _BOOLS and isinstance(statement, ast.Expr) and not _sizes(statement):
         return True, reports
     return UNKNOWN, ""
+
+
+def _beyond(statement: ast.stmt, asked: _Span, values: Mapping[str, Any]) -> bool:
+    """Whether a number is asked for only to be compared with a bound that none of a healthy run comes near."""
+    for part in ast.walk(statement):
+        if not isinstance(part, ast.Compare):
+            continue
+        operands = [part.left, *part.comparators]
+        bounds = [o for o in operands if _span_of(o) != asked]
+        if len(bounds) == len(operands) - 1 and all(_magnitude(b, values) >= _BEYOND for b in bounds):
+            return True
+    return False
+
+
+def _magnitude(bound: ast.expr, values: Mapping[str, Any]) -> float:
+    """Of a number, or of a local variable that holds one; 0 for anything else."""
+    if isinstance(bound, ast.UnaryOp) and isinstance(bound.op, ast.USub):
+        return _magnitude(bound.operand, values)
+    value = values.get(bound.id) if isinstance(bound, ast.Name) else getattr(bound, "value", None)
+    return abs(value) if type(value) in (int, float) else 0.0
 
 
 def _healthy_side(branch: ast.If) -> bool | None:

@@ -7,6 +7,7 @@ same, it does not depend on them.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,14 @@ from torch.utils import _pytree as tree
 __all__ = ["lacks_meta_kernel", "shaped_by_a_run"]
 
 _MOST_ENTRIES = 1 << 20
-_SIGNS = ("'Meta' backend", "no fake impl", "meta kernel", "Meta tensors", "cannot be called on meta tensors")
+_SIGNS = (
+    "'Meta' backend",
+    "no fake impl",
+    "meta kernel",
+    "Meta tensors",
+    "cannot be called on meta tensors",
+    "expected predicate to be bool",  # where: with bytes it runs, and warns of them
+)
 
 
 def lacks_meta_kernel(error: BaseException) -> bool:
@@ -35,7 +43,8 @@ def shaped_by_a_run(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     for made in (_ramp, _wave):
         real = [made(t) if isinstance(t, Tensor) else t for t in leaves]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 given, named = tree.tree_unflatten(real, spec)
                 found, shape = tree.tree_flatten(func(*given, **named))
         except Exception:  # whatever it is, the shape stays unknown

@@ -302,7 +302,8 @@ class Recorder(TorchFunctionMode):
             raise
         except Exception as error:
             again = self._questions.with_values(func, name, meta_args, meta_kwargs)
-            if again is None and name not in SELECTS and lacks_meta_kernel(error):
+            selects = name in SELECTS and not (name == "where" and len(args) == 3)
+            if again is None and not selects and lacks_meta_kernel(error):
                 shaped = shaped_by_a_run(func, meta_args, meta_kwargs)
                 again = (meta_args, meta_kwargs, shaped) if shaped is not None else None
             if again is None:
