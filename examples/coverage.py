@@ -5,6 +5,7 @@
     python examples/coverage.py --only 'vit-pytorch:*,monai:*'            # a glob over names; a package is its prefix
     python examples/coverage.py --minutes 10                              # go on in the next call
     python examples/coverage.py --again failed                            # run anew what was not read or differs
+    python examples/coverage.py --again stale                             # run anew what other sources made
 
 Each configuration is built without weights being downloaded, scored, and held against three second opinions: its
 multiply-accumulates against ``torch.utils.flop_counter``, its parameters against torch's own number, and all that the
@@ -61,7 +62,7 @@ def main() -> int:
     parser.add_argument(
         "--list", action="store_true", help="show the packages and their versions, run nothing"
     )
-    parser.add_argument("--again", metavar="WHAT", help="'failed', or globs: forget these rows first")
+    parser.add_argument("--again", metavar="WHAT", help="'failed', 'stale' or globs: forget these rows first")
     parser.add_argument("--at-hand", action="store_true", help="write the page of the rows kept so far")
     parser.add_argument("--rows", type=Path, default=Path("coverage-rows.jsonl"), help="where rows are kept")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; the next call goes on")
@@ -73,7 +74,7 @@ def main() -> int:
     _know_the_cases()
     from coverage_models import fields, running
     from coverage_models.cases import PACKAGES
-    from coverage_models.page import failed, line, page
+    from coverage_models.page import line, page
 
     fields.load()
     limits = running.Limits(args.seconds, args.gigabytes, args.minutes)
@@ -85,21 +86,30 @@ def main() -> int:
     if args.install:
         running.install(n for n in PACKAGES if _wanted(n, args.only))
     if args.again:
-        _forget(
-            args.rows,
-            lambda row: failed(row) if args.again == "failed" else _matches(row["name"], args.again),
-        )
-    whole = False
+        running.forget(args.rows, lambda row: _asked_again(row, args.again))
+    through = False
     try:
         if not args.at_hand:
-            whole = running.run(Path(__file__), PACKAGES, args.only, args.rows, limits)
+            through = running.run(Path(__file__), PACKAGES, args.only, args.rows, limits)
     except KeyboardInterrupt:
         print("stopped; what was done is kept, the same command goes on", file=sys.stderr)
     if args.output:
         from sed_torch._files import write_text
 
-        write_text(args.output, page(running.kept(args.rows), whole))
-    return 0 if whole or args.at_hand else running.ENDED
+        rows = running.kept(args.rows)
+        write_text(args.output, page(rows, running.ended(rows)))
+    return 0 if through or args.at_hand else running.ENDED
+
+
+def _asked_again(row: dict[str, Any], what: str) -> bool:
+    from coverage_models import running
+    from coverage_models.page import failed
+
+    if what == "failed":
+        return failed(row)
+    if what == "stale":
+        return "done" not in row and row.get("sources") != running.sources()
+    return _matches(row["name"], what)
 
 
 def _matches(name: str, globs: str) -> bool:
@@ -108,17 +118,6 @@ def _matches(name: str, globs: str) -> bool:
 
 def _wanted(package: str, globs: str) -> bool:
     return any(fnmatch.fnmatchcase(package, g.partition(":")[0]) for g in globs.split(","))
-
-
-def _forget(path: Path, which: Any) -> None:
-    import json
-
-    from coverage_models.running import kept
-
-    from sed_torch._files import write_text
-
-    rows = [r for r in kept(path).values() if not which(r)]
-    write_text(path, "".join(json.dumps(r) + "\n" for r in rows))
 
 
 if __name__ == "__main__":

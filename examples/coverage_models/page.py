@@ -53,6 +53,8 @@ def counts(row: Row) -> bool:
 
 def failed(row: Row) -> bool:
     """What a run after a change looks at anew."""
+    if "done" in row:
+        return False
     if "skipped" in row or not is_read(row) or row["frontend"] != "fx":
         return True
     return (runs(row) and not agrees(row)) or row["state"] != "kept" or row["params"] != row["numel"]
@@ -92,7 +94,7 @@ def _told(table: Mapping[str, str], name: str) -> str:
 
 def page(rows: Mapping[str, Row], whole: bool) -> str:
     """The page, of all rows of packages that are still listed."""
-    listed = [r for r in rows.values() if r["package"] in PACKAGES and "skipped" not in r]
+    listed = [r for r in rows.values() if r["package"] in PACKAGES and not r.keys() & {"skipped", "done"}]
     order = {name: i for i, name in enumerate(PACKAGES)}
     listed.sort(key=lambda r: order[r["package"]])
     models = [r for r in listed if counts(r)]
@@ -126,6 +128,7 @@ def _head(models: list[Row], whole: bool) -> str:
         f"Made by `python examples/coverage.py` on {datetime.date.today()} (rows of {' to '.join(dates[:: len(dates) - 1 or 1])}): "
         f"sed_torch {sed_torch.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()} CPU. The versions of the packages stand in the first table."
+        + _states_of_sources(models)
         + ("" if whole else " The run was not over: these are the rows so far."),
         "",
         f"**{len(models)} configurations of {len({r['package'] for r in models})} packages: "
@@ -147,6 +150,15 @@ def _head(models: list[Row], whole: bool) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _states_of_sources(models: list[Row]) -> str:
+    """Rows that a run after a change made anew are of other sources than the rest, which is said."""
+    states = Counter(r.get("sources", "unknown") for r in models)
+    if len(states) == 1:
+        return " All rows are of one state of the sources."
+    counts = ", ".join(f"{n} of {name}" for name, n in states.most_common())
+    return f" Rows are of {len(states)} states of the sources ({counts})."
 
 
 def _kinds(models: list[Row]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -12,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -20,7 +23,7 @@ from typing import Any
 
 from coverage_models.cases import PACKAGES, Case, Package
 
-__all__ = ["Limits", "install", "kept", "run", "serve"]
+__all__ = ["Limits", "ended", "forget", "install", "kept", "run", "serve", "sources"]
 
 ENDED = 75
 """The exit code of a package's process whose time was up."""
@@ -39,6 +42,32 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
 def keep(path: Path, row: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def forget(path: Path, which: Callable[[dict[str, Any]], bool]) -> None:
+    """Leave out rows; their packages are not done any more."""
+    from sed_torch._files import write_text
+
+    rows = kept(path)
+    gone = {row["package"] for row in rows.values() if which(row)}
+    stay = [r for r in rows.values() if not which(r) and not ("done" in r and r["package"] in gone)]
+    write_text(path, "".join(json.dumps(r) + "\n" for r in stay))
+
+
+def ended(rows: dict[str, dict[str, Any]]) -> bool:
+    """Whether each configuration of each package has its row, or the package cannot be imported here."""
+    return all("done" in rows.get(name, ()) or "skipped" in rows.get(name, ()) for name in PACKAGES)
+
+
+@functools.lru_cache(maxsize=1)
+def sources() -> str:
+    """A digest of the code of sed_torch, by which rows that another state of it made are told apart."""
+    import sed_torch
+
+    found, folder = hashlib.sha256(), Path(sed_torch.__file__).parent
+    for file in sorted(folder.rglob("*.py")):
+        found.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return found.hexdigest()[:8]
 
 
 # -- the packages ----------------------------------------------------------------------------------------------
@@ -103,7 +132,10 @@ def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Li
     Returns:
         Whether the run came to its end.
     """
+    known = kept(rows)
     for name in packages:
+        if "done" in known.get(name, ()):
+            continue
         if not any(fnmatch.fnmatchcase(f"{name}:", p) or p.startswith((name, "*")) for p in only.split(",")):
             continue
         command = [sys.executable, str(script), "--serve", name, "--only", only, "--rows", str(rows)]
@@ -130,19 +162,21 @@ def serve(name: str, only: str, rows: Path, limits: Limits, show: Callable[[dict
     except (Exception, SystemExit) as error:
         first = (str(error).splitlines() or [""])[0]
         reason = f"{type(error).__name__}: {first}"
-        if not (isinstance(error, ModuleNotFoundError) and error.name == package.module):
-            keep(rows, {"name": name, "package": name, "skipped": reason})
+        keep(rows, {"name": name, "package": name, "skipped": reason})
         print(f"{name}: skipped, {reason}", file=sys.stderr, flush=True)
         return 0
-    known = kept(rows)
+    known, shared = kept(rows), Shared()
     for case in cases:
         if case.name in known or not any(fnmatch.fnmatchcase(case.name, p) for p in only.split(",")):
             continue
         if time.time() > limits.end:
             return ENDED
-        row = _in_a_child(package, case, limits)
+        row = _in_a_child(package, case, limits, shared)
         keep(rows, row)
+        known[case.name] = row
         print(show(row), file=sys.stderr, flush=True)
+    if all(case.name in known for case in cases):
+        keep(rows, {"name": name, "package": name, "done": len(cases)})
     return 0
 
 
@@ -158,7 +192,23 @@ def _warm() -> None:
     sed_torch.score(nn.LSTMCell(4, 4), input_size=(1, 4))
 
 
-def _in_a_child(package: Package, case: Case, limits: Limits) -> dict[str, Any]:
+class Shared:
+    """Modules that more than one configuration imports are imported once, before the next are forked."""
+
+    def __init__(self) -> None:
+        self._once: set[str] = set()
+
+    def imported(self, names: Iterable[str]) -> None:
+        """Takes the modules that a configuration had to import."""
+        for name in names:
+            if name in self._once and name not in sys.modules:
+                with contextlib.suppress(Exception), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    importlib.import_module(name)
+            self._once.add(name)
+
+
+def _in_a_child(package: Package, case: Case, limits: Limits, shared: Shared) -> dict[str, Any]:
     forks = "fork" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if forks else "spawn")
     here, there = context.Pipe(duplex=False)
@@ -170,7 +220,8 @@ def _in_a_child(package: Package, case: Case, limits: Limits) -> dict[str, Any]:
     row: dict[str, Any] = {"name": case.name, "package": package.dist, "version": version_of(package.dist)}
     try:
         if here.poll(limits.seconds):
-            row = here.recv()
+            row, imported = here.recv()
+            shared.imported(imported)
         else:
             row["error"] = f"stopped after {limits.seconds:.0f} s"
     except EOFError:
@@ -183,7 +234,7 @@ def _in_a_child(package: Package, case: Case, limits: Limits) -> dict[str, Any]:
         child.join()
         here.close()
     row["wall"] = round(time.time() - start, 2)
-    row["date"] = time.strftime("%Y-%m-%d")
+    row["date"], row["sources"] = time.strftime("%Y-%m-%d"), sources()
     return row
 
 
@@ -197,6 +248,7 @@ def _child(dist: str, what: Case | str, out: Connection, gigabytes: float) -> No
         resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
     from coverage_models.measuring import Row, measured
 
+    before = set(sys.modules)
     version = version_of(dist)
     name = what if isinstance(what, str) else what.name
     try:
@@ -206,5 +258,5 @@ def _child(dist: str, what: Case | str, out: Connection, gigabytes: float) -> No
         row = Row(name, dist, version, error=f"more than {gigabytes:g} GB of memory")
     except BaseException as error:
         row = Row(name, dist, version, error=f"the measuring failed: {type(error).__name__}: {error}")
-    out.send(asdict(row))
+    out.send((asdict(row), [m for m in sys.modules if m not in before]))
     out.close()

@@ -284,7 +284,7 @@ def _magnitude(bound: ast.expr, values: Mapping[str, Any]) -> float:
     if isinstance(bound, ast.UnaryOp) and isinstance(bound.op, ast.USub):
         return _magnitude(bound.operand, values)
     value = values.get(bound.id) if isinstance(bound, ast.Name) else getattr(bound, "value", None)
-    return abs(value) if type(value) in (int, float) else 0.0
+    return float(abs(value)) if isinstance(value, (int, float)) else 0.0
 
 
 def _healthy_side(branch: ast.If) -> bool | None:
