@@ -90,7 +90,7 @@ def main() -> int:
     through = False
     try:
         if not args.at_hand:
-            through = running.run(Path(__file__), PACKAGES, args.only, args.rows, limits)
+            through = running.run(Path(__file__), PACKAGES, args.only, args.rows, limits, line)
     except KeyboardInterrupt:
         print("stopped; what was done is kept, the same command goes on", file=sys.stderr)
     if args.output:

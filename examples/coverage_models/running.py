@@ -126,7 +126,11 @@ class Limits:
         ]
 
 
-def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Limits) -> bool:
+Show = Callable[[dict[str, Any]], str]
+"""A row in one line, for the terminal."""
+
+
+def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Limits, show: Show) -> bool:
     """Every package in a process of its own.
 
     Returns:
@@ -138,10 +142,9 @@ def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Li
             continue
         if not any(fnmatch.fnmatchcase(f"{name}:", p) or p.startswith((name, "*")) for p in only.split(",")):
             continue
-        command = [sys.executable, str(script), "--serve", name, "--only", only, "--rows", str(rows)]
         if time.time() > limits.end:
             return False
-        code = subprocess.run([*command, *limits.options()], check=False).returncode
+        code = _of_a_package(script, name, only, rows, limits, show)
         if code == ENDED:
             return False
         if code in (-2, 130):
@@ -151,7 +154,29 @@ def run(script: Path, packages: Iterable[str], only: str, rows: Path, limits: Li
     return True
 
 
-def serve(name: str, only: str, rows: Path, limits: Limits, show: Callable[[dict[str, Any]], str]) -> int:
+def _of_a_package(script: Path, name: str, only: str, rows: Path, limits: Limits, show: Show) -> int | None:
+    """The exit code of a package's process: forked off what all of them import, where that can be done."""
+    if not _forks():
+        command = [sys.executable, str(script), "--serve", name, "--only", only, "--rows", str(rows)]
+        return subprocess.run([*command, *limits.options()], check=False).returncode
+    _warm()
+    process = multiprocessing.get_context("fork").Process(
+        target=_serve_and_exit, args=(name, only, rows, limits, show)
+    )
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _serve_and_exit(*args: Any) -> None:
+    sys.exit(serve(*args))
+
+
+def _forks() -> bool:
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
+def serve(name: str, only: str, rows: Path, limits: Limits, show: Show) -> int:
     """In the process of a package: each configuration that has no row yet."""
     package = PACKAGES[name]
     try:
@@ -180,6 +205,7 @@ def serve(name: str, only: str, rows: Path, limits: Limits, show: Callable[[dict
     return 0
 
 
+@functools.lru_cache(maxsize=1)
 def _warm() -> None:
     """What every configuration would import anew is imported before they are forked."""
     from torch import nn
@@ -209,7 +235,7 @@ class Shared:
 
 
 def _in_a_child(package: Package, case: Case, limits: Limits, shared: Shared) -> dict[str, Any]:
-    forks = "fork" in multiprocessing.get_all_start_methods()
+    forks = _forks()
     context = multiprocessing.get_context("fork" if forks else "spawn")
     here, there = context.Pipe(duplex=False)
     what = case if forks else case.name  # a case holds functions, which only a fork takes along
