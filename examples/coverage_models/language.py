@@ -217,7 +217,12 @@ SENTENCES = Package("sentence-transformers", "6.2.0")
 CRF = Package("pytorch-crf", "0.7.2", "torchcrf")
 CRF.row("CRF", (floats(7, 1, 5), ids(7, 1, high=5)), 5, label="sequence first")
 CRF.row("CRF", (floats(1, 7, 5), ids(1, 7, high=5)), 5, batch_first=True)
-ENFORMER = Package("enformer-pytorch", "0.8.12")
+ENFORMER = Package(
+    "enformer-pytorch",
+    "0.8.12",
+    needs=("discrete-key-value-bottleneck-pytorch", "polars", "pyfaidx"),
+    alone=True,  # it pins an old transformers
+)
 ENFORMER.row("Enformer.from_hparams", ids(1, 1024, high=5), dim=96, depth=1, heads=2, num_downsamples=5,
              target_length=16)  # fmt: skip
 FAIRSCALE = Package("fairscale", "0.4.13")

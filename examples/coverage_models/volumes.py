@@ -109,7 +109,7 @@ MONAI.row(
     "networks.nets.VoxelMorph", (image(64, 1), image(64, 1)), spatial_dims=2, channels=(8, 8, 8, 8, 8, 8)
 )
 
-NNUNET = Package("dynamic-network-architectures", "0.4.4")
+NNUNET = Package("dynamic-network-architectures", "0.4.4", alone=True)
 _PLAN = {
     "input_channels": 1, "n_stages": 3, "features_per_stage": (8, 16, 32), "conv_op": nn.Conv2d, "kernel_sizes": 3,
     "strides": (1, 2, 2), "conv_bias": True, "norm_op": nn.InstanceNorm2d, "nonlin": nn.LeakyReLU,
