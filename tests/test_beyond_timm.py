@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -348,3 +349,24 @@ def test_a_layer_on_no_rows_costs_nothing_and_stops_nothing() -> None:
     s = sed_torch.score(Degrees(), input_data=(torch.zeros(6, 8), degree), frontend="fx")
     assert s.total is not None
     assert s.macs == 8 * 4  # a node
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, list, torch.as_tensor], ids=["array", "list", "tensor"])
+def test_places_in_arrays_of_numpy_are_places(wrap: Any) -> None:
+    """As triangular weights are filled: ``lower[rows, columns] = numbers``."""
+
+    class Triangular(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.numbers = nn.Linear(4, 4), nn.Parameter(torch.randn(6))
+            self.rows, self.columns = (wrap(i) for i in np.tril_indices(4, k=-1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            lower = x.new_zeros(4, 4)
+            lower[self.rows, self.columns] = self.numbers
+            lower[np.arange(4), np.arange(4)] = 1.0
+            y = self.mix(x) @ lower
+            return y[:, np.int64(1)] + y[:, np.array([2, 0])].sum(1)
+
+    s = sed_torch.score(Triangular(), input_size=(2, 4), frontend="fx", strict=True)
+    assert (s.macs, s.coverage) == (4 * 4 + 4 * 4, 1)

@@ -468,6 +468,7 @@ class TestFilesAsPeopleHaveThem:
                 ("SystemExit(2)", 1),
                 ("OSError('no net')", 1),
                 ("RuntimeError('no')", 2),
+                ("IndexError('no')", 2),
             ]
         ):
             self._write(tmp_path, {f"f{i}.py": text.format(error)})
@@ -504,6 +505,18 @@ def test_a_constructor_that_sets_weights_to_a_constant_is_built_on_the_cpu() -> 
         return layer
 
     assert build(make, "make").built_on == "cpu"
+
+
+def test_a_constructor_that_computes_with_values_is_built_on_the_cpu() -> None:
+    def make() -> nn.Module:
+        try:
+            width = int(torch.linalg.lstsq(torch.eye(2), torch.ones(2, 1)).solution.sum().item())
+        except RuntimeError:
+            print("no solution")
+        return nn.Linear(2, width)  # not bound where there are no numbers
+
+    built = build(make, "make")
+    assert (built.built_on, built.model.out_features) == ("cpu", 2)
 
 
 def test_networks_to_train_are_not_of_transformers() -> None:

@@ -90,7 +90,7 @@ def policies() -> Iterator[Case]:
     )
 
 
-BREVITAS = Package("brevitas", "0.13.4", needs=("dependencies",), alone=True)
+BREVITAS = Package("brevitas", "0.13.4", needs=("dependencies==2.0.1", "unfoldNd"), alone=True)
 BREVITAS.row("nn.QuantConv2d", image(16), 3, 8, 3, weight_bit_width=4)
 BREVITAS.row("nn.QuantLinear", floats(1, 16), 16, 8, bias=True, weight_bit_width=4)
 BREVITAS.row("nn.QuantReLU", floats(1, 16), bit_width=4)

@@ -239,7 +239,7 @@ def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, 
     consumed = sum(1 for i in items if i is not None and i is not Ellipsis and not isinstance(i, bool))
     dims: list[tuple[int, int]] = []
     source, advanced = 0, False
-    if Ellipsis not in [i for i in items if not isinstance(i, torch.fx.Node)]:
+    if not any(i is Ellipsis for i in items):  # by identity: an array of numpy compares entry by entry
         items.append(Ellipsis)
     for item in items:
         if item is None or isinstance(item, bool):
@@ -247,13 +247,15 @@ def _indexed(rank: int, index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, 
         elif item is Ellipsis:
             dims.extend((d, 1) for d in range(source, source + rank - consumed))
             source += rank - consumed
-        elif isinstance(item, int):
+        elif isinstance(item, int) or getattr(item, "ndim", 1) == 0:
             source += 1
         elif isinstance(item, slice):
             dims.append((source, int(item.step) if isinstance(item.step, int) else 1))
             source += 1
         else:
-            index_rank = len(shape_of(item)) if isinstance(item, torch.fx.Node) else 1
+            index_rank = (
+                len(shape_of(item)) if isinstance(item, torch.fx.Node) else int(getattr(item, "ndim", 1))
+            )
             if not advanced:
                 dims.extend([(source, 1)] + [(-1, 1)] * (index_rank - 1) if index_rank else [])
             advanced = True

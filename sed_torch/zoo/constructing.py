@@ -26,7 +26,9 @@ class _WeightsOnMeta(TorchFunctionMode):
 
 
 def construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["meta", "cpu"], str | None]:
-    """On meta; else with the weights alone on meta; else on the CPU. The RNG is left as found."""
+    """On meta; else with the weights alone on meta, unless values were missed; else on the CPU. The RNG is left as
+    found.
+    """
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
@@ -36,11 +38,12 @@ def construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["me
         except (Exception, SystemExit) as error:
             if not _may_be_of_meta(error):
                 raise not_built(ref, error) from error
-            first = one_line(error)
+            first, of_values = one_line(error), isinstance(error, _OF_VALUES)
             reason = f"the constructor does not run on meta ({first})"
         try:
-            with torch.device("cpu"), _WeightsOnMeta():
-                return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
+            if not of_values:
+                with torch.device("cpu"), _WeightsOnMeta():
+                    return _module(make(), ref), "meta", f"{reason}; constants were made on the CPU"
         except (Exception, SystemExit) as error:
             if one_line(error) == first and not _is_of_meta(error):  # it was not for want of values
                 raise not_built(ref, error) from error
@@ -53,12 +56,16 @@ def construct(make: Callable[[], Any], ref: str) -> tuple[nn.Module, Literal["me
             raise not_built(ref, error) from error
 
 
+_OF_VALUES = (IndexError, UnboundLocalError, ArithmeticError)
+"""What a constructor may run into that computes with numbers where there are none, or only what lay in memory."""
+
+
 def _may_be_of_meta(error: BaseException) -> bool:
     """Whether a constructor may fail because tensors have no values: only then is it worth running again."""
     text = str(error)
     if "NVIDIA" in text or "CUDA" in text:
         return False
-    return isinstance(error, RuntimeError) or "meta" in text
+    return isinstance(error, (RuntimeError, *_OF_VALUES)) or "meta" in text
 
 
 def _is_of_meta(error: BaseException) -> bool:
