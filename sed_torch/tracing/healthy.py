@@ -240,6 +240,9 @@ def _from_statement(
 ) -> tuple[Any, str]:
     statement = found.statement
     is_float = node is not None and getattr(node.meta.get("dtype"), "is_floating_point", False)
+    if node is not None and name in _BOOLS and _cut_to_known(found, asked):
+        smaller = str(node.meta.get("spelling", "")).strip("_") == "lt"
+        return smaller, f"in {where} a size is taken as what it is cut to"
     if isinstance(statement, (ast.Assert, ast.If)):
         holds = True if isinstance(statement, ast.Assert) else _healthy_side(statement)
         if holds is None:
@@ -265,6 +268,25 @@ def _from_statement(
     if name in _BOOLS and isinstance(statement, ast.Expr) and not _sizes(statement):
         return True, reports
     return UNKNOWN, ""
+
+
+def _cut_to_known(found: _Statement, asked: _Span) -> bool:
+    """Whether a size is the larger of two, and the result is cut to one of them in this statement or the next, a
+    ``return``: whichever it is, the result is the same. As ``one_hot(i, max(i.max() + 1, n))[..., :n]``.
+    """
+    parts = list(ast.walk(found.statement))
+    if isinstance(found.statement, ast.Assign):
+        body = getattr(found.function, "body", [])
+        after = body[body.index(found.statement) + 1 :][:1] if found.statement in body else []
+        parts += [p for s in after if isinstance(s, ast.Return) for p in ast.walk(s)]
+    cuts = {ast.dump(p.upper) for p in parts if isinstance(p, ast.Slice) and p.upper is not None}
+    return any(
+        isinstance(p, ast.Call)
+        and _span_of(p) == asked
+        and _called(p) == "max"
+        and any(ast.dump(a) in cuts for a in p.args)
+        for p in parts
+    )
 
 
 def _beyond(statement: ast.stmt, asked: _Span, values: Mapping[str, Any]) -> bool:
