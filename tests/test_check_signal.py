@@ -72,6 +72,14 @@ class Residual(nn.Module):
         return out
 
 
+def pooled(depth: int, init: Init, pool: Callable[[], nn.Module]) -> tuple[nn.Module, tuple[int, ...]]:
+    """Pools between convolutions, as in AlexNet and VGG."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1)]
+    for _ in range(depth):
+        layers += [nn.ReLU(), pool(), nn.Conv2d(64, 64, 3, padding=1)]
+    return nn.Sequential(*layers).apply(init), (8, 3, 48, 48)
+
+
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
     "ReLU": lambda: dense(nn.ReLU, 4, default),
     "deep ReLU": lambda: dense(nn.ReLU, 10, default),
@@ -92,6 +100,9 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
     "convolutions": lambda: conv(nn.ReLU, 6, default),
     "convolutions, kaiming": lambda: conv(nn.ReLU, 10, kaiming),
     "convolutions, tanh": lambda: conv(nn.Tanh, 6, xavier),
+    "max pools": lambda: pooled(2, default, lambda: nn.MaxPool2d(2)),
+    "max pools, kaiming": lambda: pooled(3, kaiming, lambda: nn.MaxPool2d(2)),
+    "overlapping max pools": lambda: pooled(2, default, lambda: nn.MaxPool2d(3, 2)),
     "batch norm": lambda: dense(nn.ReLU, 8, default, nn.BatchNorm1d),
     "layer norm": lambda: dense(nn.ReLU, 8, default, nn.LayerNorm),
     "residual": lambda: (Residual(6), (256, 64)),

@@ -302,6 +302,10 @@ class TestRules:
         # after layer n: 1/3 · (1/6)^(n-1) falls below 10⁻³ at n = 5
         assert finding.evidence["layer"] == 5
         assert finding.evidence["second_moment"] == pytest.approx(1 / 3 / 6**4, rel=0.1)
+        assert finding.severity == "info"  # small, and float32 still tells inputs apart
+        layers = [m for _ in range(12) for m in (nn.Linear(512, 512, bias=False), nn.ReLU())]
+        (finding,) = check(nn.Sequential(*layers), input_size=(1, 512), select=["SED309"]).findings
+        assert (finding.evidence["layer"], finding.severity) == (5, "warning")
 
     def test_a_branch_beside_a_skip_may_start_small(self) -> None:
         class Block(nn.Module):

@@ -17,8 +17,10 @@ from sed_torch.diagnostics.signal import (
     LARGEST,
     Signal,
     gaussian,
+    normalised_by_hand,
     parameter,
     second_moment,
+    share_passed,
     slope_of,
 )
 from sed_torch.diagnostics.subject import Subject
@@ -76,6 +78,11 @@ def _factor(
         moment = second_moment(scale) if scale is not None else 1.0
         of = before.between if node.op == "batch_norm" else before.moment
         return min((moment if moment is not None else 1.0) / (of + 1e-5), LARGEST)
+    if node.op in OPS.ruled("pool", "adaptive_pool"):
+        return _gathered(node, x, signals.get(subject.data_inputs(x)[0].name, before) if x.inputs else before)
+    normalised = normalised_by_hand(subject, node)
+    if normalised is not None:  # the statistic takes away what of the gradient is common to all entries
+        return min(1.0 / max(before.moment, 1e-30), LARGEST) if x is normalised else 0.0
     scalar = node.facts.get("scalar")
     if node.op in ("mul", "div"):
         if isinstance(scalar, (int, float)) and scalar:
@@ -84,6 +91,18 @@ def _factor(
         if node.op == "mul" and others:
             return math.prod(signals[o.name].moment for o in others if o.name in signals)
     return 1.0
+
+
+def _gathered(node: Node, x: Node, before: Signal) -> float:
+    """What a pool gives an entry: a maximum gives all to one under its window, a mean a share to each.
+
+    The largest under a window passes the rectifier before it more often than every second time.
+    """
+    outputs = min(node.numel / max(x.numel, 1), 1.0) if node.shape is not None else 1.0
+    taps = math.prod(node.window) if node.window else round(1.0 / max(outputs, 1e-9))
+    if "max" in node.op:
+        return outputs * (2.0 * share_passed(before, taps) if x.op in ("relu", "relu6") else 1.0)
+    return outputs / taps
 
 
 def _spread(subject: Subject, node: Node) -> float | None:

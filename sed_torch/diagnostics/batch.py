@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from sed_torch.attributes import Recurrent
+from sed_torch.attributes import Recurrent, Reduce
 from sed_torch.diagnostics.finding import Severity
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
@@ -91,20 +91,76 @@ def _along(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
         return  # the layers after it do the same
 
 
+_LOSSES_THAT_BROADCAST = frozenset(["mse_loss", "l1_loss"])
+
+
 def _tables(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
     """(N,) with (N, 1) becomes N × N: an entry for each pair of samples."""
     arithmetic = OPS.having("arithmetic")
     for node in subject.live:
-        if node.op not in arithmetic or len(dims[node.name]) < 2 or len(node.inputs) != 2:
+        spread = node.op in arithmetic and len(dims[node.name]) > 1
+        if not (spread or node.op in _LOSSES_THAT_BROADCAST) or len(node.inputs) != 2:
             continue
         a, b = (subject.graph[i] for i in node.inputs)
         batch = subject.samples
         ones = len(dims[a.name]) == len(dims[b.name]) == 1
+        apart = len({len(n.shape or ()) - dims[n.name][0] for n in (a, b)}) == 2 if ones else False
         ranks = len(a.shape or ()) != len(b.shape or ())
-        if ones and ranks and all(_size(n, dims[n.name][0]) == batch for n in (a, b)):
-            shapes = " and ".join("×".join(map(str, n.shape or ())) for n in (a, b))
-            result = "×".join(map(str, node.shape or ()))
-            yield node, f"{node.op} of {shapes} broadcasts to {result}: each sample with each other", True
+        if not (apart and ranks and all(_size(n, dims[n.name][0]) == batch for n in (a, b))):
+            continue
+        if not _meets_pairs(subject, dims, node):
+            shapes = " and ".join("×".join(_sizes(n, dims)) for n in (a, b))
+            yield node, f"{node.op} of {shapes} broadcasts to N×N: each sample with each other", True
+
+
+def _sizes(node: Node, dims: Dims) -> Iterator[str]:
+    """The sizes of a value, N for that of the batch."""
+    return ("N" if d in dims[node.name] else str(n) for d, n in enumerate(node.shape or ()))
+
+
+def _meets_pairs(subject: Subject, dims: Dims, node: Node) -> bool:
+    """Whether a table of pairs is put together with another one: distances and similarities that are meant."""
+    todo, seen = [node], {node.name}
+    while todo:
+        value = todo.pop()
+        for reader in subject.needed_readers(value):
+            others = [subject.graph[i] for i in reader.inputs if i not in seen]
+            if any(len(dims[o.name]) > 1 for o in others):
+                return True
+            if reader.op in OPS.having("elementwise", "activation") and reader.name not in seen:
+                seen.add(reader.name)
+                todo.append(reader)
+    return False
+
+
+def _statistics(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
+    """A mean, norm or the like over the batch alone that goes back into each sample."""
+    one_input = sum(n.op == "input" for n in subject.graph.nodes) == 1
+    for node in subject.live:
+        source = subject.graph[node.inputs[0]] if node.inputs else node
+        if node.op not in OPS.ruled("reduce") or len(dims[source.name]) != 1 or dims[node.name]:
+            continue
+        at = dims[source.name][0]
+        rank = len(source.shape or ())
+        alone = {d % rank for d in node.of(Reduce).dims or ()} == {at} and rank > 1
+        if alone and _size(source, at) == subject.samples and _goes_back(subject, dims, node):
+            text = f"{node.target} over the batch axis (dimension {at}) goes back into each sample"
+            yield node, text, one_input or _is_map(subject)
+            return  # the others are of the same normalisation
+
+
+def _goes_back(subject: Subject, dims: Dims, node: Node) -> bool:
+    """Whether what was taken over all samples meets the samples again."""
+    todo, seen = [node], {node.name}
+    while todo:
+        for reader in subject.needed_readers(todo.pop()):
+            if dims[reader.name]:
+                if reader.op in OPS.having("arithmetic"):
+                    return True
+            elif reader.name not in seen:
+                seen.add(reader.name)
+                todo.append(reader)
+    return False
 
 
 @rule("SED316", "batch-axis-mixed", "warning")
@@ -112,9 +168,11 @@ def batch_axis_mixed(subject: Subject) -> Iterator[Hit]:
     """A sample's output depends on the other samples of its batch, by what looks like a wrong axis.
 
     The batch axis is found by reading the model at two batch sizes. Looked for: a softmax over it (also
-    ``F.softmax`` without ``dim`` on three axes, which takes the first), an attention or recurrent layer that runs
-    along it because ``batch_first`` was forgotten (info where the model may take sequences first on purpose),
-    and ``(N,)`` with ``(N, 1)`` that broadcasts to N × N. Only where an output still has one entry a sample.
+    ``F.softmax`` without ``dim`` on three axes, which takes the first), a mean, deviation or norm over it that goes
+    back into each sample, an attention or recurrent layer that runs along it because ``batch_first`` was forgotten
+    (info where the model may take sequences first on purpose); these only where an output still has one entry a
+    sample. And ``(N,)`` with ``(N, 1)`` that broadcasts to N × N, also in ``mse_loss`` and the like, unless another
+    table of pairs meets it, as in distances and similarities of all pairs.
 
     Why it matters: shapes fit and the loss falls, and at another batch size the network gives other answers.
 
@@ -152,9 +210,10 @@ def batch_axis_mixed(subject: Subject) -> Iterator[Hit]:
     if subject.traces is None or subject.traces.doubtful is None:
         return
     dims = subject.batch_dims
-    if dims is None or not _keep_batch(subject, dims):
+    if dims is None:
         return
-    for find in (_normalised, _along, _tables):
+    kept = _keep_batch(subject, dims)
+    for find in (_normalised, _along, _statistics, _tables) if kept else (_tables,):
         for node, message, sure in find(subject, dims):
             yield Hit(
                 node.path,
@@ -235,6 +294,10 @@ def _squeezed(subject: Subject, other: Aligned, dims: Dims) -> Iterator[tuple[No
             yield node, "squeeze() takes the batch axis too where one sample is left"
 
 
+def _is_square(node: Node, samples: int) -> bool:
+    return node.op == "input" and node.shape == (samples, samples)
+
+
 @rule("SED317", "batch-size-fixed", "warning")
 def batch_size_fixed(subject: Subject) -> Iterator[Hit]:
     """The forward works for one batch size, or gives the wrong number of rows.
@@ -280,6 +343,8 @@ def batch_size_fixed(subject: Subject) -> Iterator[Hit]:
     if traces is None or other is None:
         return
     if isinstance(other, TraceError):
+        if any(_is_square(n, subject.samples) for n in subject.graph.nodes):
+            return  # an adjacency matrix: what all inputs begin with are the nodes of a graph
         first = str(other).split("\n", 1)[0]
         yield Hit(
             other.module_path or "",

@@ -31,6 +31,7 @@ from sed_torch.diagnostics import (
     traps,
 )
 from sed_torch.diagnostics.baseline import DROP, Baseline, apply_baseline
+from sed_torch.diagnostics.causes import one_a_cause
 from sed_torch.diagnostics.comments import parted
 from sed_torch.diagnostics.finding import FailOn, Finding, at_least, checked_level
 from sed_torch.diagnostics.loading import model_inputs
@@ -182,7 +183,7 @@ def _report(
         traces=Traces(plain, graph, input_size, input_data),
     )
     found = [f for r in rules for f in r.run(subject)]
-    stay, ignored = parted(_ordered(found), subject.assigned)
+    stay, ignored = parted(_ordered(one_a_cause(found, subject.modules)), subject.assigned)
     assumed = graph.assumed
     if any(r.code == "SED322" for r in rules):
         assumed = (*assumed, *uncounted(subject))

@@ -85,6 +85,8 @@ def norm_over_one_value(subject: Subject) -> Iterator[Hit]:
 def softmax_over_one(subject: Subject) -> Iterator[Hit]:
     """A softmax over an axis of length one is the constant 1.
 
+    Also attention over one key: a sequence of one token, or a vector that was made one.
+
     Why it matters: nothing before it has an effect or gets a gradient. Usually another axis was meant:
     ``softmax(score, -1)`` of scores (N, L, 1) instead of ``softmax(score, 1)``; or one logit with a softmax where a
     sigmoid belongs. Where the input size was assumed it is info.
@@ -115,6 +117,7 @@ def softmax_over_one(subject: Subject) -> Iterator[Hit]:
         model = Net()
         size = (2, 10, 8)
     """
+    yield from _attention_over_one(subject)
     batch = subject.samples
     for node in subject.live:
         dim, shape = node.facts.get("dim"), node.shape or ()
@@ -136,6 +139,31 @@ def softmax_over_one(subject: Subject) -> Iterator[Hit]:
             node.source,
             None if subject.batch_given else "info",
         )
+
+
+def _attention_over_one(subject: Subject) -> Iterator[Hit]:
+    """Attention that finds a single key."""
+    for node in subject.live:
+        if node.op not in OPS.having("attends") or len(node.inputs) < 2 or node.name not in subject.trained:
+            continue
+        key = subject.graph[node.inputs[1]]
+        rank = len(key.shape or ())
+        stacked = node.op == "multi_head_attention_forward"
+        at = (0 if rank == 3 else -1) if stacked else rank - 2
+        if key.shape is None or at < 0 or key.shape[at] != 1:
+            continue
+        dims = subject.batch_dims
+        if dims is None or at in dims[key.name]:
+            continue
+        yield Hit(
+            node.path,
+            f"{node.target} over one key ({'×'.join(map(str, key.shape))}): its weight is 1 whatever query and key are",
+            "give it the axis of tokens that is meant, or use a linear layer",
+            {"shape": key.shape, "dim": at},
+            node.source,
+            None if subject.batch_given else "info",
+        )
+        return  # the layers after it read as many
 
 
 def _is_zero(tensor: Tensor | None) -> bool:

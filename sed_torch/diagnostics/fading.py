@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from sed_torch.diagnostics.backwards import gradients
@@ -43,7 +44,9 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
 
     The variance between inputs, what of E[x²] depends on which input it was, is followed as well: a bias keeps
     E[x²] up while the difference between two inputs is gone. Below 10⁻⁸ float32 hardly tells two inputs apart and
-    the gradient has faded as much; that is twelve default layers with ReLU, or five with sigmoids.
+    the gradient has faded as much; that is twelve default layers with ReLU, or five with sigmoids. Where a signal is
+    small and stays above that it is info: AlexNet has 7·10⁻⁴ at its first linear layer, and trains. Behind a max
+    pool the largest of the values under the window is followed.
 
     The gradient is followed in the same way from the last layer to the first; where it is below 10⁻⁸ or above 10⁸ of
     what it was, that is said too: saturated tanh keeps the signal and lets the gradient grow.
@@ -73,7 +76,9 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     layers = [n for n in subject.live if n.op in ("conv", "linear")]
     depths = _depths(subject)
     # a value that a skip goes around may be as small as its author likes, and so may the logits
-    for node in [n for n in cuts(subject) if n in layers and n is not layers[-1]]:
+    passed = [n for n in cuts(subject) if n in layers and n is not layers[-1]]
+    least = min((min(found[n.name].moment, found[n.name].between) for n in passed), default=1.0)
+    for node in passed:
         signal = found[node.name]
         q, v = signal.moment, signal.between
         if q == 0.0 or depths[node.name] < CHAIN:
@@ -96,9 +101,15 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
                 "layers": len(layers),
             },
             node.source,
+            None if q > HIGH or least < FADED else "info",
         )
         return  # what follows is a consequence
     yield from _gradient(subject, found, layers)
+
+
+def positions(node: Node) -> int:
+    """Positions of the map that a layer leaves; one for a vector."""
+    return math.prod((node.shape or ())[2:]) if node.op == "conv" else 1
 
 
 def _gradient(subject: Subject, found: Mapping[str, Signal], layers: Sequence[Node]) -> Iterator[Hit]:
@@ -106,7 +117,9 @@ def _gradient(subject: Subject, found: Mapping[str, Signal], layers: Sequence[No
     back = gradients(subject, found)
     for node in [n for n in cuts(subject) if n in layers[:-1] and n.name in back]:
         g, behind = back[node.name], len(layers) - 1 - layers.index(node)
-        if FADED <= g <= 1 / FADED or behind < CHAIN:
+        # a weight gathers the gradient of all positions, so that what a stride deals out is not lost
+        gathered = g * positions(node) / positions(layers[-1])
+        if FADED <= gathered <= 1 / FADED or behind < CHAIN:
             continue
         yield Hit(
             node.path,

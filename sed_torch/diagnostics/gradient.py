@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sed_torch.attributes import Zero
 from sed_torch.diagnostics.dead import by_module
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject, is_in_place
@@ -34,8 +35,25 @@ def _cuts_gradient(node: Node) -> bool:
 def _passes_on(node: Node) -> tuple[str, ...]:
     """The inputs of a node that the gradient of its result reaches."""
     if node.facts.get("grad") is False:
-        return node.inputs[:1]
+        return _written(node)
     return node.inputs
+
+
+def _written(node: Node) -> tuple[str, ...]:
+    """What a call in place writes into: its first operand, which a fill does not read."""
+    return (node.inputs or (node.of(Zero).of if node.op in OPS.ruled("zero") else ()))[:1]
+
+
+def _fills_a_leaf(graph: Graph, node: Node) -> bool:
+    """Whether a call in place only gives a weight its first values: the weight gets a gradient all the same."""
+    filled = [graph[i] for i in _written(node)] if is_in_place(node) else []
+    return any(_is_leaf(graph, f) for f in filled)
+
+
+def _is_leaf(graph: Graph, node: Node) -> bool:
+    if node.op == "constant":
+        return bool(node.facts.get("requires_grad"))
+    return is_in_place(node) and _fills_a_leaf(graph, node)
 
 
 def differentiable(graph: Graph) -> tuple[set[str], list[Node]]:
@@ -44,7 +62,9 @@ def differentiable(graph: Graph) -> tuple[set[str], list[Node]]:
     cuts: list[Node] = []
     for node in reversed(graph.nodes):
         if node.name in reached:
-            if _cuts_gradient(node):
+            if _fills_a_leaf(graph, node):
+                reached.update(_written(node))
+            elif _cuts_gradient(node):
                 cuts.append(node)
             else:
                 reached.update(_passes_on(node))

@@ -103,7 +103,8 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
     """A pooling window covers most of its map, and still leaves several positions.
 
     Why it matters: neighbouring outputs average almost the same positions, so they are almost equal: local
-    entropy is gone, at more cost than a global pool.
+    entropy is gone, at more cost than a global pool. Where the map itself is read beside the pool (pyramids of pools)
+    it is info, for nothing is lost.
 
     What to do: pool globally, or use a smaller window.
 
@@ -134,6 +135,7 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
                 "pool globally or use a smaller window",
                 {"window": node.window, "map": extent, "covered": covered},
                 node.source,
+                "info" if subject.read_again(subject.graph[node.inputs[0]]) else None,
             )
 
 

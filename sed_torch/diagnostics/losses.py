@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch.attributes import Linear
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.errors import InputError
@@ -72,6 +73,8 @@ def _called_in(function: Any) -> tuple[str, str] | None:
     if code is None:
         return None
     losses = {n for n in code.co_names if n in _READS}
+    if losses == {"nll_loss"} and {n for n in code.co_names if "softmax" in n} == {"log_softmax"}:
+        return _LOGITS, "nll_loss of log_softmax"
     squashes = any("softmax" in n or "sigmoid" in n for n in code.co_names)
     return next(((_READS[n], n) for n in losses), None) if len(losses) == 1 and not squashes else None
 
@@ -83,7 +86,7 @@ def _held(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
         InputError: several losses were given and it cannot be told which reads which output.
     """
     graph, loss = subject.graph, subject.loss
-    names = {str(graph[o].facts.get("output", "")): o for o in graph.outputs}
+    names = {name: o for o in graph.outputs for name in _names(graph[o])}
     if isinstance(loss, Mapping):
         unknown = [k for k in loss if str(k) not in names]
         if unknown:
@@ -93,14 +96,27 @@ def _held(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
             )
         pairs = [(names[str(k)], v) for k, v in loss.items()]
     elif isinstance(loss, (tuple, list)):
-        if len(loss) != len(graph.outputs):
+        outputs = _in_order(names, graph.outputs)
+        if len(loss) != len(outputs):
             raise InputError(
-                f"{len(loss)} losses were given for {len(graph.outputs)} outputs: give one an output, None for none"
+                f"{len(loss)} losses were given for {len(outputs)} outputs: give one an output, None for none"
             )
-        pairs = list(zip(graph.outputs, loss, strict=True))
+        pairs = list(zip(outputs, loss, strict=True))
     else:
         pairs = [(o, loss) for o in _read_by_one(names, graph.outputs)]
     return [(o, kind) for o, one in pairs if one is not None and (kind := _kind(one)) is not None]
+
+
+def _names(output: Node) -> tuple[str, ...]:
+    """All names under which a value is returned."""
+    return (str(output.facts.get("output", "")), *output.facts.get("output_again", ()))
+
+
+def _in_order(names: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
+    """The outputs in the order in which they are returned; one that is returned twice stands there twice."""
+    if len(names) > len(outputs) and all(n.isdigit() for n in names):
+        return [names[n] for n in sorted(names, key=int)]
+    return list(outputs)
 
 
 def _read_by_one(names: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
@@ -145,7 +161,7 @@ def _misfit(subject: Subject, expects: str, end: Node, output: Node) -> tuple[st
             return "which leaves no (or hardly any) negative logits", "warning"
         if op in _BOUNDED:
             return "which keeps logits in a narrow range: no class can become certain", "warning"
-        if expects == _LOGITS and _one_class(output):
+        if expects == _LOGITS and _one_class(end, output):
             return "and has one class: cross-entropy over one class is 0 whatever it is", None
         return None
     if expects == _LOG_PROBABILITIES:
@@ -157,8 +173,10 @@ def _misfit(subject: Subject, expects: str, end: Node, output: Node) -> tuple[st
     return None
 
 
-def _one_class(output: Node) -> bool:
-    return output.shape is not None and len(output.shape) == 2 and output.shape[1] == 1
+def _one_class(end: Node, output: Node) -> bool:
+    """Whether a layer of one channel makes the output; of other operators the one may be that of the batch."""
+    made = end.of(Linear).c_out if end.op in ("linear", "conv") else 0
+    return made == 1 and output.shape is not None and len(output.shape) == 2 and output.shape[1] == 1
 
 
 def _reads(subject: Subject, node: Node, op: str) -> bool:

@@ -24,10 +24,11 @@ def rows_blocked(subject: Subject, node: Node) -> int:
     if node.op == "masked_fill":
         blocks = node.facts.get("value") == -math.inf and len(node.inputs) > 1 and _to_softmax(subject, node)
         return _rows(subject, node.inputs[1], True) if blocks else 0
-    if node.op == "where" and len(node.inputs) == 2 and _to_softmax(subject, node):
-        if node.facts.get("other") == -math.inf:
+    if node.op == "where" and len(node.inputs) > 1 and _to_softmax(subject, node):
+        value, other = (_chosen(subject, node, name, place) for place, name in ((1, "value"), (-1, "other")))
+        if other == -math.inf:
             return _rows(subject, node.inputs[0], False)
-        return _rows(subject, node.inputs[0], True) if node.facts.get("value") == -math.inf else 0
+        return _rows(subject, node.inputs[0], True) if value == -math.inf else 0
     if node.op == "add" and len(node.inputs) == 2:
         masks = [i for i in node.inputs if i not in subject.reached]
         return _rows(subject, masks[0], True) if len(masks) == 1 and _to_softmax(subject, node) else 0
@@ -44,6 +45,13 @@ def rows_blocked(subject: Subject, node: Node) -> int:
         ]
         return max((_rows(subject, m, True) for m in masks if _is_square(subject, m)), default=0)
     return 0
+
+
+def _chosen(subject: Subject, node: Node, name: str, place: int) -> object:
+    """The number that ``where`` takes on one side, written there or held by a constant; None for no number."""
+    given = node.facts.get(name)
+    tensor = given == "tensor" and len(node.inputs) > 1
+    return subject.graph[node.inputs[place]].facts.get("number") if tensor else given
 
 
 def _is_square(subject: Subject, name: str) -> bool:

@@ -59,6 +59,34 @@ def _swaps(a: Shape, b: Shape) -> bool:
     return _permuted(a, b) or _map_as_tokens(a, b) or _displaced(a, b)
 
 
+def _regrouped(a: Shape, b: Shape) -> bool:
+    """Whether whole axes of a, several at a time perhaps, stand in b in another order: (L, N, D) as (N, L·D)."""
+    return any(len(x) > 1 < len(y) and _dealt(x, y) for x, y in _segments(_without_ones(a), _without_ones(b)))
+
+
+def _segments(a: Shape, b: Shape) -> Iterator[tuple[Shape, Shape]]:
+    """The shortest runs of axes of both shapes that hold the same entries."""
+    i = j = 0
+    for end in range(1, len(a) + 1):
+        size = math.prod(a[:end])
+        at = next((k for k in range(j + 1, len(b) + 1) if math.prod(b[:k]) == size), None)
+        if at is not None:
+            yield a[i:end], b[j:at]
+            i, j = end, at
+
+
+def _dealt(sizes: Shape, wanted: Shape) -> bool:
+    """Whether sizes can be dealt out to groups whose products are the wanted ones."""
+    if not wanted:
+        return not sizes
+    return any(
+        math.prod(group) == wanted[0] and _dealt(tuple(rest), wanted[1:])
+        for n in range(1, len(sizes) - len(wanted) + 2)
+        for chosen in itertools.combinations(range(len(sizes)), n)
+        for group, rest in [([sizes[i] for i in chosen], [s for i, s in enumerate(sizes) if i not in chosen])]
+    )
+
+
 def _may_split(subject: Subject, source: Node, node: Node) -> bool:
     """Whether a reshape may only split or merge axes, as far as its sizes tell, and no map's channels are in it."""
     of_map = is_channels(subject, source) and len(source.shape or ()) > 3
@@ -76,8 +104,9 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
 
     ``view`` and ``reshape`` read entries in the order of memory: (N, L, heads, d) viewed as (N, heads, L, d) cuts
     each token into pieces and deals them out to other tokens; (N, L, D) viewed as (N, heads, L, D / heads) does the
-    same. Also a map (N, C, H, W) viewed as tokens (N, H·W, C), and tokens viewed as a map. Where the batch could be
-    read at two sizes it holds at both.
+    same. Also a map (N, C, H, W) viewed as tokens (N, H·W, C), tokens viewed as a map, and whole axes put together
+    in another order, as in the final state (layers, N, D) of an LSTM viewed as (N, layers · D), or (N, T, V, D) viewed
+    as (N · V, T, D); these last where the batch could be read at two sizes. Where it could, all hold at both.
 
     Why it matters: shapes fit and the network trains, on features, tokens and samples that are mixed up.
 
@@ -115,14 +144,7 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
         inputs = subject.data_inputs(node)
         if node.op != "reshape" or len(inputs) != 1 or node.shape is None or inputs[0].shape is None:
             continue
-        if not _swaps(inputs[0].shape, node.shape) or _may_split(subject, inputs[0], node):
-            continue
-        other = subject.traces.other if subject.traces is not None else None
-        if isinstance(other, Aligned):
-            a, b = other.shapes.get(inputs[0].name), other.shapes.get(node.name)
-            if a is None or b is None or not _swaps(a, b):
-                continue
-        if not _is_undone(subject, node):
+        if _mixes_axes(subject, inputs[0], node) and not _is_undone(subject, node):
             found.setdefault(node.source, []).append(node)
     for nodes in found.values():
         node = nodes[0]
@@ -136,6 +158,19 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
             {"before": before, "after": node.shape, "times": len(nodes)},
             node.source,
         )
+
+
+def _mixes_axes(subject: Subject, source: Node, node: Node) -> bool:
+    """Whether a reshape has the sizes of a permutation, at both batch sizes where there are two."""
+    before, after = source.shape or (), node.shape or ()
+    regroups = _regrouped(before, after)
+    if not (regroups or _swaps(before, after)) or _may_split(subject, source, node):
+        return False
+    other = subject.traces.other if subject.traces is not None else None
+    if not isinstance(other, Aligned):
+        return _swaps(before, after)
+    a, b = other.shapes.get(source.name), other.shapes.get(node.name)
+    return a is not None and b is not None and (_swaps(a, b) or (regroups and _regrouped(a, b)))
 
 
 def _is_undone(subject: Subject, node: Node) -> bool:

@@ -85,6 +85,47 @@ def _activated(name: str, slope: float, moment: float, between: float) -> Signal
     return Signal(after, min(apart, after))
 
 
+@functools.lru_cache(maxsize=4096)
+def _largest_of(name: str, slope: float, moment: float, between: float, taps: int) -> Signal:
+    """As :func:`_activated`, of the largest of some Gaussians whose common part differs between units alone.
+
+    The largest of n has the density n·φ(z)·Φ(z)ⁿ⁻¹; a rectifier before or behind a maximum leaves the same.
+    """
+    f = {**ACTIVATIONS, "above zero": lambda x, _: (x > 0).to(x.dtype)}.get(name, lambda x, _: x)
+    grid, weight = gaussian(241)
+    below = torch.cumsum(weight, 0) - weight / 2
+    largest = weight * below ** (taps - 1)
+    largest = largest / largest.sum()
+    common = grid * math.sqrt(max(moment - between, 0.0))
+    value = f(common[:, None] + math.sqrt(between) * grid, slope)
+    square, mean = (value**2 * largest).sum(1), (value * largest).sum(1)
+    after = float((square * weight).sum())
+    return Signal(after, min(float(((square - mean**2) * weight).sum()), after))
+
+
+def share_passed(x: Signal, taps: int) -> float:
+    """How often the largest of some entries is above zero."""
+    digits = (float(f"{v:.6g}") for v in (x.moment, min(x.between, x.moment)))
+    return _largest_of("above zero", 0.0, *digits, min(taps, _MOST_TAPS)).moment
+
+
+def _pooled(subject: Subject, node: Node, x: Signal, found: Mapping[str, Signal]) -> Signal:
+    """The largest of the positions under a window, which differ as inputs do."""
+    source = subject.data_inputs(node)[0] if subject.data_inputs(node) else node
+    name, slope, before = "", 0.0, x
+    if source.op in ("relu", "relu6", "leaky_relu") and subject.data_inputs(source):
+        name, slope = source.op, slope_of(subject, source)
+        before = found.get(subject.data_inputs(source)[0].name, x)
+    taps = math.prod(node.window) if node.window else round(source.numel / max(node.numel, 1))
+    if not 0 < before.moment < LARGEST or taps < 2:
+        return x
+    digits = (float(f"{v:.6g}") for v in (before.moment, min(before.between, before.moment)))
+    return _largest_of(name, slope, *digits, min(taps, _MOST_TAPS))
+
+
+_MOST_TAPS = 4096
+
+
 def slope_of(subject: Subject, node: Node) -> float:
     """The slope below zero of a leaky rectifier, as the graph or the parameter has it."""
     slope = node.facts.get("slope", 0.0)
@@ -178,17 +219,26 @@ def _is_scale(subject: Subject, name: str, steps: int = 8) -> bool:
     return len(inputs) == 1 and _is_scale(subject, inputs[0].name, steps - 1)
 
 
-def _by_hand(subject: Subject, node: Node, signals: list[Signal]) -> Signal | None:
-    """x · rsqrt(mean x²) and x / std: a normalisation."""
+def normalised_by_hand(subject: Subject, node: Node) -> Node | None:
+    """What x · rsqrt(mean x²) or x / std normalises; None where a node is no such product."""
     inputs = subject.data_inputs(node)
-    if node.op not in ("mul", "div") or len(inputs) != 2 or len(signals) != 2:
+    if node.op not in ("mul", "div") or len(inputs) != 2:
         return None
-    for x, other, mine in ((inputs[0], inputs[1], signals[0]), (inputs[1], inputs[0], signals[1])):
+    for x, other in (inputs, inputs[::-1]):
         inverse = node.op == "div" and x is inputs[0]
         inverse = inverse or other.op in ("rsqrt", "reciprocal", "pow", "div")
         if inverse and other.op != "square" and _is_scale(subject, other.name):
-            return Signal(1.0, min(1.0, mine.between / max(mine.moment, 1e-30)))
+            return x
     return None
+
+
+def _by_hand(subject: Subject, node: Node, signals: list[Signal]) -> Signal | None:
+    """The strength behind a normalisation that is written by hand."""
+    x = normalised_by_hand(subject, node) if len(signals) == 2 else None
+    if x is None:
+        return None
+    mine = signals[0 if x is subject.data_inputs(node)[0] else 1]
+    return Signal(1.0, min(1.0, mine.between / max(mine.moment, 1e-30)))
 
 
 def signals(subject: Subject) -> dict[str, Signal]:
@@ -202,7 +252,7 @@ def signals(subject: Subject) -> dict[str, Signal]:
             found[node.name] = _UNIT
         elif node.name in subject.graph.live:
             inputs = [found[i] for i in node.inputs if i in found]
-            found[node.name] = _capped(_after(subject, node, inputs or [_UNIT]))
+            found[node.name] = _capped(_after(subject, node, inputs or [_UNIT], found))
     return found
 
 
@@ -215,8 +265,10 @@ def _capped(x: Signal) -> Signal:
     return Signal(min(x.moment, LARGEST), min(x.between, x.moment, LARGEST))
 
 
-def _after(subject: Subject, node: Node, inputs: list[Signal]) -> Signal:
+def _after(subject: Subject, node: Node, inputs: list[Signal], found: Mapping[str, Signal]) -> Signal:
     x = inputs[0]
+    if node.op in ("max_pool", "adaptive_max_pool"):
+        return _pooled(subject, node, x, found)
     if node.op in ("conv", "linear"):
         return _mixed(subject, node, x) or _UNIT
     if node.op in ("conv_transpose", "matmul", "embedding", "opaque", "unknown", "softmax"):

@@ -114,13 +114,18 @@ class Traces:
     @cached_property
     def one_sample_works(self) -> bool:
         """Whether a batch of one gives outputs of the usual number of dimensions; asked for only in doubt."""
-        found = self._trace(batch=1)
-        if not isinstance(found, Graph) or len(found.outputs) != len(self._graph.outputs):
+        many, size = self._graph, self.samples
+        if size == 1:
+            several = self._trace(batch=self.batch)
+            if not isinstance(several, Graph):
+                return False
+            many, size = several, self.batch
+        found = self._graph if self.samples == 1 else self._trace(batch=1)
+        if not isinstance(found, Graph) or len(found.outputs) != len(many.outputs):
             return False
-        ours, theirs = ([g[o].shape or () for o in g.outputs] for g in (self._graph, found))
+        ours, theirs = ([g[o].shape or () for o in g.outputs] for g in (many, found))
         return all(
-            len(a) == len(b) and (not a or b[0] * self.samples == a[0])
-            for a, b in zip(ours, theirs, strict=True)
+            len(a) == len(b) and (not a or b[0] * size == a[0]) for a, b in zip(ours, theirs, strict=True)
         )
 
     def _aligned(self, other: Graph) -> Aligned | None:

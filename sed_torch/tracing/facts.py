@@ -14,7 +14,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-__all__ = ["facts_of", "held_names", "output_names", "rows_of", "wants_gradient"]
+__all__ = ["facts_of", "held_names", "output_facts", "output_names", "rows_of", "wants_gradient"]
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -156,17 +156,22 @@ def _hold(value: Any, name: str, found: dict[int, str], own: set[int], depth: in
             _hold(v, f"{name}[{k!r}]", found, own, depth - 1)
 
 
-def output_names(result: Any) -> dict[int, str]:
-    """Under which name a forward returns each tensor: id → key, field or place; none for a tensor alone."""
-    found: dict[int, str] = {}
+def output_names(result: Any) -> dict[int, tuple[str, ...]]:
+    """Under which names a forward returns each tensor: id → keys, fields or places; none for a tensor alone."""
+    found: dict[int, tuple[str, ...]] = {}
     if not isinstance(result, Tensor):
         _name_outputs(result, "", found)
     return found
 
 
-def _name_outputs(value: Any, name: str, found: dict[int, str]) -> None:
+def output_facts(names: tuple[str, ...]) -> dict[str, Any]:
+    """What a node says of the names under which its value is returned."""
+    return {"output": names[0], **({"output_again": names[1:]} if len(names) > 1 else {})}
+
+
+def _name_outputs(value: Any, name: str, found: dict[int, tuple[str, ...]]) -> None:
     if isinstance(value, Tensor):
-        found.setdefault(id(value), name)
+        found[id(value)] = (*found.get(id(value), ()), name)
         return
     parts: Any = ()
     if isinstance(value, dict):

@@ -25,7 +25,7 @@ from sed_torch.ops import OPS, Op
 from sed_torch.tracing.arguments import counted, is_device, written_by
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.explaining import asks_for_values, failed_call
-from sed_torch.tracing.facts import wants_gradient
+from sed_torch.tracing.facts import output_facts, wants_gradient
 from sed_torch.tracing.healthy import is_guarded
 from sed_torch.tracing.higher_order import CONTROL_FLOW
 from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
@@ -115,13 +115,13 @@ class Recorder(TorchFunctionMode):
         self._tape.bind(meta, node, path="", source=None)
         return meta
 
-    def output(self, values: Iterable[Tensor], names: Mapping[int, str] | None = None) -> None:
-        """Close the graph with what the forward returned; ``names`` by a tensor's id say under which name."""
+    def output(self, values: Iterable[Tensor], names: Mapping[int, tuple[str, ...]] | None = None) -> None:
+        """Close the graph with what the forward returned; ``names`` by a tensor's id say under which names."""
         nodes = []
         for value in values:
             node = self._tape.node(self._stand_ins.of(value))
             if names and id(value) in names:
-                node.meta["facts"] = {**(node.meta.get("facts") or {}), "output": names[id(value)]}
+                node.meta["facts"] = {**(node.meta.get("facts") or {}), **output_facts(names[id(value)])}
             nodes.append(node)
         self.graph.output(tuple(nodes))
 
@@ -293,6 +293,8 @@ class Recorder(TorchFunctionMode):
                 return args[0]
         elif name in ("cuda", "cpu", "xpu", "pin_memory"):
             return args[0]
+        if name == "new_tensor" and has_tensor(args[1:]):  # the first gives its kind alone
+            func, name, meta_args = torch.tensor, "tensor", meta_args[1:]
         if func is _IM2COL:  # Tensor.unfold is another operator of the same name
             name = "im2col"
         path, source = self._places.here()

@@ -167,6 +167,7 @@ class Shadow:
             "requires_grad": tensor.requires_grad,
             "parameter": isinstance(tensor, nn.Parameter),
             "rows": rows_of(tensor),
+            **({"number": float(tensor)} if _is_number(tensor) else {}),
         }
 
     def _clone(self, module: nn.Module) -> nn.Module:
@@ -211,6 +212,11 @@ class Shadow:
             hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
             if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
                 clone.__dict__[name] = mirror(value)
+
+
+def _is_number(tensor: torch.Tensor) -> bool:
+    """Whether a constant is a single number whose value is at hand."""
+    return tensor.dim() == 0 and tensor.dtype.is_floating_point and tensor.device.type == "cpu"
 
 
 def _own_kinds(kind: type) -> tuple[type, ...]:
