@@ -287,3 +287,20 @@ class TestOneFindingACause:
         model = nn.Sequential(Two(), nn.Linear(8, 2))
         found = [f for f in check(model, input_size=(4, 8)).findings if f.code == "SED301"]
         assert [f.path for f in found] == ["0.a", "0.b"]
+
+
+def test_a_mode_that_decides_whether_gradients_flow() -> None:
+    def forward(s: Any, x: Tensor) -> Any:
+        with torch.set_grad_enabled(s.training):
+            return s.b(torch.relu(s.a(x)))
+
+    assert loud(made(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), input_size=(4, 8)) == []
+
+
+def test_samples_that_attend_to_each_other_may_be_a_set() -> None:
+    def forward(s: Any, x: Tensor) -> Any:
+        return s.b(torch.softmax(s.q(x) @ s.k(x).T, -1) @ x)
+
+    model = made(forward, q=nn.Linear(8, 8), k=nn.Linear(8, 8), b=nn.Linear(8, 2))
+    (found,) = check(model, input_size=(4, 8), select=["SED316"]).findings
+    assert found.severity == "info"

@@ -90,6 +90,10 @@ def _in_code(code: types.CodeType) -> bool:
     return "training" in code.co_names or "training" in code.co_consts or any(map(_in_code, inner))
 
 
+_SWITCHES = frozenset(["set_grad_enabled", "inference_mode", "no_grad", "enable_grad"])
+"""Of torch's functions, those by which a mode decides whether gradients flow."""
+
+
 class _Reading:
     """Reads one function: what its mode, an attribute or a parameter, does in it.
 
@@ -255,6 +259,8 @@ class _Reading:
         if function is None:
             return False
         module = str(getattr(function, "__module__", "") or "")
+        if getattr(function, "__name__", "") in _SWITCHES:
+            return False
         if module.startswith("torch.") or inspect.isbuiltin(function):
             return True
         if not isinstance(function, types.FunctionType) or self._depth <= 0:

@@ -44,9 +44,12 @@ def _normalised(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]
         if dim is None or dim not in mine:
             continue
         between = len(mine) > 1 and _size(node, dim) == subject.samples
-        if between and not _is_map(subject):
-            continue  # rows of one table that attend to each other: a set or a graph
-        yield node, f"{node.op} normalises over the batch axis (dimension {dim})", True
+        # rows of one table that attend to each other may be a set or a graph
+        yield (
+            node,
+            f"{node.op} normalises over the batch axis (dimension {dim})",
+            not between or _is_map(subject),
+        )
 
 
 def _is_map(subject: Subject) -> bool:

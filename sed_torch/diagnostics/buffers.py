@@ -75,10 +75,10 @@ def unused_buffers(subject: Subject) -> Iterator[Hit]:
     for path, module in subject.modules.items():
         own = {f"{path}.{n}" if path else n: b for n, b in module.named_buffers(recurse=False)}
         idle = {n: b for n, b in own.items() if n not in read and _is_content(module, b)}
+        if not idle:
+            continue
         if any(True for _ in module.parameters()):
             yield from _forgotten_positions(subject, path, idle, seen)
-            continue
-        if not idle:
             continue
         whole = bool(path) and path not in called and len(idle) == len(own)
         whole = (

@@ -71,6 +71,10 @@ def differentiable(graph: Graph) -> tuple[set[str], list[Node]]:
     return reached, cuts
 
 
+def _followed(subject: Subject) -> tuple[set[str], list[Node]]:
+    return differentiable(subject.graph)
+
+
 @rule("SED005", "no-gradient", "warning")
 def no_gradient(subject: Subject) -> Iterator[Hit]:
     """Trainable parameters reach the output only through operators without a derivative.
@@ -114,7 +118,7 @@ def no_gradient(subject: Subject) -> Iterator[Hit]:
     trained = subject.trained_as
     graph = trained.graph
     seen = subject.training_graph is not None
-    reached, cuts = differentiable(graph)
+    reached, cuts = trained.once("differentiable", _followed)
     learning = {n.target for n in graph.nodes if n.op == "parameter" and n.name in reached}
     needed = {n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed}
     learning |= {n.target for n in graph.nodes if n.op == "parameter" and n.facts.get("replaced")}
@@ -208,7 +212,7 @@ def unregistered_weights(subject: Subject) -> Iterator[Hit]:
         size = (2, 4)
     """
     trained = subject.trained_as
-    reached, _ = differentiable(trained.graph)
+    reached, _ = trained.once("differentiable", _followed)
     found: dict[str, list[Node]] = {}
     for node in trained.graph.nodes:
         if node.op == "constant" and node.facts.get("requires_grad") and node.name in reached:
