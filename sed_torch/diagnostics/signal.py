@@ -66,6 +66,13 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+_PASSED: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+    "": lambda x, _: x,
+    "above zero": lambda x, _: (x > 0).to(x.dtype),
+}
+"""What is asked of the largest of some values, beside their activations."""
+
+
 def gaussian(points: int) -> tuple[Tensor, Tensor]:
     grid = torch.linspace(-6.0, 6.0, points, dtype=torch.float64)
     weight = torch.exp(-0.5 * grid**2)
@@ -91,7 +98,7 @@ def _largest_of(name: str, slope: float, moment: float, between: float, taps: in
 
     The largest of n has the density n·φ(z)·Φ(z)ⁿ⁻¹; a rectifier before or behind a maximum leaves the same.
     """
-    f = {**ACTIVATIONS, "above zero": lambda x, _: (x > 0).to(x.dtype)}.get(name, lambda x, _: x)
+    f = _PASSED.get(name) or ACTIVATIONS[name]
     grid, weight = gaussian(241)
     below = torch.cumsum(weight, 0) - weight / 2
     largest = weight * below ** (taps - 1)
