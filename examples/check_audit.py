@@ -508,10 +508,9 @@ def look(refs: Sequence[str], kept: Kept, jobs: int, minutes: float) -> None:
         if time.monotonic() > end:
             print(f"{len(refs) - start} models are left: run the command again")
             return
-        for row in joblib.Parallel(n_jobs=jobs)(
-            joblib.delayed(audited)(r) for r in refs[start : start + 4 * jobs]
-        ):
-            kept.put(row)
+        some = [joblib.delayed(audited)(r) for r in refs[start : start + 4 * jobs]]
+        for row in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(some):
+            kept.put(row)  # at once: who stops the command keeps what was looked at
             print(
                 row.ref,
                 row.reason or sorted({f.code for f in row.findings if f.severity != "info"}),
