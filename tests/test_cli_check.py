@@ -186,6 +186,21 @@ def test_the_hook_runs_what_it_says(scratch: Path) -> None:
     assert "nets.py:Bad: FAILED" in done.stdout
 
 
+def test_the_line_for_ci_in_the_readme_does_what_it_says(scratch: Path) -> None:
+    """Copied from the README into a repository: it fails there, and marks the line in the review."""
+    found = re.search(r"In CI: `sed-torch (check [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    line = found[1].replace("net.py", "nets.py")
+    assert "nets.py:*" in line
+    (scratch / "pyproject.toml").write_text('[tool.sed-torch.input-sizes]\n"nets.py:*" = [2, 4]\n')
+    _shell("git init -q .", scratch)
+    done = _shell(f"{sys.executable} -m sed_torch {line}", scratch)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"::error file=nets.py,line=\d+.*SED001", done.stdout), done.stdout
+    (scratch / "nets.py").write_text(NETS.replace("        self.extra = nn.Linear(4, 4)\n", ""))
+    assert _shell(f"{sys.executable} -m sed_torch {line}", scratch).returncode == 0
+
+
 def test_the_fixture_comes_with_the_package(scratch: Path) -> None:
     """pytest finds ``sed_check`` by the entry point of an installed package, with nothing in conftest."""
     name = "sed_torch.integrations.pytest_plugin"
