@@ -304,3 +304,42 @@ def test_samples_that_attend_to_each_other_may_be_a_set() -> None:
     model = made(forward, q=nn.Linear(8, 8), k=nn.Linear(8, 8), b=nn.Linear(8, 2))
     (found,) = check(model, input_size=(4, 8), select=["SED316"]).findings
     assert found.severity == "info"
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 2)
+
+
+class ThroughNumpy(Encoder):
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x)).detach().cpu().numpy()
+        return self.b(torch.from_numpy(h))  # type: ignore[no-any-return]
+
+
+class IndexedByNumpy(Encoder):
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        order = h.detach().numpy().argsort(0)
+        return self.b(h[torch.from_numpy(order)[:, 0]])  # type: ignore[no-any-return]
+
+
+class NumpyInALoop(Encoder):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        for _ in range(2):
+            v = h.detach().numpy()
+            h = h + torch.from_numpy(v)
+        return self.b(h)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"), [(ThroughNumpy, ["SED005"]), (IndexedByNumpy, []), (NumpyInALoop, [])]
+)
+def test_a_round_trip_through_numpy(kind: type[nn.Module], codes: list[str]) -> None:
+    """Held against a backward pass: ``a`` gets no gradient in the first alone."""
+    assert [c for c in loud(kind(), input_size=(4, 8)) if c != "SED009"] == codes
+    model = kind()
+    model(torch.randn(4, 8)).sum().backward()
+    assert (model.a.weight.grad is None) is bool(codes)  # type: ignore[union-attr]

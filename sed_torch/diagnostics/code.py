@@ -17,7 +17,7 @@ from torch import nn
 
 from sed_torch.graph import Node
 
-__all__ = ["Sizes", "functions_of", "source_tree", "tree_of"]
+__all__ = ["Sizes", "functions_of", "reads_again", "source_tree", "tree_of"]
 
 _READS_SIZE = frozenset(["shape", "size"])
 
@@ -37,6 +37,36 @@ def tree_of(code: types.CodeType) -> tuple[ast.FunctionDef | None, int]:
     tree, before = source_tree(code)
     found = tree.body[0] if tree is not None and tree.body else None
     return (found, before) if isinstance(found, ast.FunctionDef) else (None, 0)
+
+
+def reads_again(function: types.FunctionType, line: int, call: str) -> bool:
+    """Whether a function may read, after it called a method at this line, what it held before.
+
+    False only where the call stands in a plain statement of the function's own body, and what follows reads nothing
+    but what that statement binds, and ``self``.
+    """
+    tree, before = tree_of(function.__code__)
+    body = tree.body if tree is not None else []
+    at = next((i for i, s in enumerate(body) if s.lineno <= line - before <= (s.end_lineno or 0)), None)
+    if tree is None or at is None or not isinstance(body[at], (ast.Assign, ast.Return, ast.Expr)):
+        return True
+    calls = [n for n in ast.walk(body[at]) if isinstance(n, ast.Call) and _method(n) == call]
+    inside = {n for c in calls for n in ast.walk(c)}
+    arguments = tree.args
+    given = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    held = {*given[1:], *(n for s in body[:at] for n in _names(s, ast.Store))}
+    read = {n.id for n in ast.walk(body[at]) if isinstance(n, ast.Name) and n not in inside}
+    bound = _names(body[at], ast.Store)
+    later = {n for s in body[at + 1 :] for n in _names(s, ast.Load)}
+    return len(calls) != 1 or bool(held & ((later | (read - bound)) - bound))
+
+
+def _method(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else None
+
+
+def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
 
 
 @functools.lru_cache(maxsize=1024)

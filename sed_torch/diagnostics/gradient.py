@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import types
 from collections.abc import Iterator
 
 from sed_torch.attributes import Zero
+from sed_torch.diagnostics.code import reads_again
 from sed_torch.diagnostics.dead import by_module
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject, is_in_place
@@ -117,7 +120,7 @@ def no_gradient(subject: Subject) -> Iterator[Hit]:
     """
     trained = subject.trained_as
     graph = trained.graph
-    seen = subject.training_graph is not None
+    seen = subject.training_graph is not None and not _may_pass_a_cut(subject)
     reached, cuts = trained.once("differentiable", _followed)
     learning = {n.target for n in graph.nodes if n.op == "parameter" and n.name in reached}
     needed = {n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed}
@@ -148,6 +151,21 @@ def no_gradient(subject: Subject) -> Iterator[Hit]:
         )
         if nothing:
             return  # one cut stands before them all
+
+
+def _may_pass_a_cut(subject: Subject) -> bool:
+    """Whether what follows the end of a graph that was cut, at ``.numpy()`` for example, may read what came before.
+
+    It cannot where the model's own forward holds nothing else after that line.
+    """
+    end = next((n for n in subject.graph.nodes if n.op == "opaque"), None)
+    if subject.graph.frontend != "fx+cut" or end is None:
+        return False
+    forward = inspect.unwrap(type(subject.model).forward)
+    line = (end.source or "").rpartition(":")[2]
+    call = end.target.rpartition(" ")[2]
+    known = not end.path and line.isdigit() and isinstance(forward, types.FunctionType)
+    return not known or reads_again(forward, int(line), call)
 
 
 def _is_read(subject: Subject, cut: Node, reached: set[str]) -> bool:
