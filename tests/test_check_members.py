@@ -343,3 +343,10 @@ def test_a_round_trip_through_numpy(kind: type[nn.Module], codes: list[str]) -> 
     model = kind()
     model(torch.randn(4, 8)).sum().backward()
     assert (model.a.weight.grad is None) is bool(codes)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_single_convolution_says_itself_what_it_sees(layers: int) -> None:
+    convs = [m for i in range(layers) for m in (nn.Conv2d(8 if i else 3, 8, 3), nn.ReLU())]
+    model = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    assert loud(model, input_size=(2, 3, 32, 32)) == (["SED107"] if layers > 1 else [])

@@ -113,8 +113,9 @@ def _widest(subject: Subject, image: tuple[int, ...]) -> tuple[Step, _Reach] | N
 def receptive_field_small(subject: Subject) -> Iterator[Hit]:
     """No position before the final pooling sees more than a part of the input.
 
-    The receptive field of the last convolutions is under half of the input on some axis. (Between half and
-    all of it: info.) Networks with attention or other global reads on the way are left out.
+    The receptive field of the last convolutions is under half of the input on some axis. Between half and all of it
+    it is info, and where there is a single convolution, whose own line says what it sees. Networks with attention or
+    other global reads on the way are left out.
 
     Why it matters: the network can only vote over local patches; structure larger than its receptive field
     is invisible to it.
@@ -152,8 +153,14 @@ def receptive_field_small(subject: Subject) -> Iterator[Hit]:
             "add strides, depth, dilation or larger kernels",
             {"receptive_field": reach.field, "input": image, "ratio": ratio},
             step.source,
-            None if ratio < TOO_SMALL else "info",
+            None if ratio < TOO_SMALL and _spatial_layers(subject) > 1 else "info",
         )
+
+
+def _spatial_layers(subject: Subject) -> int:
+    """Convolutions and pools of more than one tap."""
+    steps = (subject.topology.steps[i] for i in _reaches(subject))
+    return sum(s.kind in ("mix", "pool") and math.prod(s.window) > 1 for s in steps)
 
 
 def _reads_all(subject: Subject) -> bool:
