@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import sed_torch
 from sed_torch.errors import DataDependentError, InputError, UnsupportedOpError
 from sed_torch.scoring.model import topology
+from sed_torch.tracing import trace
 
 # -- inputs that a configuration tells ---------------------------------------------------------------------------
 
@@ -140,6 +141,45 @@ def test_a_mask_of_frames_goes_along_where_it_is_needed(model: nn.Module) -> Non
     s = sed_torch.score(model, frontend="fx", strict=True)
     assert (s.inputs, s.macs) == (((1, 128, 80), (1, 128)), 128 * 80 * 4)
     assert s.assumed[1] == "input_features_mask of ones"
+
+
+class Tower(nn.Module):
+    """As vision towers in transformers: the patches of images one after the other, and how many there are."""
+
+    main_input_name = "input_ids"  # of the model that it is a part of
+
+    def __init__(self, mix: nn.Module, **config: Any) -> None:
+        super().__init__()
+        self.config, self.mix = SimpleNamespace(**config), mix
+
+    def forward(self, hidden_states: Tensor, grid_thw: Tensor, **kwargs: Any) -> Tensor:
+        images = torch.split(self.mix(hidden_states).flatten(1), [t * h * w for t, h, w in grid_thw.tolist()])
+        return torch.stack([image.mean(0) for image in images])
+
+
+@pytest.mark.parametrize(
+    ("tower", "patches", "macs"),
+    [
+        (Tower(nn.Linear(96, 5), patch_size=4, temporal_patch_size=2, image_size=32), (64, 96), 64 * 96 * 5),
+        (Tower(nn.Linear(96, 5), patch_size=4, image_size=16), (16, 96), 16 * 96 * 5),
+        (
+            Tower(nn.Conv2d(3, 5, 4), patch_size=4, spatial_merge_size=3, image_size=32),
+            (36, 3, 4, 4),
+            36 * 48 * 5,
+        ),
+    ],
+    ids=["by the config", "by the first layer", "small images, merged"],
+)
+def test_a_tower_gets_the_patches_of_one_image(tower: nn.Module, patches: tuple[int, ...], macs: int) -> None:
+    s = sed_torch.score(tower, frontend="fx", strict=True)
+    batch = trace(tower).batch  # of patches that do not meet, each is a sample
+    assert (s.inputs, s.macs * batch) == ((patches, (1, 3)), macs)
+    side = round(patches[0] ** 0.5)
+    shape = "×".join(map(str, patches))
+    assert (
+        s.assumed[0]
+        == f"hidden_states {shape}, the patches of grid_thw 1×{side}×{side}, from the model's config"
+    )
 
 
 def test_several_main_inputs_and_hidden_states_are_as_wide_as_the_config_says() -> None:

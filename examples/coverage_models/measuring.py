@@ -20,6 +20,7 @@ from coverage_models.cases import Case, Given
 from sed_torch import zoo
 from sed_torch.errors import ModelReferenceError, SedTorchError
 from sed_torch.tracing import trace
+from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import resolve_inputs
 
 __all__ = ["Row", "measured"]
@@ -120,7 +121,10 @@ def _measured(case: Case, package: str, version: str) -> Row:
     if inputs is None:
         with contextlib.suppress(SedTorchError):
             guess = resolve_inputs(light)
-            inputs = _real((*guess.args, dict(guess.kwargs))) if guess.args or guess.kwargs else None
+            args, kwargs = tensors_replaced(
+                guess.args, dict(guess.kwargs), lambda t, _: guess.values.get(id(t), t)
+            )
+            inputs = _real((*args, kwargs)) if args or kwargs else None
     runs, truth = _second_opinion(case, light, heavy, inputs, s.macs if s is not None else 0.0)
     if runs.startswith("after the score "):
         changed.append(runs)

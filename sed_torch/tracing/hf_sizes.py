@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_torch.errors import InputError
 
@@ -43,12 +43,13 @@ class Reading:
 
     Attributes:
         named: keyword arguments: size and kind of number.
-        ones: those of them that are masks of ones, as a tokenizer or feature extractor gives for one sample.
+        values: those of them that are whole numbers with a meaning: masks of ones, as a tokenizer or feature
+            extractor gives for one sample, and how many patches an image has along each axis.
         why: what is assumed, in words.
     """
 
     named: Mapping[str, tuple[Shape, torch.dtype]]
-    ones: tuple[str, ...]
+    values: Mapping[str, Tensor]
     why: tuple[str, ...]
 
 
@@ -66,8 +67,14 @@ def hf_readings(model: nn.Module, dtype: torch.dtype) -> list[Reading]:
     mains = (main,) if isinstance(main, str) else main
     if config is None or not isinstance(mains, (tuple, list)) or not mains:
         return []
-    names = list(dict.fromkeys([*_names(model, config, mains), *_required(model)]))
-    if any(_kind(n, config) is None and not n.endswith("_mask") for n in names):
+    required = _required(model)
+    taken = [
+        m for m in mains if m in _parameters(model) or not required
+    ]  # towers name the whole model's input
+    names = list(dict.fromkeys([*(_names(model, config, taken) if taken else ()), *required]))
+    if any(n in _GRIDS for n in names):
+        return list(_of_patches(names, config, _first_mixing(model), dtype))
+    if not names or any(_kind(n, config) is None and not n.endswith("_mask") for n in names):
         return []
     likeliest = {n: kind(model, config) for n in names if (kind := _kind(n, config)) is not None}
     for name, shape in likeliest.items():
@@ -79,7 +86,7 @@ def hf_readings(model: nn.Module, dtype: torch.dtype) -> list[Reading]:
     masks = [n for n in names if n not in likeliest]
     return [
         _reading(model, sizes, tried, dtype)
-        for tried in dict.fromkeys([tuple(masks), *_masks_beside(model, mains[0], masks)])
+        for tried in dict.fromkeys([tuple(masks), *_masks_beside(model, names[0], masks)])
         for sizes in [likeliest, *_otherwise(model, likeliest)]
     ]
 
@@ -100,7 +107,40 @@ def _reading(
     others = [n for n in masks if n not in ones]
     why += [f"{', '.join(ones)} of ones"] if ones else []
     why += [f"{', '.join(others)} of one entry a frame"] if others else []
-    return Reading(named, ones, tuple(why))
+    values = {n: torch.ones((), dtype=named[n][1]).expand(named[n][0]) for n in ones}
+    return Reading(named, values, tuple(why))
+
+
+_GRIDS = ("grid_thw", "image_grid_thw")
+"""Frames, rows and columns of patches for each image, whose patches come one after the other."""
+
+
+def _of_patches(
+    names: Sequence[str], config: Any, first: nn.Module | None, dtype: torch.dtype
+) -> Iterator[Reading]:
+    """A vision tower that reads the patches of one image in a row: as numbers, or as small images of their own."""
+    patch = getattr(config, "patch_size", None)
+    patches = next((n for n in names if n in ("hidden_states", "pixel_values")), None)
+    if not isinstance(patch, int) or patches is None or len(names) != 2:
+        return
+    merged = int(getattr(config, "spatial_merge_size", None) or 1)
+    image = getattr(config, "image_size", None)
+    side = max((image if isinstance(image, int) else SIDE) // (patch * merged), 1) * merged
+    found = (getattr(config, name, None) for name in ("in_channels", "num_channels", "in_chans"))
+    channels = next((n for n in found if isinstance(n, int)), 3)
+    numbers = channels * patch**2 * int(getattr(config, "temporal_patch_size", None) or 1)
+    grid = torch.tensor([[1, side, side]])
+    sizes = [
+        (numbers,),
+        (first.in_features,) if isinstance(first, nn.Linear) else (),
+        (channels, patch, patch),
+    ]
+    for size in dict.fromkeys(s for s in sizes if s):
+        shape = (side * side, *size)
+        named = {n: (shape, dtype) if n == patches else ((1, 3), torch.int64) for n in names}
+        (name,) = (n for n in names if n in _GRIDS)
+        why = f"{patches} {_text(shape)}, the patches of {name} 1×{side}×{side}, from the model's config"
+        yield Reading(named, {name: grid}, (why,))
 
 
 # -- which arguments ---------------------------------------------------------------------------------------------
@@ -232,7 +272,7 @@ def _otherwise(model: nn.Module, sizes: Mapping[str, Shape]) -> Iterator[dict[st
     main = next((n for n in sizes if _is_features(n)), None)
     if main is None:
         return
-    first = next((m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d))), None)
+    first = _first_mixing(model)
     widths = [_extracted(model), first.in_features if isinstance(first, nn.Linear) else None]
     shapes = [(1, TOKENS, w) for w in widths if w]
     if isinstance(first, nn.Conv1d):
@@ -240,6 +280,10 @@ def _otherwise(model: nn.Module, sizes: Mapping[str, Shape]) -> Iterator[dict[st
     for shape in dict.fromkeys(shapes):
         if shape != sizes[main]:
             yield {**sizes, main: shape}
+
+
+def _first_mixing(model: nn.Module) -> nn.Module | None:
+    return next((m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d))), None)
 
 
 def _values(model: nn.Module, config: Any) -> Shape:

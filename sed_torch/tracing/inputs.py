@@ -158,7 +158,7 @@ def _from_size(model: nn.Module, size: Any) -> Inputs:
             k: _meta(_checked(v), _named_dtype(k) or _dtype_for(model, v, dtype)) for k, v in size.items()
         }
         masks = {k: t for k, t in named.items() if k.endswith("attention_mask")}
-        seen = {id(t): _ones_like(t) for t in masks.values()}
+        seen = {id(t): torch.ones((), dtype=t.dtype).expand(t.shape) for t in masks.values()}
         assumed = (f"{', '.join(masks)} of ones",) if masks else ()
         return Inputs((), named, assumed, values=seen, from_sizes=True)
     if (
@@ -330,14 +330,9 @@ def _from_hf(model: nn.Module) -> Inputs | None:
     made = []
     for reading in hf_readings(model, _float_dtype(model)):
         named = {k: _meta(shape, dtype) for k, (shape, dtype) in reading.named.items()}
-        seen = {id(t): _ones_like(t) for k, t in named.items() if k in reading.ones}
+        seen = {id(named[k]): value for k, value in reading.values.items()}
         made.append(Inputs((), named, reading.why, values=seen))
     return dataclasses.replace(made[0], others=tuple(made[1:])) if made else None
-
-
-def _ones_like(t: Tensor) -> Tensor:
-    """Ones in the place of one number, whatever the size."""
-    return torch.ones((), dtype=t.dtype).expand(t.shape)
 
 
 def _needs_one_input(model: nn.Module) -> None:
