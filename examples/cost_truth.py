@@ -48,7 +48,7 @@ COLUMNS = (
     *("model", "amp", "batch", "saved", "saved_true", "inference", "inference_true", "step", "step_true"),
     *("largest", "largest_true", "torchinfo", "accelerate", "weights", "seconds", "reason"),
 )
-BATCHES = (2, 8)
+BATCHES = (1, 8)
 MOST_MACS = 12e9
 """Models that take more a sample are left out on the CPU."""
 MiB = 2**20
@@ -475,7 +475,7 @@ def main(say: Callable[[str], None] = print) -> None:
     parser.add_argument("--rows", type=Path, default=Path("cost-truth.csv"), help="resumed from here")
     parser.add_argument("--only", default="*", help="names of models, with wildcards")
     parser.add_argument(
-        "--settings", default="fp32:2,bf16:2,fp32:8,bf16:8", help="dtype:batch, in this order"
+        "--settings", default="fp32:1,bf16:1,fp32:8,bf16:8", help="dtype:batch, in this order"
     )
     parser.add_argument("-o", "--output", type=Path, help="write the report here")
     given = parser.parse_args()

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_torch import trace
-from sed_torch.diagnostics.asking import mode_matters
 from sed_torch.diagnostics.code import Sizes
 from sed_torch.diagnostics.doubts import batch_in_doubt
 from sed_torch.diagnostics.traces import Aligned, Traces
+from sed_torch.tracing.asking import mode_matters
 from sed_torch.zoo import load
 
 REAL = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from support.commands import run
+from support.memory import Allocated, really_kept
 from support.networks import CHANNELS, SIZE, Spec, build, few, networks
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import sed_torch
 from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost, step_memory
@@ -26,24 +24,6 @@ from sed_torch.errors import InputError
 from sed_torch.ops import OPS
 
 GiB = 2**30
-
-
-def really_kept(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
-    """Bytes of the storages that a training forward on the CPU keeps, parameters and buffers left out."""
-    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()._cdata
-        if storage not in own:
-            kept[storage] = tensor
-        return tensor
-
-    model.train()
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), cast:
-        model(*inputs)
-    return sum(t.untyped_storage().nbytes() for t in kept.values())
 
 
 class Attention(nn.Module):
@@ -345,26 +325,6 @@ TORCHS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adagrad": (torch.optim.Adagrad, {}), "adadelta": (torch.optim.Adadelta, {}),
     "adafactor": (getattr(torch.optim, "Adafactor", torch.optim.SGD), {}),
 }  # fmt: skip
-
-
-class Allocated(TorchDispatchMode):
-    """The most bytes of new storages that were alive at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live: dict[int, int] = {}
-        self.most = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
-            if storage is not None and storage._cdata not in known | self.live.keys():
-                self.live[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.live.pop, storage._cdata)
-        self.most = max(self.most, sum(self.live.values()))
-        return result
 
 
 @pytest.mark.parametrize("name", TORCHS)

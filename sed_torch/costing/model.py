@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
 
 from sed_torch.costing.devices import Device, device
+from sed_torch.costing.modes import both_modes, dropping
 from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, autocast, precision
 from sed_torch.costing.result import Cost, blocks_of
@@ -19,9 +19,8 @@ from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, TraceError
 from sed_torch.graph import Graph, Parameter
-from sed_torch.lowering import lower
+from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
-from sed_torch.tracing import trace
 
 __all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory"]
 
@@ -77,11 +76,11 @@ def cost(
     given: dict[str, Any] = {"input_size": input_size, "input_data": input_data}
     under = autocast(lower_dtype, device=kernels) if lower_dtype and dtype is None else None
     try:
-        training, evaluation, assumed = _both_modes(model, {**given, "autocast": under}, batch_size)
+        training, evaluation, assumed = both_modes(model, {**given, "autocast": under}, batch_size)
     except TraceError:
         if under is None:
             raise
-        training, evaluation, assumed = _both_modes(model, given, batch_size)
+        training, evaluation, assumed = both_modes(model, given, batch_size)
         assumed += ("the forward could not be followed under autocast: dtypes by the lists of its operators",)
     return cost_of_graphs(
         training,
@@ -97,21 +96,6 @@ def cost(
         name=name,
         assumed=assumed,
     )
-
-
-def _both_modes(
-    model: nn.Module, given: dict[str, Any], batch: int | None
-) -> tuple[Graph, Graph, tuple[str, ...]]:
-    """The forward in training and in evaluation mode, and what had to be assumed."""
-    evaluation, assumed = _at_batch(model, given, batch)
-    try:
-        return trace(model, **given, training=True), evaluation, assumed
-    except TraceError as error:
-        first = str(error).split("\n", 1)[0]
-    assumed += (
-        f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})",
-    )
-    return dropping(evaluation), evaluation, assumed
 
 
 def cost_of_graphs(
@@ -147,7 +131,6 @@ def cost_of_graphs(
     read = {s.storage for s in boundary}
     saved = tuple(s for s in saved if s.storage not in read)
     outside = tuple(s for s in saved if s.by not in inside)
-    topology = lower(training)
     at_rest = precision(evaluation, dtype=dtype, amp=lower_dtype, device=kernels)
     result = Cost(
         name=name or training.name,
@@ -167,8 +150,8 @@ def cost_of_graphs(
         inference=inference_timeline(
             Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts
         ),
-        work=works(storages, topology, batch),
-        recomputed=sum(s.macs for s in topology.steps if s.operator in inside),
+        work=works(storages),
+        recomputed=sum(macs_of(training, n) for n in training.nodes if n.name in inside) / training.batch,
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
         assumed=(*training.assumed, *assumed, *_reserve(training, kernels), *_cut(training)),
@@ -197,17 +180,6 @@ def kept_for_backward(graph: Graph, *, kernels: Kernels = "cuda") -> tuple[Saved
     return saved_for_backward(Storages(trained, used.dtypes, 1.0), used, device=kernels)
 
 
-def dropping(graph: Graph) -> Graph:
-    """A graph of evaluation mode whose dropouts drop: each has a result of its own, and a mask."""
-    nodes = tuple(
-        replace(n, shares="", facts={**n.facts, "training": True})
-        if n.op == "dropout" and n.facts.get("p")
-        else n
-        for n in graph.nodes
-    )
-    return replace(graph, nodes=nodes)
-
-
 def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
     """That what cuDNN keeps for recurrent layers is estimated: it does not publish the size of its reserve."""
     recurrent = OPS.having("recurrent")
@@ -231,19 +203,6 @@ def _cut(graph: Graph) -> tuple[str, ...]:
     return (
         f"read up to where the values of data decide what is computed{where}: what follows is NOT counted",
     )
-
-
-def _at_batch(model: nn.Module, given: dict[str, Any], batch: int | None) -> tuple[Graph, tuple[str, ...]]:
-    """The forward at the batch asked for: how a map lies in memory, and so what is copied, may depend on it."""
-    if batch is None:
-        return trace(model, **given), ()
-    try:
-        graph = trace(model, **given, batch=batch)
-    except InputError:
-        graph = trace(model, **given)
-        return graph, (f"batch {batch} scaled up from the batch of {graph.batch} that was given",)
-    given["batch"] = batch
-    return graph, ()
 
 
 def _checked(dtype: str | None, amp: str | None, kernels: str, batch: int | None) -> str | None:

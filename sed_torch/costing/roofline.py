@@ -6,14 +6,12 @@ the input pipeline are left out. Source: Williams, Waterman, Patterson, "Rooflin
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from sed_torch.costing.devices import Device
 from sed_torch.costing.storage import Storages
-from sed_torch.topology import Topology
+from sed_torch.lowering.work import macs_of
 
 __all__ = ["Work", "seconds", "works"]
 
@@ -58,26 +56,18 @@ def _peak(device: Device, dtype: str) -> float:
     return device.flops.get(dtype, device.flops["float32"])
 
 
-def works(storages: Storages, topology: Topology, batch: int) -> tuple[Work, ...]:
+def works(storages: Storages) -> tuple[Work, ...]:
     """The work of every operator that moves memory; views do nothing."""
-    macs = _macs(topology)
     found = []
     for node in storages.graph.nodes:
         moves = node.inputs and node.shape is not None and not node.shares
         if moves and node.op != "item":
             size = storages.own_bytes(node.name) + sum(storages.own_bytes(i) for i in node.inputs)
-            flops = 2 * macs.get(node.name, 0.0) * batch or storages.entries(node.name)
+            times = storages.times if node.name in storages.batched else 1.0
+            flops = 2 * macs_of(storages.graph, node) * times or storages.entries(node.name)
             dtype = storages.dtypes[node.name]
             found.append(Work(node.name, node.path, node.op, flops, size, dtype))
     return tuple(found)
-
-
-def _macs(topology: Topology) -> Mapping[str, float]:
-    """Multiply-accumulates a sample by node; a node may leave several steps."""
-    found: defaultdict[str, float] = defaultdict(float)
-    for step in topology.steps:
-        found[step.operator] += step.macs
-    return found
 
 
 def seconds(work: tuple[Work, ...], device: Device, *, training: bool) -> float:

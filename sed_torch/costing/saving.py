@@ -100,7 +100,7 @@ class _Keeper:
             yield from self._indices()
         if row.has("saves_statistics"):
             for which in ("mean", "deviation"):
-                yield from self._own("statistics", 4 * self._groups(), which)
+                yield from self._own("statistics", self._statistic() * self._groups(), which)
 
     def given_to_function(self) -> Iterator[Saved]:
         """What enters an autograd function of the model's own is taken to be what it keeps; its steps keep nothing."""
@@ -261,6 +261,11 @@ class _Keeper:
             return self.storages.entries(self.node.name)
         parts = (n.name for n in self.storages.graph.nodes if self.node.name in n.inputs)
         return next((self.storages.entries(name) for name in parts), 0)
+
+    def _statistic(self) -> float:
+        """Bytes of a mean: in float32, but on the CPU in the dtype of the map where nothing else is in float32."""
+        dtypes = [self.storages.dtypes[i] for i in self.node.inputs]
+        return itemsize(dtypes[0]) if self.device == "cpu" and "float32" not in dtypes[1:] else 4.0
 
     def _groups(self) -> float:
         """How many groups a norm takes a mean and a deviation of."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from sed_torch.diagnostics.code import source_tree
+from sed_torch.tracing.code import source_tree
 
 __all__ = ["assignment"]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from sed_torch.diagnostics.asking import mode_matters
 from sed_torch.diagnostics.code import Sizes
 from sed_torch.diagnostics.doubts import batch_in_doubt
 from sed_torch.errors import DataDependentError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing import trace
+from sed_torch.tracing.asking import mode_matters
 
 __all__ = ["Aligned", "Traces", "scaled_dims"]
 

@@ -46,8 +46,11 @@ class Autocast(NamedTuple):
 
 def _as(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, Tensor):
-        floating = value.dtype.is_floating_point and value.dtype not in (dtype, torch.float64)
-        return torch.empty_like(value, dtype=dtype) if floating else value
+        if not value.dtype.is_floating_point or value.dtype in (dtype, torch.float64):
+            return value
+        if value.is_contiguous():  # torch.empty_like is slow on `meta`
+            return torch.empty(value.shape, dtype=dtype, device="meta")
+        return torch.empty_like(value, dtype=dtype)
     if isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value):
         return type(value)(_as(v, dtype) for v in value)
     return value

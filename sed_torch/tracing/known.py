@@ -65,6 +65,7 @@ class Known:
         """``node`` stands for random numbers, drawn when something asks."""
         self._held.pop(node, None)
         self._draws[node] = draw
+        node.meta["facts"] = {**(node.meta.get("facts") or {}), "drawn": True}
 
     def result(
         self,

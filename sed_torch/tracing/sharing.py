@@ -121,8 +121,8 @@ def fusable(args: Any, kwargs: Any) -> bool:
     ``use_flash_attention_cpp``.
     """
     given = [*args[:3], *(kwargs.get(n) for n in ("query", "key", "value")[len(args) :])]
-    if any(not isinstance(t, Tensor) or t.dim() != 4 or t.stride(-1) != 1 for t in given):
+    if any(not isinstance(t, Tensor) or t.dim() not in (3, 4) or t.stride(-1) != 1 for t in given):
         return False
     mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
     same = len({t.shape[-1] for t in given}) == len({t.shape[0] for t in given}) == 1
-    return same and (mask is None or mask.dim() in (2, 4))
+    return same and (mask is None or mask.dim() in (2, given[0].dim()))

@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import nn
 
-from sed_torch.diagnostics.code import functions_of, tree_of
+from sed_torch.tracing.code import functions_of, tree_of
 
-__all__ = ["mode_matters"]
+__all__ = ["asks_for_mode", "mode_matters"]
 
 _DEEPEST = 3
 """How many calls deep a helper is looked into for the mode that it is given."""
@@ -41,6 +41,12 @@ def mode_matters(model: nn.Module) -> bool:
     for module in model.modules():
         by_kind.setdefault(type(module), []).append(module)
     return any(_kind_matters(kind, _falsy(kind, modules)) for kind, modules in by_kind.items())
+
+
+def asks_for_mode(module: nn.Module) -> bool:
+    """Whether code of the module's own asks for its mode at all."""
+    kind: type = type(module)
+    return any(_names_mode(f) for f in functions_of(kind))
 
 
 def _falsy(kind: type, modules: list[nn.Module]) -> _Falsy:

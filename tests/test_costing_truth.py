@@ -1,0 +1,283 @@
+"""Memory of the kinds of code where it is easily miscounted, held against torch's autograd and its allocations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, strategies as st
+from support.memory import really_held, really_kept
+from support.networks import few
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.costing import cost
+from sed_torch.costing.modes import resting
+from sed_torch.costing.storage import Storages
+from sed_torch.costing.timeline import inference_timeline
+
+
+class Lambda(nn.Module):
+    """A weight of 16×16 and what a function makes of it and the input."""
+
+    def __init__(self, function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.function = nn.Linear(16, 16), nn.Linear(16, 16), function
+        self.drop, self.table = nn.Dropout(0.2), nn.Parameter(torch.zeros(16, 40))
+        self.register_buffer("basis", torch.randn(16, 16))
+        self.register_buffer("places", torch.arange(64).reshape(8, 8) % 40)
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def heads(x: Tensor) -> Tensor:
+    n, length, _ = x.shape
+    return x.view(n, length, 4, 4).transpose(1, 2)
+
+
+def einsum_of_strided(m: Any, x: Tensor) -> Tensor:
+    return torch.einsum("bhqd,bhkd->bhqk", heads(m.a(x)), heads(m.b(x))).softmax(-1)
+
+
+def einsum_in_place_order(m: Any, x: Tensor) -> Tensor:
+    return torch.einsum("bld,de->ble", m.a(x), m.b.weight)
+
+
+def einsum_of_swapped(m: Any, x: Tensor) -> Tensor:
+    return torch.einsum("bdl,bed->ble", m.a(x).transpose(1, 2), m.b(x))
+
+
+def linear_on_swapped(m: Any, x: Tensor) -> Tensor:
+    return m.b(m.a(x.transpose(1, 2)[..., :1].expand(-1, -1, 16)).transpose(1, 2))
+
+
+def product_with_a_fixed_matrix(m: Any, x: Tensor) -> Tensor:
+    return m.b(m.a(x).transpose(1, 2).contiguous().transpose(1, 2) @ m.basis)
+
+
+def spread_over_heads(m: Any, x: Tensor) -> Tensor:
+    return (heads(m.a(x)) @ m.b(x).view(x.shape[0], 1, 4, -1)).sum(1)
+
+
+def attention_of_strided(m: Any, x: Tensor) -> Tensor:
+    q = m.a(x).view(x.shape[0], 4, 4, -1).transpose(2, 3)
+    return F.scaled_dot_product_attention(q, q, m.b(x).view(x.shape[0], 4, -1, 4))
+
+
+def attention_of_narrow_keys(m: Any, x: Tensor) -> Tensor:
+    q = heads(m.a(x))
+    return F.scaled_dot_product_attention(q, q, torch.cat([q, q], -1))
+
+
+def attention_of_three_dimensions(m: Any, x: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(m.a(x), m.b(x), m.b(x))
+
+
+def index_of_its_own(m: Any, x: Tensor) -> Tensor:
+    bias = m.table[:, m.places[: x.shape[1], : x.shape[1]].reshape(-1)]
+    return m.a(x) + bias.mean(1)
+
+
+def noise_of_the_same_dtype(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    keep = torch.empty(y.shape[0], 1, 1, dtype=y.dtype, device=y.device).bernoulli_(0.9)
+    return F.layer_norm(m.b(y) * keep, (16,)) * 2
+
+
+def cast_by_another(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    return (y.float().pow(2).add(1).rsqrt().to(y.dtype) * y).sigmoid() * m.b(y)
+
+
+def without_autocast(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        y = m.b(y.float())
+    return m.a(y.exp())
+
+
+def zeros_like_it(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    return torch.cat([y, torch.zeros_like(y), y.new_ones(y.shape)], -1).tanh() @ m.table.new_zeros(48, 2).to(
+        y.dtype
+    )
+
+
+def rows_gathered(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    return y[:, torch.tensor([0, 2, 2])] * m.b(x)[:, :3]
+
+
+KINDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    f.__name__: f
+    for f in (
+        einsum_of_strided, einsum_in_place_order, einsum_of_swapped, linear_on_swapped,
+        product_with_a_fixed_matrix, spread_over_heads, attention_of_strided, attention_of_narrow_keys,
+        attention_of_three_dimensions, index_of_its_own, noise_of_the_same_dtype, cast_by_another,
+        without_autocast, zeros_like_it, rows_gathered,
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("amp", [None, "bf16"])
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_kept(name: str, amp: str | None) -> None:
+    model = Lambda(KINDS[name])
+    x = torch.randn(2, 8, 16)
+    found = cost(model, input_size=(2, 8, 16), kernels="cpu", amp=amp)
+    assert found.activations == really_kept(model, x, amp=amp is not None)
+    assert found.unknown == ()
+
+
+# -- how long the forward holds --------------------------------------------------------------------------------
+
+
+def rebound(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    y = y.transpose(1, 2)
+    y = y.reshape(-1, 16, 4)  # a copy: what it was made of is let go
+    return y.repeat(1, 1, 6)
+
+
+def rows_taken(m: Any, x: Tensor) -> Tensor:
+    y = torch.cat([m.a(x)] * 8, -1)[:, torch.tensor([1, 3])]  # of the large map nothing is left
+    return y.repeat(1, 3, 1)
+
+
+def cached(m: Any, x: Tensor) -> Tensor:
+    if "bias" not in m.cache:
+        m.cache["bias"] = m.table[:, m.places.reshape(-1)].repeat(1, 4)
+    return (m.a(x).repeat(1, 1, 4) + m.cache["bias"].mean()).exp()
+
+
+def copied_for_a_product(m: Any, x: Tensor) -> Tensor:
+    y = heads(torch.cat([x] * 1, -1))
+    return (y @ y.transpose(2, 3)).sum((1, 2, 3))
+
+
+HELD = {f.__name__: f for f in (rebound, rows_taken, cached, copied_for_a_product)}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_inference_holds(name: str) -> None:
+    found = cost(Lambda(HELD[name]), input_size=(2, 8, 16), kernels="cpu")
+    ours = found.inference_peak - found.parameters - found.buffers
+    assert ours == pytest.approx(really_held(Lambda(HELD[name]), torch.randn(2, 8, 16)), abs=16)
+
+
+# -- one forward for both modes --------------------------------------------------------------------------------
+
+
+class Path(nn.Module):
+    """Drops whole samples, as stochastic depth does."""
+
+    def __init__(self, like: bool) -> None:
+        super().__init__()
+        self.like = like
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        if self.like:
+            keep = x.new_empty((x.shape[0], 1, 1)).bernoulli_(0.8)
+        else:
+            keep = torch.empty(x.shape[0], 1, 1, dtype=x.dtype, device=x.device).bernoulli_(0.8)
+        keep.div_(0.8)
+        return x * keep
+
+
+class Block(nn.Module):
+    def __init__(self, like: bool, always: bool) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 64), nn.Linear(64, 16)
+        self.drop, self.path, self.always = nn.Dropout(0.1), Path(like), always
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop(F.gelu(self.up(self.norm(x))))
+        if self.always:
+            y = F.dropout(y, 0.1, True)
+        return x + self.path(self.drop(self.down(y)))
+
+
+@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("like", [False, True])
+def test_evaluation_is_training_without_its_noise(
+    like: bool, always: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(Block(like, always), nn.BatchNorm1d(8), Block(like, always))
+    size = (4, 8, 16)
+    trained, plain = (
+        sed_torch.trace(model, input_size=size, training=True),
+        sed_torch.trace(model, input_size=size),
+    )
+    rest = resting(trained, model)
+    assert rest is not None
+    levels = [
+        max(m.activations for m in inference_timeline(Storages(g, {n.name: n.dtype for n in g.nodes}), {}))
+        for g in (rest, plain)
+    ]
+    assert levels[0] == levels[1]
+    calls = []
+    monkeypatch.setattr(
+        "sed_torch.costing.modes.trace", lambda *a, **k: calls.append(k) or sed_torch.trace(*a, **k)
+    )
+    found = cost(model, input_size=size, kernels="cpu")
+    assert len(calls) == 1
+    assert found.inference_peak == levels[1] + found.parameters + found.buffers
+    assert found.activations == really_kept(model, torch.randn(size))
+
+
+class Varied(nn.Module):
+    """A mode that changes what is computed: both are followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.aux = nn.Linear(16, 16), nn.Linear(16, 64)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.a(x)
+        return (y, self.aux(y)) if self.training else y
+
+
+def test_a_mode_that_matters_is_followed() -> None:
+    found = cost(Varied(), input_size=(8, 16))
+    assert found.inference_peak == found.parameters + 4 * 8 * (16 + 16)
+    assert any(m.path == "aux" for m in found.training)
+
+
+# -- any network -----------------------------------------------------------------------------------------------
+
+STEPS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "linear": lambda m, x: m.a(x),
+    "residual": lambda m, x: x + m.b(x),
+    "norm": lambda m, x: F.layer_norm(x, (16,)),
+    "gelu": lambda m, x: F.gelu(x),
+    "gate": lambda m, x: x * m.b(x).sigmoid(),
+    "swap": lambda m, x: m.a(x.transpose(0, 1)).transpose(0, 1),
+    "upcast": lambda m, x: x.float().square().to(x.dtype) + x,
+    "drop": lambda m, x: m.drop(x),
+    "heads": lambda m, x: (heads(x) @ heads(m.a(x)).transpose(2, 3)).softmax(-1).mean(1) @ x,
+    "einsum": lambda m, x: torch.einsum("bld,bmd->blm", x, m.b(x)).softmax(-1) @ x,
+    "fused": lambda m, x: F.scaled_dot_product_attention(heads(x), heads(m.a(x)), heads(x)).transpose(1, 2).flatten(2),
+    "in place": lambda m, x: m.a(x).relu_(),
+    "rows": lambda m, x: x[:, torch.tensor([7, 6, 5, 4, 3, 2, 1, 0])],
+    "scale": lambda m, x: x * x.mean(-1, keepdim=True).exp() + 1,
+}  # fmt: skip
+
+
+@few
+@given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6), st.booleans())
+def test_what_is_kept_of_any_network(names: list[str], amp: bool) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        for name in names:
+            x = STEPS[name](m, x)
+        return m.a(x)
+
+    model = Lambda(forward)
+    found = cost(model, input_size=(2, 8, 16), kernels="cpu", amp="bf16" if amp else None)
+    assert found.activations == really_kept(model, torch.randn(2, 8, 16), amp=amp), names
