@@ -382,11 +382,14 @@ def _counts(audit: Audit, checked: Sequence[Row]) -> str:
     loud = {r.ref: [f for f in r.findings if f.severity == "warning"] for r in checked}
     shown = sum(len(folded(found)) for found in loud.values())
     quiet = sum(not found for found in loud.values())
+    places = sum(len(f.evidence.get("places", (f.path,))) for found in loud.values() for f in found)
     return (
         "## Findings by code\n\n"
         + tables.to_markdown(rows, ("code", "name", "severity", "findings", "models"))
-        + f"\n\nA model on average: {means}. As a report shows them (alike but for a block's number: one): "
-        f"{shown / n:.2f} warnings a model; {quiet} models ({quiet / n:.0%}) have none."
+        + f"\n\nA model on average: {means}. A finding is a cause: what is wrong in a line of a class counts once, "
+        f"however often the model uses the class; by place it is {places / n:.2f} warning. As a report shows them "
+        f"(alike but for a block's number: one): {shown / n:.2f} warnings a model; "
+        f"{quiet} models ({quiet / n:.0%}) have none."
     )
 
 
@@ -399,7 +402,8 @@ def _judged(audit: Audit, severity: str) -> str:
             agree = len(said) == len(verdicts) and len({v.verdict for v in said}) == 1
             verdict = said[0] if agree else None
             first = alike[0]
-            more = f" and {len(alike) - 1} alike" if len(alike) > 1 else ""
+            others = sum(len(f.evidence.get("places", (f.path,))) for f in alike) - 1
+            more = f" and {others} alike" if others else ""
             rows.append(
                 {
                     "model": row.ref,
