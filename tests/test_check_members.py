@@ -297,6 +297,17 @@ def test_a_mode_that_decides_whether_gradients_flow() -> None:
     assert loud(made(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), input_size=(4, 8)) == []
 
 
+def test_tensors_beside_a_mode_that_is_asked_for() -> None:
+    """As a detector holds its anchors: plain tensors, which are neither on nor off."""
+
+    def forward(s: Any, x: Tensor) -> Any:
+        y = s.a(x)
+        return y if s.training else (y * s.strides).softmax(-1)
+
+    model = made(forward, a=nn.Linear(8, 3), strides=torch.tensor([8.0, 16.0, 32.0]))
+    assert loud(model, input_size=(4, 8), loss=nn.CrossEntropyLoss()) == []
+
+
 def test_samples_that_attend_to_each_other_may_be_a_set() -> None:
     def forward(s: Any, x: Tensor) -> Any:
         return s.b(torch.softmax(s.q(x) @ s.k(x).T, -1) @ x)

@@ -53,7 +53,10 @@ def _falsy(kind: type, modules: list[nn.Module]) -> _Falsy:
     """Plain switches that are off in all modules of a kind."""
     if not any(_names_mode(f) for f in functions_of(kind)):
         return frozenset()
-    off = [{k for k, v in vars(m).items() if v is None or v is False or v == 0} for m in modules[:64]]
+    off = [
+        {k for k, v in vars(m).items() if v is None or (isinstance(v, (int, float)) and v == 0)}
+        for m in modules[:64]
+    ]
     return frozenset(set.intersection(*off)) if len(modules) <= 64 and off else frozenset()
 
 
