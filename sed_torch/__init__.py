@@ -191,6 +191,10 @@ lead_on()
 class _Package(ModuleType):
     """The package, in which a function and a module may have the same name, ``topology``: the function is meant."""
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """By its name: what sends functions that use it to other processes knows plain modules only."""
+        return import_module, (self.__name__,)
+
     def __getattr__(self, name: str) -> Any:
         if name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from sed_torch import tables
+from sed_torch._listed import Listed
 from sed_torch._moved import moved_name
 from sed_torch._plain import checked_schema, finite
 from sed_torch.errors import DataError, InputError
@@ -61,8 +62,8 @@ class BlockChange:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(tables.Tabular):
-    """What :func:`sed_torch.compare` found.
+class Comparison(tables.Tabular, Listed[BlockChange]):
+    """What :func:`sed_torch.compare` found; ``len()``, ``for`` and ``[0]`` give its blocks.
 
     Attributes:
         a, b: the scores of the two networks.
@@ -79,6 +80,9 @@ class Comparison(tables.Tabular):
     b: Score = field(repr=False)
     blocks: tuple[BlockChange, ...]
     depth: int
+
+    def _items(self) -> tuple[BlockChange, ...]:
+        return self.blocks
 
     @property
     def change(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sed_torch import tables
+from sed_torch._listed import Listed
 from sed_torch.errors import InputError
 from sed_torch.scoring import sed
 from sed_torch.scoring.model import score
@@ -63,8 +64,8 @@ class Variation:
 
 
 @dataclass(frozen=True, repr=False)
-class Sensitivity(tables.Tabular):
-    """What :func:`sed_torch.sensitivity` found.
+class Sensitivity(tables.Tabular, Listed[Variation]):
+    """What :func:`sed_torch.sensitivity` found; ``len()``, ``for`` and ``[0]`` give its rows.
 
     Attributes:
         name: the network.
@@ -80,6 +81,9 @@ class Sensitivity(tables.Tabular):
     total: float
     depth: int
     rows: tuple[Variation, ...]
+
+    def _items(self) -> tuple[Variation, ...]:
+        return self.rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version; :meth:`from_dict` reads it back."""

@@ -31,6 +31,7 @@ __all__ = [
     "View",
     "bytes_of",
     "cell",
+    "count_of",
     "mebibytes",
     "quantity",
     "to_csv",
@@ -55,7 +56,11 @@ def quantity(value: float | None) -> str:
 
 
 def mebibytes(size: float) -> str:
-    """Bytes as a person reads them: ``812.5 MiB``, ``13.42 GiB``."""
+    """Bytes as a person reads them: ``11.5 KiB``, ``812.5 MiB``, ``13.42 GiB``."""
+    if size == 0:
+        return "0 B"
+    if size < 2**20:
+        return f"{size / 2**10:,.1f} KiB"
     return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
@@ -76,6 +81,25 @@ def bytes_of(memory: str | float) -> int:
             f"{memory!r} is no amount of memory; expected bytes, or a text such as '24GB' or '800M'"
         )
     return int(size)
+
+
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+
+
+def count_of(text: str | float) -> float:
+    """``"1.5M"`` → 1,500,000; units are k, M, G (or B) and T, powers of 1000; a number is itself.
+
+    Raises:
+        InputError: for anything else, and for what is not a finite number above 0.
+    """
+    plain = str(text).lower().replace(",", "") if isinstance(text, int | float | str) else ""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([kmgbt]?)\s*", plain)
+    if not found:
+        raise InputError(f"{text!r} is no quantity: expected a number such as 1000000, 1.0M or 200k")
+    value = float(found[1]) * _UNITS[found[2]]
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{text!r} must be a positive number")
+    return value
 
 
 def cell(value: Any) -> str:
@@ -152,9 +176,10 @@ def _width(rows: Sequence[Row], columns: Sequence[str]) -> int:
 
 
 def _shortened(grid: list[list[str]], right: Sequence[bool], by: int) -> list[list[str]]:
-    """Words cut in the middle where lines are too long: ``layer1.0.co…relu``; numbers stay whole."""
-    for i in [i for i, r in enumerate(right) if not r]:
-        longest = max((len(g[i]) for g in grid), default=0)
+    """Words cut in the middle where lines are too long: ``layer1.0.co…relu``, the longest first; numbers stay whole."""
+    lengths = [max((len(g[i]) for g in grid), default=0) for i in range(len(right))]
+    for i in sorted((i for i, r in enumerate(right) if not r), key=lambda i: -lengths[i]):
+        longest = lengths[i]
         room = max(longest - max(by, 0), _SHORTEST)
         if by > 0 and room < longest:
             grid = [[*g[:i], _middle_out(g[i], room), *g[i + 1 :]] for g in grid]

@@ -231,10 +231,19 @@ def test_lazy_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    "thing", [None, "resnet50", 3, lambda x: x, torch.zeros(3)], ids=lambda t: type(t).__name__
+    ("thing", "told"),
+    [
+        (None, "NoneType"),
+        (3, "int"),
+        (torch.zeros(3), "Tensor"),
+        ("timm:resnet50", r"the text .* by sed_torch.zoo.load\('timm:resnet50'\).model"),
+        (lambda x: x, "the function <lambda>. Call it"),
+        (nn.ReLU, r"the class ReLU. Did you pass the class instead of an instance\? Call it: ReLU\(\)"),
+    ],
+    ids=lambda t: type(t).__name__,
 )
-def test_what_is_no_module(thing: Any) -> None:
-    with pytest.raises(ModelError, match=f"expected an nn.Module, found {type(thing).__name__}"):
+def test_what_is_no_module(thing: Any, told: str) -> None:
+    with pytest.raises(ModelError, match=f"expected an nn.Module, found {told}"):
         score(thing)
 
 

@@ -56,6 +56,32 @@ def nets(tmp_path: Path) -> Path:
 SIZE = ("--input-size", "1,3,32,32")
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_help_keeps_to_the_width_in_whole_sentences(width: int) -> None:
+    from click import Context
+    from click.testing import CliRunner
+
+    from sed_torch.cli import cli
+
+    for name in ("", *cli.list_commands(Context(cli))):
+        said = CliRunner().invoke(cli, [*name.split(), "--help"], terminal_width=width, prog_name="sed-torch")
+        assert said.exit_code == 0
+        assert [line for line in said.output.splitlines() if len(line) > width] == []
+        cut = [w for w in said.output.split() if w.endswith("...") and w[:-3].islower()]
+        assert cut == []
+
+
+@pytest.mark.parametrize(
+    "command", ["score A", "rank A", "check A", "compare A B", "graph A", "search --space darts"]
+)
+def test_an_unknown_suffix_is_refused_before_the_work(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, *command.split(), "-o", "page.pdf")
+    assert (status, out) == (2, "")
+    assert "this command has no pdf form; expected one of text, " in err
+
+
 class TestScore:
     def test_formats_agree(self, nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
         status, out, err = run(capsys, "score", f"{nets}:Net", *SIZE, "--format", "json")

@@ -212,7 +212,10 @@ def test_datasets_are_scored_at_their_own_input() -> None:
             ("{0}/rank.csv", "--against", "timm", "--name-column", "x"),
             "--name-column: goes with --against FILE only",
         ),
-        (("{0}/rank.csv", "--against", "{0}/absent.csv"), "absent.csv: no such file"),
+        (
+            ("{0}/rank.csv", "--against", "{0}/absent.csv"),
+            "absent.csv: no such file; expected torchvision, timm,",
+        ),
         (("{0}/rank.csv", "--against", "{0}/rank.csv"), "none of the usual columns"),
         (("{0}/absent.csv", "--against", "torchvision"), "does not exist"),
         (("--benchmark", "nasbench201", "--against", "timm"), "--against: goes with a RANKING only"),

@@ -33,6 +33,7 @@ from sed_torch.jobs import ChildPool, Limits, Work
 from sed_torch.ranking import Ranking, RankRow, RowCache, rank, read_ranking
 from sed_torch.ranking.cache import _NO_PART, _version, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import average_ranks
+from sed_torch.ranking.showing import modality, sample_size, task
 from sed_torch.ranking.worker import Item, Options, score_item, stopped_row
 
 pytestmark = pytest.mark.usefixtures("no_child_outlives_its_test")
@@ -283,7 +284,7 @@ class TestViews:
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match=message):
             read_ranking(tmp_path / name)
-        with pytest.raises(DataError, match="cannot read the ranking"):
+        with pytest.raises(DataError, match="there is no file"):
             read_ranking(tmp_path / "none.csv")
 
 
@@ -442,6 +443,17 @@ def _counted(calls: list[str], name: str, function: Any) -> Any:
     return counted
 
 
+def test_a_detector_s_list_of_images_are_images() -> None:
+    assert sample_size("3x300x300") == "3x300x300"
+    assert sample_size("1x3x224x224") == "3x224x224"
+    assert sample_size("1x16000") == "16000"
+    assert sample_size("1x80x3000 + 1x10") == "80x3000 + 10"
+    assert modality("3x300x300") == "images"
+    assert modality("1x80x3000") == "sequences or signals"
+    assert task("?") == "what the data decide (detectors, say)"
+    assert task("1x1000") == "one row of numbers (classifiers)"
+
+
 class TestCache:
     def test_second_run_reads_every_row(self, tmp_path: Path) -> None:
         pytest.importorskip("torchvision")
@@ -465,7 +477,7 @@ class TestCache:
         }
         monkeypatch.setattr("sed_torch.scoring.DEFAULT_DEFINITION", "sed/1")
         others.add(key_of_reference("timm:resnet18", {"input_size": None}))
-        monkeypatch.setattr("sed_torch.__version__", "9.9")
+        monkeypatch.setattr("sed_torch._version.__version__", "9.9")
         others.add(key_of_reference("timm:resnet18", {"input_size": None}))
         assert len(others | {base}) == 6
         assert key_of_reference("nets.py:net", {}) is None

@@ -90,7 +90,7 @@ def test_other_commands_write_pages_too(
         assert f"<h1>{text}" in page.read_text(encoding="utf-8")
         assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     page.unlink()
-    for name, form in (("page.html", "html"), ("page.svg", "svg"), ("page.png", "png")):
+    for name, form in (("page.pdf", "pdf"), ("page.svg", "svg"), ("page.png", "png")):
         status, _, err = run(capsys, "ops", "-o", tmp_path / name)
         assert status == 2
         assert f"this command has no {form} form; expected one of text, json, csv, md" in err
@@ -108,7 +108,7 @@ def test_wrong_usage_is_told(nets: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "--against goes with a ranking's file only" in err
     status, _, err = run(capsys, "report", tmp_path / "none.csv", "-o", tmp_path / "a.html")
     assert status == 2
-    assert "cannot read the ranking" in err
+    assert "there is no file" in err
     status, _, err = run(capsys, "graph", f"{nets}:Net", "--color", "blue")
     assert status == 2
     assert "'blue' is not one of" in err

@@ -389,3 +389,30 @@ def test_whatever_has_tables_has_a_page() -> None:
     assert {len(row) for row in page.tables["r1-0"]} == {7}
     with pytest.raises(TypeError, match="cannot report on int"):
         to_html(3)  # type: ignore[arg-type]
+
+
+def test_a_ranking_leads_with_its_front_and_what_makes_it_hard_to_compare() -> None:
+    rows = [
+        RankRow(n, sed=s, params=p, macs=100.0 * p, input=i, output=o, definition="sed/2")
+        for n, s, p, i, o in (
+            ("small", 9.0, 1000, "1x3x224x224", "1x10"),
+            ("large", 12.0, 9000, "1x3x224x224", "1x10"),
+            ("wasteful", 8.0, 9500, "3x300x300", "?"),
+        )
+    ]
+    text = to_html(Ranking.of(rows))
+    first = text[: text.index("SED over MACs")]
+    assert "2 of 3 models" in first
+    assert first.index("small (SED 9.000") < first.index("large (SED 12.000") < first.index("Careful")
+    assert "scores compare at one input size only" in first
+    assert "1 × what the data decide (detectors, say) (wasteful)" in first
+    assert "wasteful (SED" not in first
+    limited = to_html(Ranking.of(rows, limits={"params": "5k"}))
+    assert "best within params ≤ 5.00 k" in limited[: limited.index("Models</h3>")]
+
+
+def test_a_validation_leads_with_its_verdict() -> None:
+    values = [float(i) for i in range(12)]
+    report = validate(values, values[::-1], params=values, n_bootstrap=20)
+    page = to_html(report)
+    assert report.verdict()[:40] in page[: page.index("<figure>")]

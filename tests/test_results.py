@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import Score
+from sed_torch.errors import InputError
 from sed_torch.scoring.result import SCHEMA, Block
 
 SCRIPT = "<script>alert('x')</script>"
@@ -309,6 +311,48 @@ def test_pickle_round_trip(scores: dict[str, Score], kind: str) -> None:
     assert back == scores[kind]
     assert back.to_dict() == scores[kind].to_dict()
     assert back.evaluation == scores[kind].evaluation
+
+
+def test_results_are_lists_of_what_they_hold() -> None:
+    found = sed_torch.check(nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.ReLU()), input_size=(1, 3, 8, 8))
+    assert len(found) == len(list(found)) == len(found.findings) > 0
+    assert found[0] == found[:1][0] == found.findings[0]
+    effects = sed_torch.sensitivity(Net(), input_size=(1, 3, 8, 8))
+    assert (len(effects), effects[0], effects[-2:]) == (len(effects.rows), effects.rows[0], effects.rows[-2:])
+    change = sed_torch.compare(Net(), Net(), input_size=(1, 3, 8, 8))
+    assert [b.path for b in change] == [b.path for b in change.blocks]
+    best = sed_torch.search("nasbench201", max_params="1M", max_looks=20, budget_s=None)
+    assert best[0] == best.front[0]
+    assert sum(c.params <= 1e6 for c in best) == len(best)
+    table = sed_torch.score(Net(), input_size=(1, 3, 8, 8)).table()
+    assert table[0].module == ""
+    assert [r.module for r in table[1:3]] == ["stem", "stem.0"]
+    clean = sed_torch.compare(Net(), Net(), input_size=(1, 3, 8, 8))
+    assert replace(clean, blocks=()), "a result is true where its list is empty too"
+    for result in (found, effects, change, best, table, sed_torch.cost(Net(), input_size=(1, 3, 8, 8))):
+        assert len(repr(result)) <= 130, repr(result)
+
+
+def test_a_row_of_a_ranking_is_told_in_a_line() -> None:
+    models = {"small": Net(), "large": nn.Conv2d(3, 640, 3)}
+    ranking = sed_torch.rank(models, input_size=(1, 3, 8, 8), max_params="2k", progress=False)
+    assert re.fullmatch(r"RankRow\(small: SED \d+\.\d{4}, [\d.]+ k? ?params, .* MACs\)", repr(ranking[0]))
+    with pytest.raises(KeyError, match="no model 'smal' in the ranking; did you mean small"):
+        ranking["smal"]
+    with pytest.raises(InputError, match="cannot limit params to 'few': 'few' is no quantity"):
+        sed_torch.rank(models, max_params="few")
+    with pytest.raises(InputError, match="cannot limit memory to 0"):
+        sed_torch.rank(models, max_memory=0)
+
+
+def test_functions_that_use_the_package_are_sent_to_other_processes() -> None:
+    cloudpickle = pytest.importorskip("cloudpickle")
+    sent = cloudpickle.dumps(_scored_there)
+    assert pickle.loads(sent)() == pytest.approx(_scored_there())
+
+
+def _scored_there() -> float:
+    return float(sed_torch.score(nn.Conv2d(3, 4, 3), input_size=(1, 3, 8, 8)))
 
 
 def test_results_cannot_be_changed(scores: dict[str, Score]) -> None:

@@ -162,7 +162,7 @@ class TestFiles:
             ("Nett", "has no 'Nett'; did you mean Net"),
             ("text", "made a str, expected an nn.Module"),
             ("number", "is a int: expected an nn.Module"),
-            ("Net(height=3)", "could not be built: TypeError"),
+            ("Net(height=3)", "takes no 'height'"),
         ],
     )
     def test_errors(self, nets: Path, call: str, message: str) -> None:
@@ -259,13 +259,28 @@ class TestGlobs:
         pytest.importorskip("torchvision")
         assert expand(["torchvision:resnet18", "torchvision:resnet1?"]) == ["torchvision:resnet18"]
 
+    def test_the_modules_of_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "several.py"
+        file.write_text(
+            "from torch import nn\n"
+            "class A(nn.Module): pass\n"
+            "class B(nn.Module):\n    def __init__(self, n): pass\n"
+            "class Big(nn.Linear):\n    def __init__(self, n=3): super().__init__(n, n)\n"
+        )
+        assert expand(f"{file}:*") == [f"{file}:A", f"{file}:Big"]
+        assert expand(f"{file}:B*") == [f"{file}:Big"]
+        with pytest.raises(ModelReferenceError, match="no module that can be made without arguments for 'C"):
+            expand(f"{file}:C*")
+        with pytest.raises(ModelReferenceError, match="one model is read here, and this is a pattern"):
+            load(f"{file}:*")
+
     @pytest.mark.parametrize(
         ("pattern", "message"),
         [
             ("timm:resnett*", "matches none of the .* models of timm"),
             ("timm:resnet18,!*", "no model is left"),
             ("timm:resnet18x", "timm has no model"),
-            ("nets/*.py:Net", "globs work on timm:…, torchvision:…, hf:… only"),
+            ("nets/*.py:Net", "globs work on timm:…, torchvision:…, hf:… and on the names in one file"),
             ("", "no model is left"),
         ],
     )

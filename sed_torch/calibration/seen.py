@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch.calibration.scales import CLIP, Scale, by_ranks
+from sed_torch.scoring.features import FEATURES
+from sed_torch.tables import quantity
 
 __all__ = ["Domain", "domain_of"]
 
@@ -79,10 +81,21 @@ class Domain:
             return "it has no live operator"
         if (beyond > 0).any():
             worst = int(np.argmax(beyond / (self.scale + _LEAST)))
-            return f"{names[worst]} is {values[worst]:.4g}, seen were {self.low[worst]:.4g} to {self.high[worst]:.4g}"
+            found, low, high = _told(names[worst], values[worst], self.low[worst], self.high[worst])
+            return f"{found}, seen were {low} to {high}"
         if distance > self.reach + _LEAST:
             return f"no network like it was seen: the nearest is {distance / max(self.reach, _LEAST):.1f} times too far"
         return None
+
+
+def _told(name: str, value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A feature with its value, and the ends of what was seen; logarithms are taken back to what people count."""
+    meaning = FEATURES.get(name, name)
+    if not meaning.startswith("ln of "):
+        return f"{name} ({meaning}) is {value:.4g}", f"{low:.4g}", f"{high:.4g}"
+    counted = meaning.removeprefix("ln of ").removeprefix("the ").rpartition(": ")[2]
+    there, least, most = (quantity(float(f"{np.exp(v):.4g}")) for v in (value, low, high))
+    return f"{counted}: {there}", least, most
 
 
 def nearest(x: Array, trained: Array) -> Array:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import output_options
 from sed_torch.cli.output import emit, say
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.option(
     "--data", type=click.Path(exists=True), help="Folder of benchmark files.  [default: SED_TORCH_DATA]"
 )

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import writable
 from sed_torch.cli.output import emit, say
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("models", metavar="RUNS|RANKING|SPACE")
 @click.option(
     "--accuracies",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sed_torch.cli.options import byte_count, one_or_many, sizes, writable
-from sed_torch.cli.output import FINDINGS, emit, say
+from sed_torch.cli.helping import Helped
+from sed_torch.cli.options import byte_count, one_or_many, sizes, writable_as
+from sed_torch.cli.output import FINDINGS, emit, page_of, say
 from sed_torch.cli.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _CHECK_FORMATS = ("text", "json", "sarif", "github")
 _LEVELS = ("info", "warning", "error", "never")
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @click.option(
     "--input-size",
@@ -66,13 +67,19 @@ _LEVELS = ("info", "warning", "error", "never")
 )
 @click.option("--optimizer", metavar="NAME", help="Of that step; goes with --memory. Default: adamw.")
 @click.option("--statistics", is_flag=True, help="Show how many findings there are of each code instead.")
-@click.option("--format", "form", type=click.Choice(_CHECK_FORMATS), help="Default: by --output, else text.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_CHECK_FORMATS),
+    is_eager=True,
+    help="Default: by --output, else text.",
+)
 @click.option(
     "-o",
     "--output",
     "--output-file",
     type=click.Path(dir_okay=False),
-    callback=writable,
+    callback=writable_as("text", "json", "csv", "md", "html", "parquet", "sarif", "github"),
     help="Write to a file.",
 )
 def check(
@@ -142,7 +149,7 @@ def check(
 
 def _expanded(refs: tuple[str, ...]) -> list[str] | None:
     """References one by one; None where a file was given alone and its modules have been listed."""
-    from sed_torch.zoo import ZOOS, expand, modules_matching
+    from sed_torch.zoo import expand, modules_matching
 
     found: list[str] = []
     for ref in refs:
@@ -152,15 +159,7 @@ def _expanded(refs: tuple[str, ...]) -> list[str] | None:
                 click.echo(f"{ref}:{name}")
             if len(refs) == 1:
                 return None
-        elif source and source not in ZOOS and any(c in pattern for c in "*?["):
-            with contextlib.redirect_stdout(sys.stderr):
-                names = modules_matching(source, pattern)
-            if not names:
-                raise click.UsageError(
-                    f"{source} has no module that can be made without arguments for {pattern!r}"
-                )
-            found += [f"{source}:{n}" for n in names]
-        elif source in ZOOS and any(c in pattern for c in "*?["):
+        elif source and any(c in pattern for c in "*?["):
             found += expand(ref)
         else:
             found.append(ref)
@@ -209,6 +208,7 @@ def _emit(reports: list[CheckReport], form: str | None, output: str | None, stat
             ),
             "sarif": lambda: _one_log(reports),
             "github": lambda: "\n".join(r.to_github() for r in reports),
+            "html": lambda: page_of(*reports),
         },
     )
 
@@ -239,7 +239,7 @@ def _update_baseline(path: str, reports: Sequence[CheckReport]) -> None:
     say(f"wrote {path}")
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("code", required=False)
 def explain(code: str | None) -> None:
     """Show the page of a check: what it means, why it matters, what to do. Without CODE, list all."""

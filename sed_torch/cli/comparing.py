@@ -7,11 +7,12 @@ import sys
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import one_or_many, output_options, sizes
 from sed_torch.cli.output import emit
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option(
@@ -39,7 +40,7 @@ def compare(
     emit(result, form, output)
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("ref")
 @click.option("--input-size", callback=sizes, metavar="N,C,H,W", multiple=True, help="Default: inferred.")
 @click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")

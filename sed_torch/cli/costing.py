@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import byte_count, one_or_many, output_options, sizes
 from sed_torch.cli.output import FINDINGS, emit
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("ref")
 @click.option(
     "--input-size",
@@ -23,8 +24,14 @@ from sed_torch.cli.output import FINDINGS, emit
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a step. Default: that of the input.")
 @click.option("--amp", type=click.Choice(["bf16", "fp16"]), help="Autocast to this dtype.")
-@click.option("--dtype", help="What parameters and inputs are held in, such as bfloat16. Default: as found.")
-@click.option("--optimizer", default="adamw", show_default=True, help="An unknown one lists all.")
+@click.option(
+    "--dtype",
+    metavar="NAME",
+    help="Of parameters and inputs, such as bfloat16. Default: as found.",
+)
+@click.option(
+    "--optimizer", metavar="NAME", default="adamw", show_default=True, help="An unknown one lists all."
+)
 @click.option(
     "--checkpoint",
     "checkpointing",
@@ -32,8 +39,12 @@ from sed_torch.cli.output import FINDINGS, emit
     metavar="MODULE",
     help="Module whose calls are checkpointed, such as 'blocks.*'; repeat for more.",
 )
-@click.option("--gpu", help="Device for the largest batch and the least time, such as 'H100 80GB'.")
-@click.option("--memory", callback=byte_count, help="Fail when a step needs more, such as 24G.")
+@click.option(
+    "--gpu", metavar="NAME", help="Device for the largest batch and the least time, such as 'H100 80GB'."
+)
+@click.option(
+    "--memory", callback=byte_count, metavar="SIZE", help="Fail when a step needs more, such as 24G."
+)
 @click.option(
     "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Names that make a block."
 )
@@ -50,7 +61,7 @@ def cost(
 ) -> int:
     """Memory of a training step and of inference, and the least time of a step, before the first step.
 
-    REF is as for `sed-torch score`. Exits with 1 when the step does not fit in --memory.
+    REF is as for 'score'. Exits with 1 when the step does not fit in --memory.
 
     \b
     sed-torch cost timm:resnet50 --batch 64 --amp bf16 --gpu "A100 40GB"

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from sed_torch.cli.options import one_or_many, sizes, writable
+from sed_torch.cli.helping import Helped
+from sed_torch.cli.options import one_or_many, sizes, writable_as
 from sed_torch.cli.output import emit
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("ref")
 @click.option("--input-size", callback=sizes, metavar="N,C,H,W", multiple=True, help="Default: inferred.")
 @click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
@@ -35,9 +36,16 @@ from sed_torch.cli.output import emit
     "--format",
     "form",
     type=click.Choice(["text", "svg", "dot", "mermaid", "json"]),
+    is_eager=True,
     help="Default: by the suffix of --output, else text.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False), callback=writable, help="Write to a file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    callback=writable_as("text", "svg", "dot", "mermaid", "json"),
+    help="Write to a file.",
+)
 def graph(
     ref: str,
     input_size: list[tuple[int, ...]],

@@ -103,6 +103,12 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)  # what the table names
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with its whole first sentence."""
+        rows = [(n, c.get_short_help_str(limit=500)) for n in _COMMANDS if (c := self.get_command(ctx, n))]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import output_options
-from sed_torch.cli.output import FINDINGS, emit, row_views
+from sed_torch.cli.output import FINDINGS, emit
+from sed_torch.tables import Grid, Tabular, View
 
 
-@click.command()
+@dataclass(frozen=True, repr=False)
+class Listing(Tabular):
+    """Rows of plain text, which a command lists; it has all forms."""
+
+    schema: ClassVar = "sed_torch.listing/1"
+    kind: ClassVar = "a listing"
+
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    title: str
+    shown: tuple[Mapping[str, Any], ...] = ()
+
+    def view(self) -> View:
+        """The rows, shortened where a short form was given."""
+        return View(self.title, (), (Grid(self.columns, self.shown or self.rows),))
+
+    def records(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+        """All rows, whole."""
+        return self.rows, self.columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Columns and rows."""
+        return {"schema": self.schema, **asdict(self)}
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The rows alone."""
+        return json.dumps(list(map(dict, self.rows)), indent=indent)
+
+
+@click.command(cls=Helped)
 @output_options
 def ops(form: str | None, output: str | None) -> None:
     """List the operators that have a rule, with their spellings."""
@@ -19,8 +53,8 @@ def ops(form: str | None, output: str | None) -> None:
 
     rows: list[dict[str, Any]] = [dict(r) for r in table()]
     columns = ("op", "rule", "spellings")
-    short = [{**r, "spellings": _cut(r["spellings"], 60)} for r in rows]
-    emit(None, form, output, views={**row_views(rows, columns), "text": row_views(short, columns)["text"]})
+    short = tuple({**r, "spellings": _cut(r["spellings"], 60)} for r in rows)
+    emit(Listing(columns, tuple(rows), "Operators that have a rule", short), form, output)
 
 
 def _cut(text: str, width: int) -> str:
@@ -54,12 +88,12 @@ _PACKAGES = {
 }
 
 
-@click.command()
+@click.command(cls=Helped)
 @output_options
 def doctor(form: str | None, output: str | None) -> int:
     """Show the environment: versions, optional packages, devices; no paths, no names, no settings."""
-    rows = [*_environment(), *_package_rows(), *_device_rows()]
-    emit(None, form, output, views=row_views(rows, ("item", "found", "for")))
+    rows = (*_environment(), *_package_rows(), *_device_rows())
+    emit(Listing(("item", "found", "for"), rows, "The environment"), form, output)
     return FINDINGS if any(r["found"] is None and r["for"] == "required" for r in rows) else 0
 
 

@@ -8,19 +8,24 @@ from typing import Any
 
 import click
 
+from sed_torch.cli.output import form_of, refuse_form
+
 __all__ = [
     "byte_count",
     "expected_options",
     "one_or_many",
     "output_options",
+    "python_file",
     "quantity",
     "refuse",
     "sizes",
     "worker_options",
     "writable",
+    "writable_as",
 ]
 
 _FORMATS = ("text", "json", "csv", "md")
+_WRITTEN = (*_FORMATS, "html", "parquet")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,14 +33,15 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--format",
         "form",
         type=click.Choice(_FORMATS),
+        is_eager=True,  # the callback of --output looks at it
         help="Default: by the suffix of --output, else text.",
     )(command)
     return click.option(
         "-o",
         "--output",
         type=click.Path(dir_okay=False),
-        callback=writable,
-        help="Write to a file, whole or not at all; .html is a page.",
+        callback=writable_as(*_WRITTEN),
+        help="Write to a file, whole or not at all; .html is a page, .parquet a table.",
     )(command)
 
 
@@ -60,6 +66,24 @@ def writable(_: click.Context, __: click.Parameter, path: str | None) -> str | N
     if path is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise click.BadParameter(f"{folder!r} is not a folder that can be written to")
     return path
+
+
+def python_file(ctx: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    """A file that Python can import, in a folder that can be written to."""
+    if path is not None and not path.endswith(".py"):
+        raise click.BadParameter(f"{path!r} is no Python file: name it FILE.py")
+    return writable(ctx, parameter, path)
+
+
+def writable_as(*forms: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """That a file can be written, in a form that the command has by its suffix; told before the work too."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+        if path is not None:
+            refuse_form(form_of(ctx.params.get("form"), path), forms)
+        return writable(ctx, parameter, path)
+
+    return check
 
 
 class Size(tuple[int, ...]):
@@ -102,12 +126,12 @@ def byte_count(_: click.Context, __: click.Parameter, text: str | None) -> int |
 
 def quantity(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
     """``1.0M``, ``200k`` or a plain number; units are powers of 1000."""
-    from sed_torch.errors import SearchError
-    from sed_torch.searching import parse_quantity
+    from sed_torch.errors import InputError
+    from sed_torch.tables import count_of
 
     try:
-        return None if text is None else parse_quantity(text)
-    except SearchError as error:
+        return None if text is None else count_of(text)
+    except InputError as error:
         raise click.BadParameter(str(error)) from error
 
 
@@ -133,6 +157,7 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default="loky",
         show_default=True,
         is_eager=True,  # the scheduler's callback looks at it
+        help="What runs the workers: this machine, or a cluster.",
     )(command)
     return click.option(
         "--jobs",

@@ -17,8 +17,9 @@ __all__ = [
     "INTERRUPTED",
     "Views",
     "emit",
+    "form_of",
     "page_of",
-    "row_views",
+    "refuse_form",
     "say",
 ]
 
@@ -37,6 +38,26 @@ _SUFFIXES = {
 def say(text: str) -> None:
     """Tell the user, on stderr: stdout is for results."""
     click.echo(text, err=True)
+
+
+def form_of(form: str | None, output: str | None) -> str:
+    """The form that was asked for, else that of the file's suffix, else text."""
+    suffix = os.path.splitext(output or "")[1].lower()
+    return form or (_SUFFIXES.get(suffix, suffix.lstrip(".")) if suffix else "text")
+
+
+def refuse_form(form: str, forms: Sequence[str]) -> None:
+    """What this command cannot write is an error that says what it can.
+
+    Raises:
+        click.UsageError: the form is none of these.
+    """
+    if form in forms:
+        return
+    printed = "; for a PDF, print the .html page from a browser" if form == "pdf" and "html" in forms else ""
+    raise click.UsageError(
+        f"this command has no {form} form; expected one of {', '.join(forms)}, by --format or as the suffix{printed}"
+    )
 
 
 def emit(
@@ -59,17 +80,12 @@ def emit(
     known = {**_views_of(result), **(views or {})}
     if page is not None:
         known["html"] = page
-    suffix = os.path.splitext(output or "")[1].lower()
-    form = form or (_SUFFIXES.get(suffix, suffix.lstrip(".")) if suffix else "text")
+    form = form_of(form, output)
     if form == "parquet" and output and isinstance(result, Tabular):
         result.to_parquet(output)
         say(f"wrote {output}")
         return
-    if form not in known:
-        forms = [*known, *(["parquet"] if isinstance(result, Tabular) else [])]
-        raise click.UsageError(
-            f"this command has no {form} form; expected one of {', '.join(forms)}, by --format or as the suffix"
-        )
+    refuse_form(form, [*known, *(["parquet"] if isinstance(result, Tabular) else [])])
     if output:
         from sed_torch._files import write_text
 
@@ -96,19 +112,6 @@ def _views_of(result: Any) -> dict[str, Callable[[], str]]:
         "csv": result.to_csv,
         "md": result.to_markdown,
         "html": lambda: page_of(result),
-    }
-
-
-def row_views(rows: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Callable[[], str]]:
-    import json
-
-    from sed_torch import tables
-
-    return {
-        "text": lambda: tables.to_text(rows, columns),
-        "json": lambda: json.dumps(rows, indent=2),
-        "csv": lambda: tables.to_csv(rows, columns),
-        "md": lambda: tables.to_markdown(rows, columns),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import (
     byte_count,
     expected_options,
@@ -18,7 +19,7 @@ from sed_torch.cli.options import (
 from sed_torch.cli.output import FINDINGS, emit
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("patterns", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), help="Print the first N; a file gets all.")
 @click.option(
@@ -33,6 +34,8 @@ from sed_torch.cli.output import FINDINGS, emit
     ),
     default="sed",
     show_default=True,
+    metavar="COLUMN",
+    help="sed, expected, given-size, params, macs, suppression, coverage, seconds, name or family.",
 )
 @click.option(
     "--cache/--no-cache", default=True, show_default=True, help="Keep rows in the user's cache folder."
@@ -62,7 +65,7 @@ from sed_torch.cli.output import FINDINGS, emit
 @click.option(
     "--max-memory",
     callback=byte_count,
-    metavar="N",
+    metavar="SIZE",
     help="The same by bytes of a training step with one sample and AdamW, such as 4G.",
 )
 @click.option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import one_or_many, sizes, writable
 from sed_torch.cli.output import FINDINGS, emit, page_of
 from sed_torch.cli.scoring import score_status
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sed_torch.diagnostics import CheckReport
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @click.option(
     "-o",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import expected_options, one_or_many, output_options, sizes
 from sed_torch.cli.output import FINDINGS, emit
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sed_torch.scoring.result import Score
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("ref")
 @click.option(
     "--input-size",
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     help="With batch dimension, such as 1,3,224,224; repeat for more inputs. Default: inferred, and said.",
 )
 @click.option("--depth", type=click.IntRange(min=0), help="Names of the module path that make a block.")
-@click.option("--frontend", type=click.Choice(["auto", "fx", "export"]), default="auto", show_default=True)
+@click.option(
+    "--frontend",
+    type=click.Choice(["auto", "fx", "export"]),
+    default="auto",
+    show_default=True,
+    help="What reads the graph; auto: torch.fx, and torch.export where that cannot.",
+)
 @click.option("--strict", is_flag=True, help="An operator without a rule is an error.")
 @click.option(
     "--columns",

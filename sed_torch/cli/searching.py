@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from sed_torch._files import write_text
-from sed_torch.cli.options import output_options, quantity
+from sed_torch.cli.helping import Helped
+from sed_torch.cli.options import output_options, python_file, quantity
 from sed_torch.cli.output import INTERRUPTED, emit, say
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.option("--space", required=True, metavar="NAME", help="Such as nasbench201, darts, nats_size.")
-@click.option("--max-params", callback=quantity, metavar="N", help="Such as 1.0M.")
+@click.option("--max-params", callback=quantity, metavar="N", help="Parameters, such as 1M.")
 @click.option(
     "--max-macs", callback=quantity, metavar="N", help="Multiply-accumulates a sample, such as 200M."
 )
@@ -52,7 +53,8 @@ from sed_torch.cli.output import INTERRUPTED, emit, say
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--export",
-    type=click.Path(dir_okay=False, writable=True),
+    type=click.Path(dir_okay=False),
+    callback=python_file,
     metavar="FILE.py",
     help="Write the best network as a Python file with a function network().",
 )
@@ -77,9 +79,9 @@ def search(
     Ctrl-C ends it early and keeps the best so far. CSV has the Pareto front.
 
     \b
-    sed-torch search --space nasbench201 --max-params 1.0M
+    sed-torch search --space nasbench201 --max-params 1M
     sed-torch search --space darts --max-macs 150M --budget 10 -o found.json
-    sed-torch search --space nasbench201 --max-params 1.0M --export net.py
+    sed-torch search --space nasbench201 --max-params 1M --export net.py
     sed-torch search --space nasbench201 --calibration my.json --budget 10
     """
     from sed_torch.searching import search as find

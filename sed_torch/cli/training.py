@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import worker_options, writable
 from sed_torch.cli.output import FINDINGS, say
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sed_torch.training import RunRow
 
 
-@click.command("train-counterparts")
+@click.command("train-counterparts", cls=Helped)
 @click.argument("patterns", nargs=-1)
 @click.option("--space", metavar="NAME", help="Train networks of a space, such as nasbench201.")
 @click.option(

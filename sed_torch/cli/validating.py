@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import output_options, refuse
 from sed_torch.cli.output import FINDINGS, emit
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sed_torch.evidence import Accuracies, Joined
 
 
-@click.command()
+@click.command(cls=Helped)
 @click.argument("ranking", required=False, type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--against",
@@ -170,6 +171,11 @@ def _accuracies(source: str, truth: Truth) -> Accuracies:
         return evidence.timm_results(file, include=truth.tags or None, reduce=truth.recipe or "best")
     if source in _TABLES:
         return accuracies_of(source, truth.dataset, truth.data)
+    if not Path(source).is_file():
+        known = ", ".join(("torchvision", "timm", *_TABLES))
+        raise click.BadParameter(
+            f"{source}: no such file; expected {known}, or a CSV file", param_hint="--against"
+        )
     return evidence.read_accuracies(source, truth.name_column, truth.metric_column)
 
 

@@ -14,7 +14,7 @@ from sed_torch.costing.roofline import Work, seconds
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
 from sed_torch.errors import DataError, InputError
-from sed_torch.tables import Grid, Tabular, View, mebibytes
+from sed_torch.tables import Grid, Tabular, View, mebibytes, quantity
 
 __all__ = ["Cost", "mebibytes"]
 
@@ -22,10 +22,11 @@ _PLAIN = ("parameters", "trainable", "buffers", "optimizer_state", "recomputed",
 _PIECES = ("saved", "training", "inference", "work")
 
 COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
+_SHOWN = ("block", "params", "their size", "saved", "share", "FLOPs")
 EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cost(Tabular):
     """Memory and least time of a model, from its graph alone.
 
@@ -221,8 +222,13 @@ class Cost(Tabular):
             f"inference peak {mebibytes(self.inference_peak)}",
             *self._on_device(),
         ]
-        grid = Grid(COLUMNS, tuple(self.by_block()), spared=("params MiB", "GFLOPs"))
+        shown = tuple(map(_shown, self.by_block()))
+        grid = Grid(_SHOWN, shown, spared=("their size", "FLOPs"))
         return View(headline, tuple(lines), (grid,), tuple(self._notes()))
+
+    def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """One row a block, numbers with full precision."""
+        return self.by_block(), COLUMNS
 
     def _on_device(self) -> list[str]:
         if self.device is None:
@@ -236,7 +242,10 @@ class Cost(Tabular):
 
     def _notes(self) -> list[str]:
         """What is left out, assumed and unknown, a line each."""
-        lines = [EXCLUDED]
+        lines = [
+            "saved: what autograd keeps for the backward pass; FLOPs: of a forward over the whole batch",
+            EXCLUDED,
+        ]
         if self.recomputed:
             lines.append(f"checkpointing computes {self.recomputed / 1e9:.3f} GMACs a sample once more")
         lines += [f"assumed: {a}" for a in self.assumed]
@@ -292,6 +301,18 @@ class Cost(Tabular):
         if "pieces" not in data:
             raise DataError("a cost without the pieces behind its sums, as 0.1.0 wrote it: compute it again")
         return revived(cls, {**data, **data["pieces"]}, cls.kind)
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table as people read it."""
+    return {
+        "block": row["block"],
+        "params": quantity(row["params"]),
+        "their size": mebibytes(row["params MiB"] * 2**20),
+        "saved": mebibytes(row["saved MiB"] * 2**20),
+        "share": f"{row['share']:.1%}",
+        "FLOPs": quantity(row["GFLOPs"] * 1e9),
+    }
 
 
 def _cut(path: str, depth: int) -> str:

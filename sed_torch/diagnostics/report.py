@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
+from sed_torch._listed import Listed
 from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.diagnostics.finding import FailOn, Finding, Severity, at_least, checked_level
 from sed_torch.diagnostics.formats import to_github, to_sarif
@@ -26,8 +27,8 @@ SCHEMA = "sed_torch.check/1"
 
 
 @dataclass(frozen=True, repr=False)
-class CheckReport(tables.Tabular):
-    """What :func:`sed_torch.check` found.
+class CheckReport(tables.Tabular, Listed[Finding]):
+    """What :func:`sed_torch.check` found; ``len()``, ``for`` and ``[0]`` give its findings, worst first.
 
     Attributes:
         name: the model's name.
@@ -63,6 +64,9 @@ class CheckReport(tables.Tabular):
     ignored: tuple[Finding, ...] = ()
     uncompared: str | None = None
     told: Mapping[str, Any] = field(default_factory=FrozenMapping, repr=False, compare=False)
+
+    def _items(self) -> tuple[Finding, ...]:
+        return self.findings
 
     @property
     def failed(self) -> bool:

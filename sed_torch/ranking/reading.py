@@ -25,6 +25,8 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {file}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the ranking {file}: {error}") from error
     try:

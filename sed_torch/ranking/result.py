@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +33,7 @@ from sed_torch.ranking.showing import (
     display,
     listed,
     modality,
+    sample_size,
     task,
 )
 
@@ -81,7 +83,7 @@ class Ranking(tables.Tabular):
         versions: Mapping[str, str] | None = None,
         elapsed: float = 0.0,
         cached: int = 0,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, float | str] | None = None,
     ) -> Ranking:
         """Give rows their ranks and residuals, and sort them.
 
@@ -92,7 +94,8 @@ class Ranking(tables.Tabular):
             versions: of the packages involved.
             elapsed: wall seconds of the run.
             cached: rows that came from the cache.
-            limits: largest ``"params"``, ``"macs"`` and ``"memory"`` (bytes); larger models are left out and counted.
+            limits: largest ``"params"``, ``"macs"`` and ``"memory"`` (bytes), as for :func:`sed_torch.rank`;
+                larger models are left out and counted.
                 Models whose size is not known stay, with the reason in their row.
 
         Raises:
@@ -138,7 +141,10 @@ class Ranking(tables.Tabular):
         for row in self.rows:
             if row.name == which:
                 return row
-        raise KeyError(which)
+        near = difflib.get_close_matches(which, [r.name for r in self.rows], n=3)
+        raise KeyError(
+            f"no model {which!r} in the ranking" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
 
     def __contains__(self, which: object) -> bool:
         return any(which == row.name or which == row for row in self.rows)
@@ -152,6 +158,25 @@ class Ranking(tables.Tabular):
     def failures(self) -> tuple[RankRow, ...]:
         """Rows whose status is not ok, each with its reason."""
         return tuple(r for r in self.rows if r.status != "ok")
+
+    @property
+    def best(self) -> RankRow | None:
+        """The row with the highest score, or where the ranking is by expected accuracy the highest of that."""
+        known = [r for r in self.scored if r.expected is not None] if self.sort == "expected" else []
+        if known:
+            return max(known, key=lambda r: (r.expected or -math.inf, r.name))
+        return max(self.scored, key=lambda r: (r.sed or -math.inf, r.name), default=None)
+
+    @property
+    def limits_text(self) -> str:
+        """``params ≤ 10.00 M and MACs ≤ 2.00 G``, or nothing where no limit was asked for."""
+        return " and ".join(f"{SPELLED[n]} ≤ {_size(n, v)}" for n, v in self.limits.items())
+
+    @property
+    def front_in_short(self) -> tuple[RankRow, ...]:
+        """Up to five of the front: smallest, largest and some between."""
+        front = self.front
+        return (*front[: -1 : max(1, -(-len(front) // 4))], *front[-1:])
 
     @property
     def front(self) -> tuple[RankRow, ...]:
@@ -204,7 +229,7 @@ class Ranking(tables.Tabular):
         """
         rows = [r for r in self.rows if r.family == family]
         if not rows:
-            raise KeyError(family)
+            raise KeyError(f"no family {family!r} in the ranking")
         return Ranking.of(rows, sort=self.sort, baselines=self.baselines, versions=self.versions)
 
     @property
@@ -216,7 +241,7 @@ class Ranking(tables.Tabular):
     def warnings(self) -> tuple[str, ...]:
         """What makes these scores hard to compare: several input sizes, kinds of input or kinds of output."""
         lines = []
-        sizes = self._counted(lambda r: "x".join(r.input.split("x")[1:]) if r.input else None)
+        sizes = self._counted(lambda r: sample_size(r.input))
         if len(sizes) > 1:
             lines.append(
                 f"scores compare at one input size only, and these have {len(sizes)}: {listed(sizes)}. "
@@ -295,24 +320,18 @@ class Ranking(tables.Tabular):
 
     def headline(self) -> str:
         """The best within the limits that were asked for, else the Pareto front: the largest model is no answer."""
-        known = [r for r in self.scored if r.expected is not None] if self.sort == "expected" else []
-        best = max(self.scored, key=lambda r: (r.sed or -math.inf, r.name), default=None)
-        if known:  # where people ask for the accuracy, the best is the best by it
-            best = max(known, key=lambda r: (r.expected or -math.inf, r.name))
+        best = self.best
         if best is None:
             return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
         if self.limits:
-            limits = " and ".join(f"{SPELLED[n]} ≤ {_size(n, v)}" for n, v in self.limits.items())
-            return f"Best within {limits}: {described(best)}"
+            return f"Best within {self.limits_text}: {described(best)}"
         if len(self.scored) == 1:
             return described(best)
-        front = self.front
-        step = max(1, -(-len(front) // 4))
-        some = [*front[:-1:step], *front[-1:]]
+        some = self.front_in_short
         return (
-            f"{len(front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
-            + (", among them " if len(some) < len(front) else ": ")
-            + "; ".join(described(r) for r in some)
+            f"{len(self.front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
+            + (", among them " if len(some) < len(self.front) else ": ")
+            + "; ".join(map(described, some))
         )
 
     def view(self) -> tables.View:
@@ -355,7 +374,7 @@ class Ranking(tables.Tabular):
             lines.append("front: no other model here has a score as high with as few params and MACs")
         extrapolated = sum(r.scope == "extrapolated" for r in self.rows)
         if extrapolated:
-            lines.append(f"{extrapolated} networks (~) are beyond what the theory was made for")
+            lines.append(f"{extrapolated} of these networks (~): beyond what the theory was made for")
         if any(r.sed is None or r.residual_rank is None for r in self.rows):
             lines.append(
                 "–: not known: the model has no score (why is said below), or there are too few models to tell"
@@ -373,11 +392,14 @@ def _size(name: str, value: float) -> str:
     return tables.mebibytes(value) if name == "memory" else tables.quantity(value)
 
 
-def check_sizes(limits: Mapping[str, float]) -> dict[str, float]:
+def check_sizes(limits: Mapping[str, float | str]) -> dict[str, float]:
     """The limits as numbers; raise InputError for one that is unknown or not positive."""
+    found = {}
     for name, most in limits.items():
-        if name not in SPELLED or not isinstance(most, (int, float)) or not most > 0:
-            raise InputError(
-                f"cannot limit {name!r} to {most!r}: expected params, macs or memory, each a positive number"
-            )
-    return {n: float(v) for n, v in limits.items()}
+        if name not in SPELLED:
+            raise InputError(f"cannot limit {name!r}: expected params, macs or memory")
+        try:
+            found[name] = float(tables.bytes_of(most)) if name == "memory" else tables.count_of(most)
+        except InputError as error:
+            raise InputError(f"cannot limit {name} to {most!r}: {error}") from None
+    return found

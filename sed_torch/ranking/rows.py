@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sed_torch.errors import DataError, InputError
+from sed_torch.tables import quantity
 
 __all__ = [
     "BASELINES",
@@ -45,7 +46,7 @@ _DESCENDING = (
 SORTS = (*_DESCENDING, "name", "family")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RankRow:
     """One model of a ranking. What is missing is None, and ``reason`` says why.
 
@@ -77,7 +78,8 @@ class RankRow:
         residual_rank: 1 is the largest residual.
         input: shape of the input it was scored at, batch first, such as ``"1x3x224x224"``; several are joined by
             ``" + "``. Scores compare at one input only.
-        output: shape of what it returns, likewise; a classifier returns one row of classes.
+        output: shape of what it returns, likewise; a classifier returns one row of classes; ``?`` where the data
+            decide it, as of detections.
         pareto: whether no other row of its kind has a score as good with as few params and MACs, and one of the three
             better.
         expected: accuracy that a calibration foretells, in its unit; None where there is none, or where it does not
@@ -124,6 +126,12 @@ class RankRow:
     unexpected: str | None = None
     features: str | None = None
     memory: int | None = None
+
+    def __repr__(self) -> str:
+        if self.sed is None:
+            return f"RankRow({self.name}: {self.status}: {self.reason})"
+        sizes = f"{quantity(self.params)} params, {quantity(self.macs)} MACs"
+        return f"RankRow({self.name}: SED {self.sed:.4f}, {sizes})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for strict JSON; a score of -inf is the string ``"-inf"``."""

@@ -39,9 +39,9 @@ def rank(
     scheduler: Any = None,
     time_limit: float | None = None,
     memory_limit: int | None = None,
-    max_params: float | None = None,
-    max_macs: float | None = None,
-    max_memory: float | None = None,
+    max_params: float | str | None = None,
+    max_macs: float | str | None = None,
+    max_memory: float | str | None = None,
     progress: bool | Progress[RankRow] | None = None,
     resume: bool = True,
 ) -> Ranking:
@@ -70,7 +70,8 @@ def rank(
         time_limit: seconds a model may take. With a limit, models run in child processes of the workers.
         memory_limit: bytes of resident memory that a model's process may reach, the imports (some 400 MB)
             included.
-        max_params: leave out models with more parameters; the others are ranked among themselves.
+        max_params: leave out models with more parameters, a number or text such as ``"10M"``; the others are ranked
+            among themselves.
         max_macs: the same for multiply-accumulates a sample.
         max_memory: the same for bytes of a training step with one sample, see :attr:`RankRow.memory`.
         progress: None for a bar on stderr where that is a terminal, True, False, or a function of
@@ -88,8 +89,7 @@ def rank(
     """
     _check(sort, baselines, on_error)
     sizes = {"params": max_params, "macs": max_macs, "memory": max_memory}
-    most = {n: float(v) for n, v in sizes.items() if v is not None}
-    check_sizes(most)
+    most = check_sizes({n: v for n, v in sizes.items() if v is not None})
     check_workers(jobs, backend)
     limits = Limits(time_limit, memory_limit)
     start = time.perf_counter()

@@ -19,6 +19,7 @@ __all__ = [
     "display",
     "listed",
     "modality",
+    "sample_size",
     "task",
 ]
 
@@ -107,8 +108,27 @@ def modality(shapes: str | None) -> str | None:
     """What a model reads, by the shapes of its inputs."""
     if not shapes:
         return None
-    kinds = Counter(_MODALITIES.get(s.count("x") + 1, "other tensors") for s in shapes.split(" + "))
+    kinds = Counter(
+        _MODALITIES.get(s.count("x") + 1, "other tensors") for s in map(_batched, shapes.split(" + "))
+    )
     return " and ".join(sorted(kinds))
+
+
+def sample_size(shapes: str | None) -> str | None:
+    """``3x224x224``: the shapes of one sample's inputs."""
+    if not shapes:
+        return None
+    return " + ".join(_batched(s).partition("x")[2] for s in shapes.split(" + "))
+
+
+def _batched(shape: str) -> str:
+    """The shape with a batch axis: detectors read a list of images, each without one."""
+    sizes = shape.split("x")
+    is_image = len(sizes) == 3 and sizes[0] in ("3", "4") and min(map(int, sizes[1:])) >= _LEAST_SIDE
+    return f"1x{shape}" if is_image else shape
+
+
+_LEAST_SIDE = 32  # three signals of so many channels and so few steps are not what anybody scores
 
 
 def task(shapes: str | None) -> str | None:
@@ -116,6 +136,8 @@ def task(shapes: str | None) -> str | None:
     if not shapes:
         return None
     parts = shapes.split(" + ")
+    if "?" in parts:
+        return "what the data decide (detectors, say)"
     if len(parts) > 1:
         return "several outputs (detectors, say)"
     return "one row of numbers (classifiers)" if parts[0].count("x") == 1 else "maps or sequences"

@@ -156,7 +156,7 @@ def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
         fingerprint=s.fingerprint,
         input=_shapes(s.inputs),
         features=pack_features(s.features),
-        output=_shapes(graph[name].shape or () for name in graph.outputs),
+        output=_shapes(graph[name].shape for name in graph.outputs),
         memory=_memory(graph),
     )
 
@@ -171,6 +171,6 @@ def _memory(graph: Graph) -> int | None:
         return None
 
 
-def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
-    """``1x3x224x224``, several of them with a plus between."""
-    return " + ".join("x".join(map(str, shape)) for shape in shapes)
+def _shapes(shapes: Iterable[tuple[int, ...] | None]) -> str:
+    """``1x3x224x224``, several of them with a plus between; ``?`` for one that the data decide."""
+    return " + ".join("?" if shape is None else "x".join(map(str, shape)) for shape in shapes)

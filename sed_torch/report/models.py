@@ -58,7 +58,7 @@ def scored(
 
 def _glance(score: Score, check: CheckReport | None) -> tuple[str, ...]:
     """What a person asks first: standing, cost, findings, what to change, what accuracy to expect."""
-    size = f"{tables.quantity(score.params)} parameters ({score.params * 4 / 2**20:,.1f} MiB in float32)"
+    size = f"{tables.quantity(score.params)} parameters ({tables.mebibytes(score.params * 4)} in float32)"
     lines = [f"size: {size}, {tables.quantity(score.macs)} MACs a sample at input {shape(score.inputs)}"]
     if score.total is not None and math.isfinite(score.total):
         lines.append(f"standing: {score.standing()}")

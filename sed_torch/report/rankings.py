@@ -8,13 +8,14 @@ from typing import Any
 
 from sed_torch import tables
 from sed_torch.ranking import Ranking, RankRow
-from sed_torch.ranking.showing import RESIDUAL_NOTE
+from sed_torch.ranking.showing import RESIDUAL_NOTE, SHAPE_NOTE, described, display
 from sed_torch.report import plots
 from sed_torch.report.parts import (
     Card,
     Column,
     Facts,
     Figure,
+    Notes,
     Part,
     Section,
     Table,
@@ -36,6 +37,16 @@ _RANKED = (
     Column("given", "given size", "place by the residual of SED's ranks on those of the baselines"),
     Column("params", "params"),
     Column("macs", "MACs"),
+    Column("shape", "shape", SHAPE_NOTE.removeprefix("shape: ")),
+    Column("expected", "expected", "accuracy that comparable networks reach, with its 90 % interval"),
+    Column(
+        "front",
+        "front",
+        "whether no other model has a score as high with as few params and MACs",
+        number=False,
+    ),
+    Column("memory", "memory", "of a training step with one sample and AdamW"),
+    Column("input", "input", "scores compare at one input size only", number=False),
     Column("suppression", "suppression", "effective taps over taps; higher is better"),
     Column("coverage", "coverage", "share of parameters under a known rule"),
     Column("status", "status", number=False),
@@ -44,20 +55,38 @@ _RANKED = (
 
 def ranked(ranking: Ranking, key: str) -> Section:
     """A ranking: figures over size, all rows, families, and what failed."""
-    best = max(ranking.scored, key=lambda r: -math.inf if r.sed is None else r.sed, default=None)
-    parts: list[Part] = []
-    if best is not None:
-        parts.append(Card("highest SED", best.name, f"{number(best.sed)} {NATS}"))
+    parts: list[Part] = [_lead(ranking)] if ranking.scored else []
+    if ranking.warnings:
+        parts.append(Notes(tuple(f"{w}." for w in ranking.warnings), "Careful", level="warning"))
     parts.append(_ranking_facts(ranking))
     parts += _ranking_figures(ranking, key)
+    known = {n for n in ("shape", "expected", "memory") if any(getattr(r, n) is not None for r in ranking)}
+    columns = [c for c in _RANKED if c.key in known or c.key not in ("shape", "expected", "memory")]
     parts.append(
-        table_of(f"{key}-rows", "Models", _RANKED, map(_ranked_row, ranking.rows), pale="pale", filter=True)
+        table_of(f"{key}-rows", "Models", columns, map(_ranked_row, ranking.rows), pale="pale", filter=True)
     )
     if ranking.failures:
         parts.append(_failure_table(ranking, key))
     if len(ranking.families) > 1:
         parts.append(_family_table(ranking, key))
     return Section(f"{key}-ranking", f"Ranking of {len(ranking):,} models", tuple(parts))
+
+
+def _lead(ranking: Ranking) -> Card:
+    """The best within the limits that were asked for, else the Pareto front: the largest model is no answer."""
+    best = ranking.best
+    assert best is not None  # some row is scored
+    if ranking.limits or ranking.sort == "expected" or len(ranking.scored) == 1:
+        within = f" within {ranking.limits_text}" if ranking.limits else ""
+        return Card(f"best{within}", best.name, f"{number(best.sed)} {NATS}", (described(best),))
+    front, some = ranking.front, ranking.front_in_short
+    among = ("Among them:",) if len(some) < len(front) else ()
+    return Card(
+        "Pareto front",
+        f"{len(front)} of {len(ranking.scored)} models",
+        "no other model here has a score as high with as few params and MACs",
+        (*among, *map(described, some)),
+    )
 
 
 def _ranking_facts(ranking: Ranking) -> Facts:
@@ -93,7 +122,7 @@ def _ranking_figures(ranking: Ranking, key: str) -> list[Part]:
 
 
 def _ranked_row(r: RankRow) -> dict[str, Any]:
-    finite = r.sed is not None and math.isfinite(r.sed)
+    finite, shown = r.sed is not None and math.isfinite(r.sed), display(r)
     return {
         "name": r.name,
         "rank": r.rank,
@@ -105,6 +134,13 @@ def _ranked_row(r: RankRow) -> dict[str, Any]:
         "given": r.residual_rank,
         "params": quantity(r.params),
         "macs": quantity(r.macs),
+        "shape": r.shape,
+        "expected": (None, None)
+        if r.expected is None and r.unexpected is None
+        else (shown["expected"], r.expected),
+        "front": shown["front"],
+        "memory": (None, None) if r.memory is None else (shown["memory"], r.memory),
+        "input": r.input,
         "suppression": r.suppression,
         "coverage": (None, None) if r.coverage is None else (f"{r.coverage:.1%}", r.coverage),
         "status": r.status,
@@ -143,12 +179,11 @@ def searched(result: SearchResult, key: str) -> Section:
     """A search: the best, how it was found, and the Pareto front."""
     limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in result.constraints.items())
     best = result.best
-    seen = f"{result.looks:,} architectures looked at in {result.seconds:.2f} s, {result.feasible:,} within the limits."
     figure = inline_svg(
         plots.search_trace(result, theme="css"), f"{key}-trace", "The best so far, and the Pareto front"
     )
     parts: list[Part] = [
-        Card("best SED", number(best.sed), NATS, (f"Architecture: {best.arch}", seen)),
+        Card("best SED", number(best.sed), NATS, (f"Architecture: {best.arch}",)),
         Facts(
             (
                 ("parameters", tables.quantity(best.params), ""),
@@ -156,9 +191,9 @@ def searched(result: SearchResult, key: str) -> Section:
                 ("depth", str(best.depth), "convolutions and linear layers one after the other"),
                 ("limits", limits or "none", ""),
                 ("strategy", result.strategy, f"seed {result.seed}"),
-                ("stopped", result.stop.replace("_", " "), ""),
             )
         ),
+        Notes(result.view().notes),
         Figure(
             figure,
             "How it went",

@@ -20,7 +20,7 @@ from sed_torch.report.parts import (
 )
 from sed_torch.report.rankings import ranked, searched
 from sed_torch.report.validations import validated
-from sed_torch.report.words import sentence
+from sed_torch.report.words import apart, sentence
 from sed_torch.scoring import DEFINITIONS
 from sed_torch.searching.result import SearchResult
 
@@ -55,16 +55,23 @@ def section(result: Any, key: str) -> Section:
             "SearchResult or another result with tables"
         )
     view = result.view()
-    parts: list[Part] = [Notes(view.lines)] if view.lines else []
+    parts: list[Part] = [Notes(tuple(map(apart, view.lines)))] if view.lines else []
     for i, grid in enumerate(view.grids):
         columns = [Column(c, c, number=_is_number(grid.rows, c)) for c in grid.columns]
         rows = [{**row, "pale": k in grid.pale} for k, row in enumerate(grid.rows)]
         parts.append(
-            table_of(f"{key}-{i}", grid.caption or type(result).__name__, columns, rows, pale="pale")
+            table_of(
+                f"{key}-{i}", grid.caption or _TITLES.get(grid.columns[0], "Rows"), columns, rows, pale="pale"
+            )
         )
     if view.notes:
         parts.append(Notes(view.notes))
-    return Section(f"{key}-tables", type(result).__name__, tuple(parts), subtitle=view.headline)
+    kind = result.kind.partition(" ")[2]  # without its article
+    title = f"{kind[:1].upper()}{kind[1:]}"
+    return Section(f"{key}-tables", title, tuple(parts), subtitle=view.headline)
+
+
+_TITLES = {"block": "Blocks", "module": "Modules"}
 
 
 def _is_number(rows: Sequence[Mapping[str, Any]], column: str) -> bool:

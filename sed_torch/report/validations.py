@@ -28,10 +28,9 @@ def validated(report: ValidationReport, key: str) -> Section:
     """A validation: the score's correlation, its rivals, size held fixed, groups, and who was left out."""
     c = report.overall
     interval = c.intervals.get("spearman")
-    notes = [f"{c.n:,} networks with a score and an accuracy; {len(report.left_out):,} left out."]
+    counted = f"{c.n:,} networks with a score and an accuracy; {len(report.left_out):,} left out."
+    notes = [sentence(report.verdict()), counted]
     notes += [sentence(n) for n in report.notes if n]
-    if c.reason:
-        notes.insert(0, f"Undefined: {c.reason}.")
     figure = inline_svg(
         plots.correlations(report, theme="css"), f"{key}-rho", f"{report.title}; the tables have the numbers"
     )

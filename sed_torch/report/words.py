@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from sed_torch import tables
 
-__all__ = ["NATS", "number", "quantity", "sentence", "shape", "signed"]
+__all__ = ["NATS", "apart", "number", "quantity", "sentence", "shape", "signed"]
 
 NATS = "nats, higher is better"
 
@@ -37,3 +37,8 @@ def signed(value: float | None) -> str:
 def quantity(value: float | None) -> tuple[str | None, float | None]:
     """Shown with a unit, sorted by its value."""
     return (None, None) if value is None else (tables.quantity(round(value, 2)), value)
+
+
+def apart(line: str) -> str:
+    """A line whose parts stand apart by spaces, as text has them, with points between: pages fold spaces."""
+    return " · ".join(part for part in line.split("   ") if part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 from sed_torch import tables
 from sed_torch.errors import InputError
@@ -266,8 +266,14 @@ class LayerTable(tables.Tabular):
     def __iter__(self) -> Iterator[LayerRow]:
         return iter(self.rows)
 
-    def __getitem__(self, module: str) -> LayerRow:
-        """The row of a module by its path."""
+    @overload
+    def __getitem__(self, module: str | int) -> LayerRow: ...
+    @overload
+    def __getitem__(self, module: slice) -> tuple[LayerRow, ...]: ...
+    def __getitem__(self, module: str | int | slice) -> LayerRow | tuple[LayerRow, ...]:
+        """The row of a module by its path or by its place, or some rows."""
+        if not isinstance(module, str):
+            return self.rows[module]
         for row in self.rows:
             if row.module == module:
                 return row

@@ -372,7 +372,7 @@ class Score(tables.Tabular):
         """What a person asks first."""
         shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
         size = (
-            f"size: {tables.quantity(self.params)} params ({self.params * 4 / 2**20:,.1f} MiB in float32), "
+            f"size: {tables.quantity(self.params)} params ({tables.mebibytes(self.params * 4)} in float32), "
             f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"
         )
         shape = f"shape: {self.shape_note}" if self.total is not None and math.isfinite(self.total) else ""

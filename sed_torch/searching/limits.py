@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.errors import SearchError
+from sed_torch.errors import InputError, SearchError
+from sed_torch.tables import count_of
 
 __all__ = [
     "LIMITED",
@@ -35,8 +35,6 @@ OBJECTIVES: Mapping[str, str] = FrozenMapping(
 LIMITED = ("params", "macs", "depth")
 """What can be limited from above."""
 
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
-
 
 def parse_quantity(text: str) -> float:
     """``"1.5M"`` → 1,500,000; units are k, M, G (or B) and T, powers of 1000.
@@ -44,10 +42,10 @@ def parse_quantity(text: str) -> float:
     Raises:
         SearchError: for anything else.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmgbt]?)\s*", text.lower().replace(",", ""))
-    if not found:
-        raise SearchError(f"{text!r} is no quantity: expected a number such as 1000000, 1.0M or 200k")
-    return float(found[1]) * _UNITS[found[2]]
+    try:
+        return count_of(text)
+    except InputError as error:
+        raise SearchError(str(error)) from error
 
 
 Limit = float | str | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sed_torch import tables
+from sed_torch._listed import Listed
 from sed_torch._plain import revived
 from sed_torch.errors import SearchError
 from sed_torch.spaces import SPACES, Space
@@ -84,9 +85,9 @@ class Improvement:
         return revived(cls, {**data, "best": data}, "an improvement of a search")
 
 
-@dataclass(frozen=True)
-class SearchResult(tables.Tabular):
-    """What a search found.
+@dataclass(frozen=True, repr=False)
+class SearchResult(tables.Tabular, Listed[Candidate]):
+    """What a search found; ``len()``, ``for`` and ``[0]`` give its front.
 
     Attributes:
         space: name of the space.
@@ -125,6 +126,9 @@ class SearchResult(tables.Tabular):
     seed: int
     definition: str
     expects: str | None = None
+
+    def _items(self) -> tuple[Candidate, ...]:
+        return self.front
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a schema version."""
@@ -199,12 +203,15 @@ class SearchResult(tables.Tabular):
         grid = tables.Grid(columns, tuple(self._rows()), spared=("depth", "MACs"))
         return tables.View(self._headline(), (), (grid,), tuple(self._notes()))
 
-    def __repr__(self) -> str:
-        return f"SearchResult({self.space}: best={self.best.arch!r}, looks={self.looks}, stop={self.stop!r})"
-
     def _headline(self) -> str:
-        limits = ", ".join(f"{n} ≤ {tables.quantity(v)}" for n, v in self.constraints.items())
-        return f"Search of {self.space}" + (f" with {limits}" if limits else "")
+        limits = " and ".join(
+            f"{_SHORT.get(n, n)} ≤ {tables.quantity(v)}" for n, v in self.constraints.items()
+        )
+        of = f"Search of {self.space}" + (f" with {limits}" if limits else "")
+        best, expected = self.best, self.best.expected
+        accuracy = "" if expected is None else f"expected {expected:.2f}, "
+        sizes = f"{tables.quantity(best.params)} params, {tables.quantity(best.macs)} MACs"
+        return f"{of}: the best has {accuracy}SED {best.sed:.3f}, {sizes}"
 
     def _rows(self) -> list[dict[str, Any]]:
         step = max(1, -(-len(self.front) // _SHOWN_FRONT))
@@ -262,6 +269,7 @@ class SearchResult(tables.Tabular):
 
 
 _NEARLY = 0.9
+_SHORT = {"macs": "MACs"}
 _SPELLED = {"params": "parameters", "macs": "multiply-accumulates", "depth": "layers in its longest chain"}
 
 _CODE = '''"""{title}: {arch}

@@ -29,6 +29,17 @@ _WARNERS = ("warn_if_padding_and_no_attention_mask",)
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor, torch.dtype, torch.device)
 
 
+def _what(model: object) -> str:
+    """What was given instead of a module, and how to come by one."""
+    if isinstance(model, type):
+        return f"the class {model.__name__}. Did you pass the class instead of an instance? Call it: {model.__name__}()"
+    if isinstance(model, str):
+        return f"the text {model!r}. A reference is made into a module by sed_torch.zoo.load({model!r}).model"
+    if callable(model):
+        return f"the function {getattr(model, '__name__', type(model).__name__)}. Call it"
+    return f"{type(model).__name__}."
+
+
 def unwrap(model: object) -> nn.Module:
     """The plain module inside DataParallel, DDP and ``torch.compile`` wrappers.
 
@@ -36,8 +47,7 @@ def unwrap(model: object) -> nn.Module:
         ModelError: if ``model`` is not an ``nn.Module``, or one whose graph cannot be read.
     """
     if not isinstance(model, nn.Module):
-        hint = " Did you pass the class instead of an instance?" if isinstance(model, type) else ""
-        raise ModelError(f"expected an nn.Module, found {type(model).__name__}.{hint}")
+        raise ModelError(f"expected an nn.Module, found {_what(model)}")
     while not isinstance(model, torch.jit.ScriptModule):
         if type(model).__name__ in _WRAPPERS and isinstance(getattr(model, "module", None), nn.Module):
             model = model.module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,13 @@ def not_built(ref: str, error: BaseException) -> ModelReferenceError:
 
 
 def where(error: BaseException) -> str:
-    """`` (net.py:27)``: the innermost line that is neither torch's nor ours."""
-    skipped = (torch.__path__[0], os.fspath(Path(__file__).parents[1]), "<frozen")
+    """`` (net.py:27)``: the innermost line that is neither torch's nor ours nor of Python's imports."""
+    skipped = (
+        os.path.dirname(importlib.__file__),
+        torch.__path__[0],
+        os.fspath(Path(__file__).parents[1]),
+        "<frozen",
+    )
     place, frame = "", error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename

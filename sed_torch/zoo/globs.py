@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sed_torch.errors import ModelReferenceError
 from sed_torch.zoo.catalogues import CATALOGUES
 from sed_torch.zoo.failing import did_you_mean
+from sed_torch.zoo.importing import modules_matching
 from sed_torch.zoo.references import FORMS, ZOOS, parse_reference
 
 __all__ = ["expand"]
@@ -16,11 +17,12 @@ _GLOBBED = ", ".join(f"{zoo}:…" for zoo in ZOOS)
 
 
 def expand(patterns: str | Sequence[str]) -> list[str]:
-    """References from patterns: ``timm:resnet*``, ``timm:regnety_*,!*_gn``, ``torchvision:*``, ``a.py:Net``.
+    """References from patterns: ``timm:resnet*``, ``timm:regnety_*,!*_gn``, ``torchvision:*``, ``net.py:*``.
 
     A comma separates patterns; one without a prefix inherits the one before it. ``!`` excludes, from all that
     was found, what matches the rest as a name or as a reference. Order is that of the patterns and, within a
-    glob, the zoo's; each reference comes once. Names of a zoo are checked, others are not.
+    glob, the zoo's or the file's; each reference comes once. Names of a zoo are checked, others are not; a glob on
+    a file or module imports it, and finds the modules that can be made without arguments.
 
     Raises:
         ModelReferenceError: a pattern is malformed or matches nothing.
@@ -78,7 +80,7 @@ def _matches(pattern: str) -> list[str]:
     zoo, _, rest = pattern.partition(":")
     if zoo not in ZOOS:
         if _is_glob(pattern):
-            raise ModelReferenceError(f"{pattern!r}: globs work on {_GLOBBED} only")
+            return _modules_of(pattern)
         return [parse_reference(pattern).text]
     known = CATALOGUES[zoo]()
     if not _is_glob(rest):
@@ -91,6 +93,19 @@ def _matches(pattern: str) -> list[str]:
             f"{pattern!r} matches none of the {len(known.names())} models of {zoo}{hint}"
         )
     return [f"{zoo}:{n}" for n in names]
+
+
+def _modules_of(pattern: str) -> list[str]:
+    """``net.py:*`` or ``package.module:Res*``: the modules defined there that can be made without arguments."""
+    source, colon, names = pattern.rpartition(":")
+    if not colon or _is_glob(source):
+        raise ModelReferenceError(
+            f"{pattern!r}: globs work on {_GLOBBED} and on the names in one file or module"
+        )
+    found = modules_matching(source, names)
+    if not found:
+        raise ModelReferenceError(f"{source} has no module that can be made without arguments for {names!r}")
+    return [f"{source}:{n}" for n in found]
 
 
 def _excludes(pattern: str, ref: str) -> bool:

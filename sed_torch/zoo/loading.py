@@ -15,6 +15,7 @@ from torch import nn
 from sed_torch.errors import ModelReferenceError
 from sed_torch.zoo.catalogues import CATALOGUES
 from sed_torch.zoo.constructing import construct
+from sed_torch.zoo.failing import did_you_mean
 from sed_torch.zoo.importing import importing, package_of, resolve
 from sed_torch.zoo.references import ZOOS, parse_reference
 
@@ -91,6 +92,19 @@ def build(
     return LoadedModel(ref, model, built_on, type(model).__name__, reason)
 
 
+def _refuse_unknown(signature: inspect.Signature, plain: str, ref: str, kwargs: Mapping[str, Any]) -> None:
+    """A misspelt keyword, with what is near and what there is."""
+    taken = [
+        n for n, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    for name in kwargs:
+        if name not in taken:
+            there = f"it takes {', '.join(taken)}" if taken else "it takes no arguments"
+            raise ModelReferenceError(
+                f"{ref} could not be built: {plain} takes no {name!r}{did_you_mean(name, taken) or f'; {there}'}"
+            )
+
+
 def _check_arguments(target: Any, ref: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Arguments that are missing or too many, before anything is run."""
     try:
@@ -108,6 +122,7 @@ def _check_arguments(target: Any, ref: str, args: Sequence[Any], kwargs: Mapping
             if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY)
         ]
         example = ", ".join(f"{n}=…" for n in needed)
+        _refuse_unknown(signature, plain, ref, kwargs)
         module = package_of(Path(source).resolve())[1] if source.endswith(".py") else source
         raise ModelReferenceError(
             f"{ref} could not be built: {type(error).__name__}: {error}. "

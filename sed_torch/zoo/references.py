@@ -77,9 +77,11 @@ def parse_reference(text: str) -> Reference:
     if match is None:
         match, kind = _MODULE.fullmatch(text), "module"
     if match is None:
-        hint = (
-            f" Did you mean 'timm:{text}' or 'torchvision:{text}'?" if re.fullmatch(r"[\w.]+", text) else ""
-        )
+        hint = ""
+        if Path(text).is_file():
+            hint = " This is a file, but no Python file: one model is read here, from code."
+        elif re.fullmatch(r"[\w.]+", text):
+            hint = f" Did you mean 'timm:{text}' or 'torchvision:{text}'?"
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {FORMS}.{hint}")
     name, args, kwargs, called = _parse_call(text, match["call"], _PYTHON_NAME)
     return Reference(text, kind, match["source"], name, args, kwargs, called)
@@ -110,7 +112,9 @@ def _what_is_in(file: str) -> str:
     ]
     names = [n for n in (*kinds, *makers) if not n.startswith("_")]
     listed = ", ".join(f"{file}:{n}" for n in names[:12]) + (", …" if len(names) > 12 else "")
-    return f"model reference {file!r} names no class or function: expected one of {listed or f'{file}:NAME'}"
+    if not names:
+        return f"model reference {file!r} names no class or function, and the file defines none that could be a model"
+    return f"model reference {file!r} names no class or function: expected one of {listed}"
 
 
 def _gives_back(node: ast.AST) -> bool:
@@ -122,6 +126,10 @@ def _parse_call(
 ) -> tuple[str, tuple[Any, ...], dict[str, Any], bool]:
     name, bracket, _ = call.partition("(")
     name = name.strip()
+    if re.fullmatch(r"[\w.*?\[\]!-]*[*?\[][\w.*?\[\]!-]*", name):
+        raise ModelReferenceError(
+            f"model reference {text!r}: one model is read here, and this is a pattern; 'check' and 'rank' take patterns"
+        )
     if not names.fullmatch(name):
         raise ModelReferenceError(f"model reference {text!r}: {name!r} is not a name; expected {FORMS}")
     if not bracket:
