@@ -41,6 +41,27 @@ def _attend(m: Any, x: Tensor) -> Tensor:
     return m.b(F.scaled_dot_product_attention(q, k, v))
 
 
+def _kernel_a_channel(m: Any, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    kernels = m.a(x.mean((2, 3))).view(n * c, 1, 3, 3)
+    return m.b(F.conv2d(x.reshape(1, n * c, h, w), kernels, groups=n * c, padding=1).view(n, c, h, w))
+
+
+def _on_a_diagonal(m: Any, x: Tensor) -> Tensor:
+    out = torch.zeros(x.shape[0], 6, 6)
+    out.diagonal(dim1=1, dim2=2).copy_(m.a(x))
+    return m.b(out)
+
+
+def _folded_across(m: Any, x: Tensor) -> Tensor:
+    return m.b(m.a(x).view(x.shape[0], 50, 4))  # of 8×5×5
+
+
+def _choosing_by_bytes(m: Any, x: Tensor) -> Tensor:
+    seen, y = torch.ones(5, 5).tril().byte(), m.a(x)
+    return m.b(torch.where(seen, y @ y.transpose(1, 2), torch.tensor(-1e9)).softmax(-1) @ y)
+
+
 def _heads(m: Any, x: Tensor) -> Tensor:
     n, t, c = x.shape
     q, k, v = m.a(x).reshape(n, t, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
@@ -254,6 +275,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "cells": (lambda: Net(_steps, r=nn.GRUCell(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 4, 6)),
     "attention": (lambda: Net(_attend, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
     "heads": (lambda: Net(_heads, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
+    "kernel a channel": (lambda: Net(_kernel_a_channel, a=nn.Linear(3, 27), b=nn.Conv2d(3, 2, 1)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "on a diagonal": (lambda: Net(_on_a_diagonal, a=nn.Linear(6, 6), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 6)),
+    "folded across": (lambda: Net(_folded_across, a=nn.Conv2d(1, 8, 9, 4), b=nn.Linear(4, 4)), lambda n: torch.zeros(n, 1, 28, 28)),
+    "choosing by bytes": (lambda: Net(_choosing_by_bytes, a=nn.Linear(6, 6), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
     "windows": (lambda: Net(_windows, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 4, 4, 6)),
     "encoder": (lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), lambda n: torch.zeros(n, 5, 6)),
     "encoder sequence first": (lambda: nn.TransformerEncoderLayer(6, 2, 8), lambda n: torch.zeros(5, n, 6)),

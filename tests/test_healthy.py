@@ -48,6 +48,14 @@ def raised(_: Any, y: Tensor) -> Tensor:
     return y
 
 
+def asserted_false(_: Any, y: Tensor) -> Tensor:
+    broken = y <= -100
+    if broken.any():
+        where = broken.nonzero()[0]
+        torch._assert(False, f"broken at {where.tolist()}")
+    return y
+
+
 def raised_otherwise(_: Any, y: Tensor) -> Tensor:
     if y.abs().max() < 1e4:
         z = y
@@ -130,7 +138,17 @@ CHECKS = [
     cut_to_a_known_size,
     far_from_overflow,
     overflowing,
-    *(asserted, asserted_range, raised, raised_otherwise, warned, repaired, counted, rescaled),
+    *(
+        asserted,
+        asserted_range,
+        asserted_false,
+        raised,
+        raised_otherwise,
+        warned,
+        repaired,
+        counted,
+        rescaled,
+    ),
     *(logged, formatted, torch_asserted, validated),
 ]
 
@@ -232,8 +250,6 @@ def by_finally(m: Any, y: Tensor) -> Tensor:
 )
 @pytest.mark.filterwarnings("ignore:'return' in a 'finally':SyntaxWarning")
 def test_a_swallowed_signal_is_noticed(catch: Callable[[Any, Tensor], Tensor], frontend: Any) -> None:
-    if frontend == "auto" and catch in (by_suppress, by_finally):
-        pytest.skip("torch.export has its own errors, which nobody can tell from the forward's there")
     with pytest.raises(DataDependentError, match="asks for the values of a tensor"):
         sed_torch.score(Net(catch), input_size=(2, 8), frontend=frontend)
 

@@ -229,7 +229,11 @@ class Rules(Moving):
         return None
 
     def _opaque(self, node: Node, inputs: list[str]) -> Dims | None:
-        return None
+        """A module that was not entered is taken to keep its first dimension, if the result has it."""
+        x, shape = self.dims[inputs[0]], node.shape or ()
+        if not shape or not x or entries(x[0]) != shape[0]:
+            return None
+        return (x[0], *map(self.fresh, shape[1:]))
 
 
 def _letters(equation: object, rank_a: int, rank_b: int) -> tuple[str, str, str] | None:
@@ -270,6 +274,8 @@ def _grouped(dim: Dim, groups: int) -> tuple[Dim, Dim]:
     for i in range(1, len(dim)):
         if entries(dim[:i]) == groups:
             return dim[:i], dim[i:]
+    if len(dim) > 1 and entries(dim) == groups:  # a kernel for each channel of each sample
+        return dim[:1], dim[1:]
     return (), dim
 
 

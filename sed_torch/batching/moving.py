@@ -74,12 +74,46 @@ class Moving(Axes):
         return self._refolded(self.dims[inputs[0]], node.shape or ())
 
     def _refolded(self, x: Dims, shape: tuple[int, ...]) -> Dims | None:
-        """The same entries in the same order as a tensor of another shape."""
-        pool = [a for dim in x for a in dim][::-1]
-        if math.prod(s for _, s in pool) != math.prod(shape):
+        """The same entries in the same order as a tensor of another shape.
+
+        What lies between two borders that both shapes have is folded by itself: where 8×5×5 becomes 50×4, what stood
+        before it goes on.
+        """
+        axes = [a for dim in x for a in dim]
+        if math.prod(s for _, s in axes) != math.prod(shape):
             return None
         dims: list[Dim] = []
-        for size in shape:
+        begin = at = 0
+        while at < len(shape):
+            end, begin_at, left, right = begin, at, 1, shape[at]
+            at += 1
+            while left != right:
+                if left < right:
+                    left *= axes[end][1]
+                    end += 1
+                else:
+                    right *= shape[at]
+                    at += 1
+            part, sizes = axes[begin:end], shape[begin_at:at]
+            dims += self._folded(part, sizes) or self._crossed(part, sizes)
+            begin = end
+        return tuple(dims)
+
+    def _crossed(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Dim]:
+        """Axes that the borders of dimensions run across: the first dimension begins with those that fit in whole."""
+        first, left = list[Axis](), sizes[0]
+        for axis, n in axes:
+            if left % n:
+                break
+            first.append((axis, n))
+            left //= n
+        return [(*first, *self.fresh(left)), *map(self.fresh, sizes[1:])]
+
+    def _folded(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Dim]:
+        """Axes laid out along dimensions; an empty list where a border runs across one."""
+        pool = list(axes[::-1])
+        dims: list[Dim] = []
+        for size in sizes:
             dim: list[Axis] = []
             have = 1
             while have < size and pool:
@@ -93,9 +127,9 @@ class Moving(Axes):
                     pool.append((self.fresh(n // need)[0][0], n // need))
                     have *= need
                 else:
-                    return None
+                    return []
             dims.append(tuple(dim))
-        return tuple(dims)
+        return dims
 
     def _permute(self, node: Node, inputs: list[str]) -> Dims | None:
         x = self.dims[inputs[0]]
@@ -185,7 +219,12 @@ class Moving(Axes):
         whole = self.graph[node.inputs[0]].shape or ()
         if len(value) != len(region) and math.prod(map(entries, value)) == math.prod(whole):
             value = self._refolded(value, whole) or ()  # through a view of another shape
-        for place, dim in zip(reversed(region), reversed(value), strict=False):
+        places = zip(reversed(region), reversed(value), strict=False)
+        if node.of(Write).dims is None and len(value) != len(
+            region
+        ):  # a diagonal: its first dimensions are theirs
+            places = zip(region, value, strict=False)
+        for place, dim in places:
             if 0 <= place < len(base):
                 self.unify(base[place], dim)
                 if dim and entries(dim) != entries(base[place]) and self._indexes(node, dim):

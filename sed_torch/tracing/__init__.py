@@ -332,8 +332,9 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
             last = third
             leaf = third.module_path if third.module_path not in tried else leaf.rpartition(".")[0]
     if isinstance(error, DataDependentError) and not ignored:
-        with contextlib.suppress(TraceError):
-            return _record(model, inputs, cut=True)
+        for opaque in ((), tuple(tried)) if tried else ((),):
+            with contextlib.suppress(TraceError):
+                return _record(model, inputs, opaque, cut=True)
     kind = type(error) if isinstance(error, (DataDependentError, ShapeError)) else TraceError
     tail = "".join(f"\n  {name}: {why}" for name, why in reasons[1:])
     raise kind(

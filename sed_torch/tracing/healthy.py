@@ -322,13 +322,23 @@ def _healthy_side(branch: ast.If) -> bool | None:
 
 def _stops(body: Sequence[ast.stmt]) -> bool:
     """Raises, or does nothing but report."""
-    if body and isinstance(body[-1], ast.Raise):
+    if body and _raises(body[-1]):
         return True
     return bool(body) and all(
         isinstance(s, ast.Pass)
         or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and _called(s.value) in _REPORTS)
         for s in body
     )
+
+
+def _raises(statement: ast.stmt) -> bool:
+    """``raise``, or an assertion of what is false: ``assert False``, ``torch._assert(False, …)``."""
+    if isinstance(statement, ast.Assert):
+        return isinstance(statement.test, ast.Constant) and not statement.test.value
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if isinstance(call, ast.Call) and _called(call) in ASSERTIONS and call.args:
+        return isinstance(call.args[0], ast.Constant) and not call.args[0].value
+    return isinstance(statement, ast.Raise)
 
 
 def _called(call: ast.Call) -> str:
@@ -426,14 +436,32 @@ def is_guarded() -> bool:
     frame = _asking()
     while frame is not None and not frame.f_code.co_filename.startswith(_OWN_DIR):
         line = frame.f_lineno
-        if not frame.f_code.co_filename.startswith(torch.__path__[0] + os.sep):
-            for found in _parsed(frame.f_code.co_filename):
-                tried = found.statement
-                if (
-                    isinstance(tried, ast.Try)
-                    and tried.handlers
-                    and tried.body[0].lineno <= line <= (tried.body[-1].end_lineno or 0)
-                ):
-                    return True
+        file = frame.f_code.co_filename
+        own = not file.startswith(torch.__path__[0] + os.sep)
+        if own and any(_guards(found.statement, line) for found in _parsed(file)):
+            return True
         frame = frame.f_back
     return False
+
+
+def _guards(statement: ast.stmt, line: int) -> bool:
+    """Whether a statement around a line catches exceptions: ``except``, leaving in ``finally``, ``suppress``."""
+    if isinstance(statement, ast.Try):
+        caught = statement.handlers or any(
+            isinstance(p, (ast.Return, ast.Break, ast.Continue))
+            for final in statement.finalbody
+            for p in ast.walk(final)
+        )
+        body = statement.body
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        entered = [i.context_expr for i in statement.items]
+        caught = any(
+            isinstance(c, ast.Call) and any(w in _called(c).lower() for w in _CATCHERS) for c in entered
+        )
+        body = statement.body
+    else:
+        return False
+    return bool(caught) and body[0].lineno <= line <= (body[-1].end_lineno or 0)
+
+
+_CATCHERS = ("suppress", "ignore", "catch", "swallow", "guard", "safe")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-__all__ = ["lacks_meta_kernel", "shaped_by_a_run"]
+__all__ = ["as_elsewhere", "lacks_meta_kernel", "shaped_by_a_run"]
 
 _MOST_ENTRIES = 1 << 20
 _SIGNS = (
@@ -31,6 +31,13 @@ _SIGNS = (
 def lacks_meta_kernel(error: BaseException) -> bool:
     """Whether a call failed for want of a kernel for shapes alone."""
     return isinstance(error, (NotImplementedError, RuntimeError)) and any(s in str(error) for s in _SIGNS)
+
+
+def as_elsewhere(func: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
+    """The result of a call that ``meta`` tensors alone refuse: a choice by a mask of bytes."""
+    if name == "where" and len(args) == 3 and isinstance(args[0], Tensor) and args[0].dtype is torch.uint8:
+        return func(args[0].bool(), *args[1:])
+    return None
 
 
 def shaped_by_a_run(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:

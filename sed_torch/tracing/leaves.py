@@ -5,15 +5,18 @@ Only the shadow's own ``forward`` is replaced, on the instance: nothing global, 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sed_torch.attributes import KINDS, Attributes
 from sed_torch.errors import RuleError
 from sed_torch.ops import OPS, Op
+from sed_torch.tracing.kernels import shaped_by_a_run
+from sed_torch.tracing.randomness import random_state_kept
 from sed_torch.tracing.signals import Signal, explained
 from sed_torch.tracing.tensors import tensors_in
 
@@ -46,22 +49,52 @@ class _Leaf:
         try:
             result = type(self.module).forward(self.module, *args, **kwargs)
         except Signal as signal:
-            result = self._same_as_input(inputs, signal)
+            result = self._unfollowed(args, kwargs, signal)
             self.recorder.signalled = None
         except Exception as error:
             if explained(error) is None:
                 raise
-            result = self._same_as_input(inputs, error)
+            result = self._unfollowed(args, kwargs, error)
         self.recorder.rewind(mark)
         attrs = _attributes(self.op, self.module)
         self.recorder.record_leaf(self.op, self.module, self.path, inputs, tensors_in(result), attrs)
         return result
 
-    def _same_as_input(self, inputs: list[Tensor], error: BaseException) -> Tensor:
-        """A module that cannot be followed at all is taken to keep its input's shape, if it has one input."""
+    def _unfollowed(self, args: Any, kwargs: Any, error: BaseException) -> Any:
+        """What a module that cannot be followed gives: as a run on made-up numbers does, or else as its one input."""
+        copied = _copy_of(self.module)
+        if copied is not None:
+            with torch._C.DisableTorchFunction(), random_state_kept():
+                found = shaped_by_a_run(copied, args, kwargs)
+            if found is not None:
+                return found
+        inputs = tensors_in((args, kwargs))
         if len(inputs) != 1:
             raise error
-        return torch.empty_strided(inputs[0].size(), inputs[0].stride(), dtype=inputs[0].dtype, device="meta")
+        same = inputs[0]
+        result = torch.empty_strided(same.size(), same.stride(), dtype=same.dtype, device="meta")
+        self.recorder.guessed.append(result)
+        return result
+
+
+def _copy_of(module: nn.Module) -> nn.Module | None:
+    """A copy to run in the module's place; None of one that is too large, or cannot be copied."""
+    if sum(p.numel() for p in module.parameters()) > _MOST_PARAMETERS:
+        return None
+    own = {
+        id(m.__dict__["forward"]) for m in module.modules() if isinstance(m.__dict__.get("forward"), _Leaf)
+    }
+    try:
+        with torch._C.DisableTorchFunction():
+            copied = copy.deepcopy(module, dict.fromkeys(own))
+    except Exception:  # locks, files, tensors with a history
+        return None
+    for part in copied.modules():
+        part.__dict__.pop("forward", None) if part.__dict__.get("forward", part) is None else None
+    return copied
+
+
+_MOST_PARAMETERS = 1 << 24
 
 
 def _attributes(op: Op, module: nn.Module) -> Attributes:

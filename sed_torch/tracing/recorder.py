@@ -28,7 +28,7 @@ from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import output_facts, wants_gradient
 from sed_torch.tracing.healthy import is_guarded
 from sed_torch.tracing.higher_order import CONTROL_FLOW
-from sed_torch.tracing.kernels import lacks_meta_kernel, shaped_by_a_run
+from sed_torch.tracing.kernels import as_elsewhere, lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN
 from sed_torch.tracing.legacy import of_old_class, old_class
 from sed_torch.tracing.names import (
@@ -70,6 +70,7 @@ class Recorder(TorchFunctionMode):
 
     Attributes:
         opaque: how many modules were recorded as one node.
+        guessed: results of such modules whose number and shape are a guess.
         was_cut: whether the graph ends where the data would choose.
         signalled: why the forward could not be followed, even if the forward caught it.
         assumed: what had to be assumed on the way, in words.
@@ -83,6 +84,7 @@ class Recorder(TorchFunctionMode):
         self._single = single or {}
         self.shadow = shadow
         self.opaque = 0
+        self.guessed: list[Tensor] = []
         self.was_cut = False
         self.signalled: TraceError | None = None
         self.assumed: list[str] = []
@@ -152,6 +154,8 @@ class Recorder(TorchFunctionMode):
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
         if name == "_nested_tensor_from_mask_left_aligned":
             return False  # asked for the sake of a faster kernel, which computes the same
+        if self.guessed and name in ("__iter__", "unbind") and any(args[0] is g for g in self.guessed):
+            raise self._signal(self._asked(name))  # it may be several results that were meant
         if name == "__iter__":
             return iter(self.__torch_function__(torch.unbind, types, args))
         if name in CONTROL_FLOW and isinstance(func, HigherOrderOperator):
@@ -308,6 +312,8 @@ class Recorder(TorchFunctionMode):
             if again is None and not selects and lacks_meta_kernel(error):
                 shaped = shaped_by_a_run(func, meta_args, meta_kwargs)
                 again = (meta_args, meta_kwargs, shaped) if shaped is not None else None
+            if again is None and (shaped := as_elsewhere(func, name, meta_args)) is not None:
+                again = (meta_args, meta_kwargs, shaped)
             if again is None:
                 raise self._failed(error, name, meta_args, path, source) from error
             meta_args, meta_kwargs, result = again

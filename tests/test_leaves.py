@@ -1,0 +1,85 @@
+"""A module that cannot be followed costs itself: the rest of the network is read as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sed_torch
+from sed_torch.errors import DataDependentError
+
+
+class Chooses(nn.Module):
+    """Data decide whether its second layer runs."""
+
+    def __init__(self, several: bool = False, wide: int = 8) -> None:
+        super().__init__()
+        self.p, self.q, self.several = nn.Linear(8, wide), nn.Linear(wide, wide), several
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen += 1
+        y = self.p(x)
+        if y.mean() > 0:
+            y = self.q(y)
+        return (y, y.sum()) if self.several else y
+
+
+class Net(nn.Module):
+    def __init__(self, part: nn.Module, join: Any, wide: int = 8) -> None:
+        super().__init__()
+        self.a, self.part, self.h, self.join = nn.Linear(8, 8), part, nn.Linear(wide, 8), join
+
+    def forward(self, x: Tensor) -> Any:
+        return self.join(self, self.a(x))
+
+
+def chain(m: Any, y: Tensor) -> Tensor:
+    return m.h(m.part(y))
+
+
+def unpacked(m: Any, y: Tensor) -> Any:
+    first, second = m.part(y)
+    return m.h(first), second
+
+
+def beside(m: Any, y: Tensor) -> Tensor:
+    return m.h(torch.cat([m.part(y), y], 1))
+
+
+def then_chooses(m: Any, y: Tensor) -> Tensor:
+    z = m.h(m.part(y))
+    return z[z[:, 0] > 0]
+
+
+@pytest.mark.parametrize(
+    ("part", "join", "wide", "frontend"),
+    [
+        (Chooses, chain, 8, "fx+leaf"),
+        (lambda: Chooses(wide=12), chain, 12, "fx+leaf"),
+        (lambda: Chooses(several=True), unpacked, 8, "fx+leaf"),
+        (Chooses, beside, 16, "fx+leaf"),
+        (Chooses, then_chooses, 8, "fx+cut"),
+    ],
+)
+def test_what_surrounds_it_is_counted_whatever_the_batch(
+    part: Any, join: Any, wide: int, frontend: str
+) -> None:
+    for batch in (1, 2, 3):
+        model = Net(part(), join, wide)
+        score = sed_torch.score(model, input_size=(batch, 8))
+        assert (score.frontend, score.macs) == (frontend, 64 + 8 * wide)
+        assert [u.target for u in score.unknown][:1] == ["Chooses"]
+        assert model.part.seen == 0
+
+
+def test_how_many_results_it_has_is_not_guessed() -> None:
+    class Locked(Chooses):
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise TypeError("it holds a lock")
+
+    with pytest.raises(DataDependentError):
+        sed_torch.score(Net(Locked(several=True), unpacked), input_size=(2, 8))
