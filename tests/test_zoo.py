@@ -114,10 +114,6 @@ class TestParsing:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "out/net.pt2",
-            r"no pickle is loaded(.|\n)*model = torch\.export\.load\('out/net\.pt2'\)\.module\(\)$",
-        ),
         ("best.PTH", "no pickle is loaded here; refer to the model's code, as file.py:Class$"),
         ("model.safetensors", "holds weights"),
         ("net.onnx", "no PyTorch module"),

@@ -8,13 +8,10 @@ without an answer: what decides which layers run is not guessed.
 from __future__ import annotations
 
 import ast
-import functools
 import itertools
 import linecache
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -23,17 +20,13 @@ import torch.fx
 from torch import nn
 
 from sed_torch.tracing.known import UNKNOWN
+from sed_torch.tracing.statements import OWN_DIR, Statement, asking, called, parsed
 
-__all__ = ["ASSERTIONS", "healthy_answer", "is_guarded"]
+__all__ = ["ASSERTIONS", "healthy_answer"]
 
 ASSERTIONS = frozenset(["_assert", "_assert_async", "_functional_assert_async", "_assert_scalar"])
 """Functions that do nothing but check."""
 
-_OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_BETWEEN = tuple(
-    os.path.join(torch.__path__[0], name)
-    for name in ("_tensor.py", "overrides.py", "functional.py", "_jit_internal.py")
-)
 _MODULE = nn.Module.__call__.__code__.co_filename
 _BOOLS = frozenset(["__bool__", "is_nonzero", "allclose", "equal", "__contains__"])
 _FLOATS = frozenset(["__float__", "item", "__complex__"])
@@ -68,7 +61,7 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
         node: what it asks about.
         other: the second operand of a comparison.
     """
-    frame = _asking()
+    frame = asking()
     where = (
         f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
         if frame is not None
@@ -93,18 +86,10 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
     return _from_statement(name, node, found, _position(frame), where, frame.f_locals)
 
 
-def _asking() -> FrameType | None:
-    """The frame whose code asks, past torch's own methods."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_OWN_DIR, *_BETWEEN)):
-        frame = frame.f_back
-    return frame
-
-
 def _in_hook(frame: FrameType) -> bool:
     """Whether a hook asks, as opposed to the forward of a module that a hook may call."""
     caller: FrameType | None = frame
-    while caller is not None and not caller.f_code.co_filename.startswith(_OWN_DIR):
+    while caller is not None and not caller.f_code.co_filename.startswith(OWN_DIR):
         before = caller.f_back
         if (
             before is not None
@@ -163,34 +148,11 @@ _Span = tuple[tuple[int, int], tuple[int, int]]
 """Line and column, from and to."""
 
 
-@dataclass(frozen=True)
-class _Statement:
-    statement: ast.stmt
-    function: ast.AST
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(filename: str) -> tuple[_Statement, ...]:
-    try:
-        tree = ast.parse("".join(linecache.getlines(filename)))
-    except (SyntaxError, ValueError):
-        return ()
-    found: list[_Statement] = []
-    todo: list[tuple[ast.AST, ast.AST]] = [(tree, tree)]
-    while todo:
-        node, function = todo.pop()
-        if isinstance(node, ast.stmt):
-            found.append(_Statement(node, function))
-        inner = node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
-        todo.extend((child, inner) for child in ast.iter_child_nodes(node))
-    return tuple(found)
-
-
-def _statement(frame: FrameType) -> _Statement | None:
+def _statement(frame: FrameType) -> Statement | None:
     """The statement that the frame is in; of a compound one only its test counts."""
     asked = _position(frame)
     best, least = None, None
-    for found in _parsed(frame.f_code.co_filename):
+    for found in parsed(frame.f_code.co_filename):
         part: Any = found.statement
         if isinstance(part, (ast.If, ast.While)):
             if _span_of(part) == asked:  # the jump after its test
@@ -233,7 +195,7 @@ def _position(frame: FrameType) -> _Span:
 def _from_statement(
     name: str,
     node: torch.fx.Node | None,
-    found: _Statement,
+    found: Statement,
     asked: _Span,
     where: str,
     values: Mapping[str, Any],
@@ -270,7 +232,7 @@ def _from_statement(
     return UNKNOWN, ""
 
 
-def _cut_to_known(found: _Statement, asked: _Span) -> bool:
+def _cut_to_known(found: Statement, asked: _Span) -> bool:
     """Whether a size is the larger of two, and the result is cut to one of them in this statement or the next, a
     ``return``: whichever it is, the result is the same. As ``one_hot(i, max(i.max() + 1, n))[..., :n]``.
     """
@@ -283,7 +245,7 @@ def _cut_to_known(found: _Statement, asked: _Span) -> bool:
     return any(
         isinstance(p, ast.Call)
         and _span_of(p) == asked
-        and _called(p) == "max"
+        and called(p) == "max"
         and any(ast.dump(a) in cuts for a in p.args)
         for p in parts
     )
@@ -326,7 +288,7 @@ def _stops(body: Sequence[ast.stmt]) -> bool:
         return True
     return bool(body) and all(
         isinstance(s, ast.Pass)
-        or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and _called(s.value) in _REPORTS)
+        or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and called(s.value) in _REPORTS)
         for s in body
     )
 
@@ -336,19 +298,9 @@ def _raises(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Assert):
         return isinstance(statement.test, ast.Constant) and not statement.test.value
     call = statement.value if isinstance(statement, ast.Expr) else None
-    if isinstance(call, ast.Call) and _called(call) in ASSERTIONS and call.args:
+    if isinstance(call, ast.Call) and called(call) in ASSERTIONS and call.args:
         return isinstance(call.args[0], ast.Constant) and not call.args[0].value
     return isinstance(statement, ast.Raise)
-
-
-def _called(call: ast.Call) -> str:
-    return (
-        call.func.attr
-        if isinstance(call.func, ast.Attribute)
-        else call.func.id
-        if isinstance(call.func, ast.Name)
-        else ""
-    )
 
 
 def _harmless(body: Sequence[ast.stmt]) -> bool:
@@ -391,8 +343,7 @@ def _sizes(statement: ast.AST) -> bool:
     return any(
         isinstance(p, (ast.Slice, ast.Subscript, ast.IfExp))
         or (
-            isinstance(p, ast.Call)
-            and _called(p) in ("range", "view", "reshape", "zeros", "expand", "repeat")
+            isinstance(p, ast.Call) and called(p) in ("range", "view", "reshape", "zeros", "expand", "repeat")
         )
         for p in ast.walk(statement)
     )
@@ -418,7 +369,7 @@ def _decides_nothing(statement: ast.stmt, function: ast.AST) -> bool:
         if isinstance(part, (ast.If, ast.While, ast.IfExp, ast.Assert)):
             deciding = part.test
         elif isinstance(part, (ast.Compare, ast.Slice)) or (
-            isinstance(part, ast.Call) and _called(part) in ("range", "int", "round")
+            isinstance(part, ast.Call) and called(part) in ("range", "int", "round")
         ):
             deciding = part
         if deciding is None:
@@ -429,39 +380,3 @@ def _decides_nothing(statement: ast.stmt, function: ast.AST) -> bool:
             if isinstance(inner, ast.Attribute) and inner.attr in attributes:
                 return False
     return True
-
-
-def is_guarded() -> bool:
-    """Whether some frame of the forward would catch an exception raised where it is now."""
-    frame = _asking()
-    while frame is not None and not frame.f_code.co_filename.startswith(_OWN_DIR):
-        line = frame.f_lineno
-        file = frame.f_code.co_filename
-        own = not file.startswith(torch.__path__[0] + os.sep)
-        if own and any(_guards(found.statement, line) for found in _parsed(file)):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _guards(statement: ast.stmt, line: int) -> bool:
-    """Whether a statement around a line catches exceptions: ``except``, leaving in ``finally``, ``suppress``."""
-    if isinstance(statement, ast.Try):
-        caught = statement.handlers or any(
-            isinstance(p, (ast.Return, ast.Break, ast.Continue))
-            for final in statement.finalbody
-            for p in ast.walk(final)
-        )
-        body = statement.body
-    elif isinstance(statement, (ast.With, ast.AsyncWith)):
-        entered = [i.context_expr for i in statement.items]
-        caught = any(
-            isinstance(c, ast.Call) and any(w in _called(c).lower() for w in _CATCHERS) for c in entered
-        )
-        body = statement.body
-    else:
-        return False
-    return bool(caught) and body[0].lineno <= line <= (body[-1].end_lineno or 0)
-
-
-_CATCHERS = ("suppress", "ignore", "catch", "swallow", "guard", "safe")

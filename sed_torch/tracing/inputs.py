@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sed_torch.errors import InputError
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.hf_sizes import hf_readings
+from sed_torch.tracing.programs import inputs_of
 from sed_torch.tracing.torchvision_sizes import torchvision_sizes
 
 __all__ = ["Inputs", "resolve_inputs"]
@@ -238,6 +239,9 @@ def _first_layer(model: nn.Module) -> nn.Module | None:
 
 
 def _inferred(model: nn.Module) -> Inputs:
+    exported = inputs_of(model)
+    if exported is not None:
+        return Inputs(*exported, ("input as the program was exported",))
     dtype = _float_dtype(model)
     found = _from_timm(model)
     if found is not None:

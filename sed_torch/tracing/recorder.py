@@ -26,7 +26,6 @@ from sed_torch.tracing.arguments import counted, is_device, written_by
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import output_facts, wants_gradient
-from sed_torch.tracing.healthy import is_guarded
 from sed_torch.tracing.higher_order import CONTROL_FLOW
 from sed_torch.tracing.kernels import as_elsewhere, lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN
@@ -51,6 +50,7 @@ from sed_torch.tracing.randomness import Draw
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal, with_explanation
 from sed_torch.tracing.stand_ins import StandIns
+from sed_torch.tracing.statements import is_guarded
 from sed_torch.tracing.tape import Tape
 from sed_torch.tracing.tensors import has_tensor, tensors_of
 

@@ -17,6 +17,7 @@ from torch import nn
 from sed_torch.errors import ModelError
 from sed_torch.tracing.facts import held_names, rows_of
 from sed_torch.tracing.mirror import Mirror
+from sed_torch.tracing.programs import module_of
 from sed_torch.tracing.quantised import float_forward
 from sed_torch.tracing.scripted import Scripted
 
@@ -41,11 +42,12 @@ def _what(model: object) -> str:
 
 
 def unwrap(model: object) -> nn.Module:
-    """The plain module inside DataParallel, DDP and ``torch.compile`` wrappers.
+    """The plain module inside DataParallel, DDP and ``torch.compile`` wrappers, and that of an exported program.
 
     Raises:
         ModelError: if ``model`` is not an ``nn.Module``, or one whose graph cannot be read.
     """
+    model = module_of(model)
     if not isinstance(model, nn.Module):
         raise ModelError(f"expected an nn.Module, found {_what(model)}")
     while not isinstance(model, torch.jit.ScriptModule):

@@ -8,6 +8,8 @@ to a file or module does run that file, as importing it would.
 of its own (``hf:LlamaForCausalLM``), or a local config.json or a folder with one (``hf:./folder``). Keywords are
 fields of the config, as in ``hf:bert(num_hidden_layers=2)``.
 
+``program.pt2`` is a file of ``torch.export.save``. Its graph is read as what it is, JSON; nothing is unpickled.
+
 The only importer of timm, torchvision and transformers' models, and only when a reference asks for them. Models are
 built on ``meta``: no weights are made, downloaded or read.
 """

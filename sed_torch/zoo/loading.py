@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from sed_torch.errors import ModelReferenceError
+from sed_torch.zoo.archives import read_program
 from sed_torch.zoo.catalogues import CATALOGUES
 from sed_torch.zoo.constructing import construct
 from sed_torch.zoo.failing import did_you_mean
@@ -45,9 +46,9 @@ def load(ref: str) -> LoadedModel:
     """Build the model that a reference names, on ``meta`` where its constructor allows.
 
     Args:
-        ref: ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, ``pkg.mod:factory``, ``file.py:Class`` or
-            ``file.py:fn(width=32)``; see :mod:`sed_torch.zoo`. Modules and files are looked up from the
-            working directory.
+        ref: ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, ``pkg.mod:factory``, ``file.py:Class``,
+            ``file.py:fn(width=32)`` or ``program.pt2``; see :mod:`sed_torch.zoo`. Modules and files
+            are looked up from the working directory.
 
     Raises:
         ModelReferenceError: the reference is malformed, names nothing (the message lists close matches), or
@@ -62,6 +63,11 @@ def load(ref: str) -> LoadedModel:
             warnings.simplefilter("ignore")  # what a zoo says of its own weights concerns no graph
             model, built_on, reason = construct(lambda: zoo.create(reference), ref)
         return LoadedModel(ref, model, built_on, zoo.family(reference.name), reason)
+    if reference.kind == "program":
+        program = read_program(ref)
+        return LoadedModel(
+            ref, program, "meta", type(program).__name__, "the weights of the file are not read"
+        )
     with importing(reference), torch.random.fork_rng(devices=[]):
         return build(resolve(reference), ref, reference.args, reference.kwargs, called=reference.called)
 

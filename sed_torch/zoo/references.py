@@ -17,11 +17,10 @@ __all__ = ["FORMS", "ZOOS", "Reference", "parse_reference"]
 ZOOS = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
 """Packages of named models, by the word before the colon."""
 
-FORMS = "timm:NAME, torchvision:NAME, hf:NAME, package.module:factory, file.py:Class or file.py:fn(width=32)"
+FORMS = "timm:NAME, torchvision:NAME, hf:NAME, package.module:factory, file.py:Class, file.py:fn(width=32), net.pt2"
 _PICKLED = "is loaded by pickle, which runs whatever code is in it, and no pickle is loaded here"
 _WEIGHTS = "holds weights and does not say what is done with them"
 _NO_CODE = {
-    ".pt2": _PICKLED,  # torch.export.load warns of it
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl"), _PICKLED),
     **dict.fromkeys((".safetensors", ".gguf"), _WEIGHTS),
     ".onnx": "is no PyTorch module",
@@ -40,7 +39,7 @@ class Reference:
 
     Attributes:
         text: as written.
-        kind: ``"timm"``, ``"torchvision"``, ``"hf"``, ``"module"`` or ``"file"``.
+        kind: ``"timm"``, ``"torchvision"``, ``"hf"``, ``"module"``, ``"file"`` or ``"program"``.
         source: the module's name or the file's path; the kind for the zoos.
         name: what to look up there; may be dotted (``Nets.small``).
         args: positional literals.
@@ -49,7 +48,7 @@ class Reference:
     """
 
     text: str
-    kind: Literal["timm", "torchvision", "hf", "module", "file"]
+    kind: Literal["timm", "torchvision", "hf", "module", "file", "program"]
     source: str
     name: str
     args: tuple[Any, ...] = ()
@@ -70,8 +69,12 @@ def parse_reference(text: str) -> Reference:
     if re.fullmatch(r".+\.py", text):
         raise ModelReferenceError(_what_is_in(text))
     ending = Path(text).suffix.lower()
+    if ending == ".pt2":
+        return Reference(text, "program", text, "")
     if ending in _NO_CODE:
-        raise ModelReferenceError(_what_to_do_with(text, ending))
+        raise ModelReferenceError(
+            f"model reference {text!r}: such a file {_NO_CODE[ending]}; refer to the model's code, as file.py:Class"
+        )
     match = _FILE.fullmatch(text)
     kind: Literal["file", "module"] = "file"
     if match is None:
@@ -85,17 +88,6 @@ def parse_reference(text: str) -> Reference:
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {FORMS}.{hint}")
     name, args, kwargs, called = _parse_call(text, match["call"], _PYTHON_NAME)
     return Reference(text, kind, match["source"], name, args, kwargs, called)
-
-
-def _what_to_do_with(file: str, ending: str) -> str:
-    """Why a file of weights or of an exported program is not read, and the way round it."""
-    said = f"model reference {file!r}: such a file {_NO_CODE[ending]}; refer to the model's code, as file.py:Class"
-    if ending != ".pt2":
-        return said
-    return (
-        f"{said}. Where you trust it, refer to file.py:model, a file of yours with\n    import torch\n"
-        f"    model = torch.export.load({Path(file).as_posix()!r}).module()"
-    )
 
 
 def _what_is_in(file: str) -> str:

@@ -1,0 +1,98 @@
+"""The statement of a forward in which something is asked, and those around it, by its source."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+import os
+import sys
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+
+__all__ = ["OWN_DIR", "Statement", "asking", "called", "is_guarded", "parsed"]
+
+OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_BETWEEN = tuple(
+    os.path.join(torch.__path__[0], name)
+    for name in ("_tensor.py", "overrides.py", "functional.py", "_jit_internal.py")
+)
+
+
+def asking() -> FrameType | None:
+    """The frame whose code asks, past torch's own methods."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((OWN_DIR, *_BETWEEN)):
+        frame = frame.f_back
+    return frame
+
+
+@dataclass(frozen=True)
+class Statement:
+    statement: ast.stmt
+    function: ast.AST
+
+
+@functools.lru_cache(maxsize=64)
+def parsed(filename: str) -> tuple[Statement, ...]:
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return ()
+    found: list[Statement] = []
+    todo: list[tuple[ast.AST, ast.AST]] = [(tree, tree)]
+    while todo:
+        node, function = todo.pop()
+        if isinstance(node, ast.stmt):
+            found.append(Statement(node, function))
+        inner = node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        todo.extend((child, inner) for child in ast.iter_child_nodes(node))
+    return tuple(found)
+
+
+def called(call: ast.Call) -> str:
+    return (
+        call.func.attr
+        if isinstance(call.func, ast.Attribute)
+        else call.func.id
+        if isinstance(call.func, ast.Name)
+        else ""
+    )
+
+
+def is_guarded() -> bool:
+    """Whether some frame of the forward would catch an exception raised where it is now."""
+    frame = asking()
+    while frame is not None and not frame.f_code.co_filename.startswith(OWN_DIR):
+        line = frame.f_lineno
+        file = frame.f_code.co_filename
+        own = not file.startswith(torch.__path__[0] + os.sep)
+        if own and any(_guards(found.statement, line) for found in parsed(file)):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _guards(statement: ast.stmt, line: int) -> bool:
+    """Whether a statement around a line catches exceptions: ``except``, leaving in ``finally``, ``suppress``."""
+    if isinstance(statement, ast.Try):
+        caught = statement.handlers or any(
+            isinstance(p, (ast.Return, ast.Break, ast.Continue))
+            for final in statement.finalbody
+            for p in ast.walk(final)
+        )
+        body = statement.body
+    elif isinstance(statement, (ast.With, ast.AsyncWith)):
+        entered = [i.context_expr for i in statement.items]
+        caught = any(
+            isinstance(c, ast.Call) and any(w in called(c).lower() for w in _CATCHERS) for c in entered
+        )
+        body = statement.body
+    else:
+        return False
+    return bool(caught) and body[0].lineno <= line <= (body[-1].end_lineno or 0)
+
+
+_CATCHERS = ("suppress", "ignore", "catch", "swallow", "guard", "safe")
