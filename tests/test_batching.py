@@ -494,3 +494,27 @@ def test_what_mixes_samples_is_named() -> None:
     assert (mixing.how, mixing.strong) == ("takes a softmax over", True)
     graph = trace(Net(lambda m, x: m.a(x).sum(0), a=nn.Linear(6, 4)), input_data=torch.zeros(4, 6))
     assert [m.how for m in find_batch(graph).mixing] == ["reduces"]
+
+
+class LoopsLeftOut(nn.Module):
+    """Messages along edges, of which those from a node to itself are replaced; perhaps attention between all nodes."""
+
+    def __init__(self, attends: bool) -> None:
+        super().__init__()
+        self.mix, self.attends = nn.Linear(8, 4), attends
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        edges = edge_index[:, edge_index[0] != edge_index[1]]
+        edges = torch.cat([edges, torch.arange(len(x)).repeat(2, 1)], 1)
+        y = self.mix(x)
+        y = torch.zeros_like(y).index_add(0, edges[1], y[edges[0]])
+        return (y @ y.T).softmax(-1) @ y if self.attends else y
+
+
+@pytest.mark.parametrize("attends", [False, True])
+def test_edges_that_a_known_mask_chooses_are_still_edges(attends: bool) -> None:
+    edge_index = torch.randint(0, 20, (2, 60), generator=torch.Generator().manual_seed(0))
+    edge_index[:, 0] = 3  # one loop at least
+    graph = trace(LoopsLeftOut(attends), input_data=(torch.zeros(20, 8), edge_index), frontend="fx")
+    assert graph.batch_dims["x1"] is None
+    assert graph.batch == (1 if attends else 20)

@@ -178,9 +178,9 @@ class Moving(Axes):
             new.append(taken if entries(taken) == n else self.fresh(n))
             if inputs[0] in self.live:
                 self.refer(new[-1], own, writes=False)
-                if (
-                    self.graph[inputs[1]].dtype == "bool" and len(index) == 1
-                ):  # some of the same: what they refer to
+                mask = self.graph[inputs[1]].dtype == "bool" and len(index) == 1
+                known = self.graph[inputs[1]].op == "constant" and n < entries(own)  # the places of a mask
+                if mask or known:  # some of the same: what they refer to
                     self.refer(own, new[-1], writes=False)
         return tuple(new) if len(new) == len(shape) else None
 
