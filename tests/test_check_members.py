@@ -199,6 +199,19 @@ class TestEnds:
         assert loud(nn.Linear(8, 3), input_size=(4, 8), loss=loss) == []
 
 
+@pytest.mark.parametrize(("layers", "which"), [(1, "direction is"), (2, "direction of its last layer is")])
+def test_the_direction_that_is_half_read_is_that_of_the_last_layer(layers: int, which: str) -> None:
+    """Measured: of two layers, only the weights of the last one's backward direction read a single step."""
+    rnn = nn.GRU(8, 6, layers, batch_first=True, bidirectional=True)
+    model = made(lambda s, x: s.head(s.rnn(x)[0][:, -1]), rnn=rnn, head=nn.Linear(12, 2))
+    (found,) = check(model, input_size=(4, 10, 8), select=["SED208"]).findings
+    assert f"the backward {which} read after its first step only" in found.message
+    below = torch.randn(4, 10, 8, requires_grad=True)
+    rnn(below)[0][:, -1, 6:].sum().backward()  # type: ignore[no-untyped-call]
+    assert below.grad is not None
+    assert bool(below.grad[:, :-1].any()) is (layers > 1)
+
+
 @pytest.mark.parametrize("tokens", [1, 6])
 def test_attention_over_one_key(tokens: int) -> None:
     model = made(

@@ -233,7 +233,8 @@ def half_read_direction(subject: Subject) -> Iterator[Hit]:
     ``output[:, -1]`` holds the forward state after all steps and the backward state after its first one; ``h[-1]``
     is the backward direction of the last layer alone.
 
-    Why it matters: half of the layer, and half of its cost, sees one step of the sequence or is not read.
+    Why it matters: half of the layer, and half of its cost, sees one step of the sequence or is not read. Of several
+    layers it is the last one: those below hand all their steps on to it.
 
     What to do: ``torch.cat([h[-2], h[-1]], -1)``, or the mean or maximum over time.
 
@@ -273,7 +274,10 @@ def half_read_direction(subject: Subject) -> Iterator[Hit]:
         returned = output is not None and output.name in subject.graph.outputs
         if output is not None and readers and isinstance(time, int) and not returned:
             if all(_at_one_step(subject, r, output, time) for r in readers):
-                yield _half(node, readers[0], "the backward direction is read after its first step only")
+                last = " of its last layer" if len(node.of(Recurrent).layers) > 2 else ""
+                yield _half(
+                    node, readers[0], f"the backward direction{last} is read after its first step only"
+                )
             continue
         if state is not None and not readers:
             taken = [_index(r) for r in _read_at(subject, state)]
