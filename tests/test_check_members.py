@@ -310,6 +310,28 @@ def test_a_mode_that_decides_whether_gradients_flow() -> None:
     assert loud(made(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), input_size=(4, 8)) == []
 
 
+class Quantised(nn.Module):
+    """A linear layer with its quantised copy and the range of its results, which training reads neither of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.range = nn.Linear(8, 8), nn.Module()
+        self.inner.register_buffer("weight_integer", torch.zeros(8, 8))
+        self.range.register_buffer("least", torch.zeros(1))
+        self.attention, self.norm = nn.MultiheadAttention(8, 2, batch_first=True), nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.inner(x))
+        return x + self.attention(x, x, x)[0]  # type: ignore[no-any-return]
+
+
+def test_copies_of_weights_and_single_numbers_are_no_tables_of_positions() -> None:
+    assert loud(Quantised(), input_size=(2, 6, 8)) == []
+    model = Quantised()
+    model.register_buffer("positions", torch.zeros(8, 8))
+    assert loud(model, input_size=(2, 6, 8)) == ["SED008"]
+
+
 def test_tensors_beside_a_mode_that_is_asked_for() -> None:
     """As a detector holds its anchors: plain tensors, which are neither on nor off."""
 

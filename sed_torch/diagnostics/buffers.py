@@ -110,6 +110,7 @@ def _forgotten_positions(
         sizes = [n for n in buffer.shape if n != 1]
         if (
             len(sizes) == 2
+            and not _is_copy(subject, path, buffer)
             and attends
             and any(sizes[0] >= length and sizes[1] == width for length, width in read)
         ):
@@ -123,8 +124,15 @@ def _forgotten_positions(
             )
 
 
+def _is_copy(subject: Subject, path: str, buffer: torch.Tensor) -> bool:
+    """Whether a buffer has the sizes of a weight beside it, as its quantised copy has."""
+    return any(p.shape == buffer.shape for p in subject.modules[path].parameters(recurse=False))
+
+
 def _is_content(module: nn.Module, buffer: torch.Tensor) -> bool:
-    """Whether a buffer is a table the forward could want; counters, statistics of observers and the like are not."""
+    """Whether a buffer is a table the forward could want; single numbers, such as counters and scales, are not."""
     return (
-        buffer.dim() > 0 and buffer.is_floating_point() and not type(module).__module__.startswith("torch.ao")
+        buffer.numel() > 1
+        and buffer.is_floating_point()
+        and not type(module).__module__.startswith("torch.ao")
     )
