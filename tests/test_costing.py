@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from support.networks import CHANNELS, SIZE, Spec, build, few, networks
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost, step_memory
+from sed_torch.costing import DEVICES, OPTIMIZERS, Cost, cost, step_memory, with_memory
 from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import precision
 from sed_torch.costing.storage import itemsize
@@ -376,6 +377,26 @@ def test_a_ranking_leaves_out_what_does_not_fit() -> None:
     assert "memory ≤ 3.9 KiB" in str(ranking)
 
 
+def test_a_score_says_what_a_step_takes() -> None:
+    score = sed_torch.score(Deep(), input_size=(4, 64))
+    assert score.memory is None
+    told = with_memory(score)
+    assert told.memory == cost(Deep(), input_size=(1, 64)).peak
+    assert "a training step of one sample, AdamW" in str(told)
+    again = type(told).from_json(told.to_json())
+    assert again.memory == told.memory
+    assert with_memory(dataclasses.replace(score, structure=None)).memory is None
+
+
+def test_which_attention_runs_fused_is_said() -> None:
+    for kernels, apart in (("cuda", False), ("cpu", True)):
+        found = cost(Masked(0.2), input_size=(2, 10, 32), kernels=kernels)  # type: ignore[arg-type]
+        words = [a for a in found.assumed if a.startswith("attention is done by a fused kernel")]
+        assert len(words) == 1
+        assert ("operator by operator in (root)" in words[0]) is apart
+    assert not any("attention" in a for a in cost(Deep(), input_size=(2, 64)).assumed)
+
+
 class Choosing(nn.Module):
     """A head for what stands out, as detectors have it: the data choose what it reads."""
 
@@ -458,4 +479,4 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "at the peak of a training step (batch 16, float32, autocast bfloat16, adamw)" in " ".join(
         out.split()
     )
-    assert "do not fit in 1.0 MiB; the largest batch that does is 0" in err
+    assert "do not fit in 1.0 MiB; not even one sample does: a step with it takes" in err

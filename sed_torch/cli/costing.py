@@ -81,9 +81,11 @@ def cost(
     emit(dataclasses.replace(result, depth=depth), form, output)
     if memory is None or result.fits(memory):
         return 0
-    click.echo(
-        f"{mebibytes(result.peak)} do not fit in {mebibytes(memory)}; "
-        f"the largest batch that does is {result.largest_batch(memory)}",
-        err=True,
+    most = result.largest_batch(memory)
+    which = (
+        f"the largest batch that does is {most}"
+        if most
+        else f"not even one sample does: a step with it takes {mebibytes(result.peak_at(1))}"
     )
+    click.echo(f"{mebibytes(result.peak)} do not fit in {mebibytes(memory)}; {which}", err=True)
     return FINDINGS

@@ -76,6 +76,7 @@ def score(
     """
     import dataclasses
 
+    from sed_torch.costing import with_memory
     from sed_torch.scoring.model import score as compute
     from sed_torch.zoo import load
 
@@ -88,6 +89,7 @@ def score(
         )
     if loaded.reason:
         result = dataclasses.replace(result, assumed=(*result.assumed, loaded.reason))
+    result = with_memory(result)
     if expected:
         from sed_torch.calibration import calibrations, with_expected
 

@@ -7,7 +7,14 @@ graph → :mod:`.precision` (dtypes) → :mod:`.storage` (whose memory) → :mod
 from __future__ import annotations
 
 from sed_torch.costing.devices import DEVICES, Device
-from sed_torch.costing.model import cost, cost_of_graphs, dropping, kept_for_backward, step_memory
+from sed_torch.costing.model import (
+    cost,
+    cost_of_graphs,
+    dropping,
+    kept_for_backward,
+    step_memory,
+    with_memory,
+)
 from sed_torch.costing.optimizers import OPTIMIZERS, optimizer_named
 from sed_torch.costing.result import Cost
 from sed_torch.costing.saving import Saved
@@ -26,4 +33,5 @@ __all__ = [
     "kept_for_backward",
     "optimizer_named",
     "step_memory",
+    "with_memory",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
@@ -14,15 +15,16 @@ from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, autocast, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
-from sed_torch.costing.saving import Saved, saved_for_backward
+from sed_torch.costing.saving import Saved, runs_apart, saved_for_backward
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, TraceError
 from sed_torch.graph import Graph, Parameter
 from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
+from sed_torch.scoring.result import Score
 
-__all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory"]
+__all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory", "with_memory"]
 
 Kernels = Literal["cuda", "cpu"]
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -154,7 +156,13 @@ def cost_of_graphs(
         recomputed=sum(macs_of(training, n) for n in training.nodes if n.name in inside) / training.batch,
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
-        assumed=(*training.assumed, *assumed, *_reserve(training, kernels), *_cut(training)),
+        assumed=(
+            *training.assumed,
+            *assumed,
+            *_attention(training, kernels),
+            *_reserve(training, kernels),
+            *_cut(training),
+        ),
         device=chosen,
     )
     return result
@@ -173,11 +181,31 @@ def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "c
     return round(held + max(m.bytes() for m in moments))
 
 
+def with_memory(score: Score) -> Score:
+    """A score that says what a training step of one sample takes; as it is where the graph behind it is gone."""
+    graph = score.structure.graph if score.structure is not None else None
+    return replace(score, memory=step_memory(graph)) if graph is not None else score
+
+
 def kept_for_backward(graph: Graph, *, kernels: Kernels = "cuda") -> tuple[Saved, ...]:
     """What autograd keeps of one graph at the batch it was traced with, its dropouts at work; each memory once."""
     trained = dropping(graph)
     used = precision(trained, device=kernels)
     return saved_for_backward(Storages(trained, used.dtypes, 1.0), used, device=kernels)
+
+
+def _attention(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
+    """Which attention is taken to run fused, and which operator by operator: torch chooses by device and operands."""
+    calls = [n for n in graph.nodes if n.op in OPS and OPS[n.op].rule == "attention"]
+    if not calls:
+        return ()
+    apart = [n for n in calls if runs_apart(n, kernels)]
+    words = "by a fused kernel (flash or memory-efficient), which keeps no attention weights"
+    if not apart:
+        return (f"attention is done {words}",)
+    where = ", ".join(dict.fromkeys(n.path or "(root)" for n in apart[:3]))
+    named = f"{where} and {len(apart) - 3} more" if len(apart) > 3 else where
+    return (f"attention is done {words}, but operator by operator in {named}",)
 
 
 def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:

@@ -233,10 +233,11 @@ class Cost(Tabular):
     def _on_device(self) -> list[str]:
         if self.device is None:
             return []
-        least = self.seconds() or 0.0
+        least, most = self.seconds() or 0.0, self.largest_batch(self.device.memory)
+        largest = f"largest batch {most:,}" if most else "not even one sample fits"
         return [
-            f"{self.device.name}: {'fits' if self.fits(self.device.memory) else 'does NOT fit'}; largest batch "
-            f"{self.largest_batch(self.device.memory):,}; a step takes at least {least * 1e3:,.2f} ms "
+            f"{self.device.name}: {'fits' if self.fits(self.device.memory) else 'does NOT fit'}; {largest}; "
+            f"a step takes at least {least * 1e3:,.2f} ms "
             "(roofline: a lower bound, no forecast)"
         ]
 

@@ -19,7 +19,7 @@ from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-__all__ = ["Kept", "Saved", "saved_for_backward"]
+__all__ = ["Kept", "Saved", "runs_apart", "saved_for_backward"]
 
 Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cast", "copy"]
 """What a saved piece of memory is to the operator that keeps it."""
@@ -63,6 +63,13 @@ def saved_for_backward(storages: Storages, precision: Precision, *, device: str)
                 seen.add(piece.storage)
                 found.append(piece)
     return tuple(found)
+
+
+def runs_apart(node: Node, device: str) -> bool:
+    """Whether attention is done operator by operator on a device, as far as its call tells."""
+    if device != "cpu":
+        return False
+    return not node.facts.get("fusable", True) or bool(node.facts.get("p"))
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,7 @@ class _Keeper:
         and where its operands do not lie in memory as the fused kernel takes them.
         """
         learned = any(i in self.storages.differentiable for i in self.node.inputs[3:])
-        fusable = self.node.facts.get("fusable", True)
-        return self.device == "cpu" and (not fusable or learned or bool(self.node.facts.get("p")))
+        return runs_apart(self.node, self.device) or (learned and self.device == "cpu")
 
     def _fused_attention(self) -> Iterator[Saved]:
         """Queries, keys, values, the mask as it is added, the result, and a logarithm of the sum a query."""

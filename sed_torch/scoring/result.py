@@ -80,6 +80,8 @@ class Score(tables.Tabular):
         advice: what to change and at what cost, in sentences (:meth:`sed_torch.Sensitivity.advice`); empty where
             nobody asked.
         structure: the modules, from which :meth:`table` is made; None for a score that an older version wrote.
+        memory: bytes at the peak of a training step of one sample with AdamW
+            (:func:`sed_torch.costing.with_memory`); None where nobody counted them.
     """
 
     schema: ClassVar = SCHEMA
@@ -106,6 +108,7 @@ class Score(tables.Tabular):
     expected: Mapping[str, Any] | None = field(default=None, compare=False)
     advice: tuple[str, ...] = field(default=(), compare=False)
     structure: Structure | None = field(default=None, repr=False, compare=False)
+    memory: int | None = field(default=None, compare=False)
 
     def _checked(self, other: Score, doing: str) -> tuple[float, float]:
         """Both totals, which are of one definition and one input size.
@@ -294,6 +297,7 @@ class Score(tables.Tabular):
             "fingerprint": self.fingerprint,
             **({} if self.expected is None else {"expected": dict(self.expected)}),
             **({"advice": list(self.advice)} if self.advice else {}),
+            **({} if self.memory is None else {"memory": self.memory}),
             "versions": dict(self.versions),
             "elapsed": self.elapsed,
             "depth": self.depth if depth is None else depth,
@@ -375,6 +379,8 @@ class Score(tables.Tabular):
             f"size: {tables.quantity(self.params)} params ({tables.mebibytes(self.params * 4)} in float32), "
             f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"
         )
+        if self.memory is not None:
+            size += f"; {tables.mebibytes(self.memory)} a training step of one sample, AdamW"
         shape = f"shape: {self.shape_note}" if self.total is not None and math.isfinite(self.total) else ""
         lines = [size, f"standing: {self.standing()}", shape, *self.advice, self._parts()]
         if self.unknown:

@@ -57,6 +57,11 @@ class Structure:
         self._graph = graph
         self._layers = tuple(layers)
 
+    @property
+    def graph(self) -> Graph | None:
+        """The graph, None for layers that were read back."""
+        return self._graph
+
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """One a module, in the order of ``named_modules()``."""
