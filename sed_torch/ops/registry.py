@@ -74,6 +74,11 @@ class Registry:
         """The row that a user gave for a module class, or None."""
         return self._by_module.get(module)
 
+    @property
+    def has_modules(self) -> bool:
+        """Whether a user gave a row for any module class."""
+        return bool(self._by_module)
+
     def having(self, *traits: Trait) -> frozenset[str]:
         """Names of the rows that have one of these traits."""
         return self._select(traits, lambda op: op.has(*traits))

@@ -39,6 +39,13 @@ def failed_call(
             module_path=path,
             source=source,
         )
+    if name == "__getitem__" and len(args) > 1 and isinstance(args[1], str):
+        return TraceError(
+            f"{args[1]!r} is looked up in a tensor, in {where}: the forward expects a mapping there. Give it as "
+            f"input_data=({{{args[1]!r}: tensor}},)",
+            module_path=path,
+            source=source,
+        )
     shapes = ", ".join("×".join(map(str, t.shape)) or "scalar" for t in tensors_of(args, {}))
     return ShapeError(
         f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source

@@ -48,9 +48,12 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
         ):
             program = torch.export.export(root, inputs.args, dict(inputs.kwargs), strict=False)
     except (Exception, Signal) as error:
+        if "data-dependent" in str(error).lower():  # torch's own words are of symbols and guards
+            raise DataDependentError(
+                f"torch.export gave up on {type(model).__name__}: it needs the value of a tensor as well"
+            ) from error
         text = str(error).strip().split("\n")[0]
-        kind = DataDependentError if "data-dependent" in str(error).lower() else TraceError
-        raise kind(
+        raise TraceError(
             f"torch.export gave up on {type(model).__name__}: {type(error).__name__}: {text}"
         ) from error
     finally:

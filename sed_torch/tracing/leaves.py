@@ -28,6 +28,8 @@ __all__ = ["install_leaves"]
 
 def install_leaves(recorder: Recorder, opaque: Sequence[str]) -> None:
     """From now on, calls of the leaf modules in the recorder's shadow make one node each."""
+    if not opaque and not OPS.has_modules:
+        return
     for module in recorder.shadow.root.modules():
         path = recorder.shadow.path_of(module) or ""
         op = OPS.by_module(type(module))

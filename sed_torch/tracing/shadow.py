@@ -27,6 +27,7 @@ _PATH = "_sed_torch_path"  # a shadow module's own path, as an attribute of it
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
 # Methods of transformers that look at values for the sake of a warning and give nothing back.
 _WARNERS = ("warn_if_padding_and_no_attention_mask",)
+_SIMPLE = frozenset([bool, int, float, str, type(None)])
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor, torch.dtype, torch.device)
 
 
@@ -120,14 +121,13 @@ class Shadow:
         self._held: dict[int, str] | None = None
         self.tensors: dict[int, str] = {}
         self.root = self._clone(model)
-        for path, module in model.named_modules():
+        modules = [*model.named_modules()]
+        for path, module in modules:
             clone = self._clones.get(id(module))
             if clone is not None:
                 clone.__dict__.setdefault(_PATH, path)
-        for name, p in model.named_parameters():
-            self.tensors.setdefault(id(p), name)
-        for name, b in model.named_buffers():
-            self.tensors.setdefault(id(b), name)
+        for name, tensor in (*_named(model, modules, "_parameters"), *_named(model, modules, "_buffers")):
+            self.tensors.setdefault(id(tensor), name)
         self.constants: set[int] = set()
         mirror = Mirror(self._clones)
         for clone in self._clones.values():
@@ -136,7 +136,6 @@ class Shadow:
             if forward is not None:
                 clone.__dict__.update(forward=forward, _modules={}, _parameters={}, _buffers={})
                 clone.__dict__.pop("_packed_params", None)
-            self.constants.update(id(t) for t in _tensors_in(clone.__dict__))
         self.passed_on = mirror.passed_on
         # user code that ends a module's life may take the model's own hooks and files with it
         self._mortal = [m for m in self._clones.values() if hasattr(type(m), "__del__")]
@@ -198,9 +197,11 @@ class Shadow:
         kind = type(module)
         clone = object.__new__(kind)
         self._clones[id(module)] = clone
+        names = clone.__dict__
         for name, value in dict(module.__dict__).items():
             # set one by one, not by update(): so the instances of a class share one table of names
-            clone.__dict__[name] = self._state(name, value)
+            plain = type(value) in _SIMPLE and name != "training"
+            names[name] = value if plain else self._state(name, value)
         clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(kind, name)})
         return clone
 
@@ -220,15 +221,36 @@ class Shadow:
 
     def _rebind(self, clone: nn.Module, mirror: Mirror) -> None:
         """Attributes and hooks point into the shadow, so that what they change is the shadow's."""
-        for name, value in clone.__dict__.items():
-            hooks = name in _TABLES and name.endswith("_hooks") and bool(value)
-            if hooks or not (name in _MODULE_STATE or isinstance(value, _PLAIN)):
-                clone.__dict__[name] = mirror(value)
+        names = clone.__dict__
+        for name, value in names.items():
+            if type(value) in _SIMPLE:
+                continue
+            if name in _MODULE_STATE:
+                if value and name in _TABLES and name.endswith("_hooks"):
+                    names[name] = mirror(value)
+                continue
+            if not isinstance(value, _PLAIN):
+                names[name] = mirror(value)
+            self.constants.update(id(t) for t in _tensors_in(names[name]))
 
 
 def _is_number(tensor: torch.Tensor) -> bool:
     """Whether a constant is a single number whose value is at hand."""
     return tensor.dim() == 0 and tensor.dtype.is_floating_point and tensor.device.type == "cpu"
+
+
+def _named(
+    model: nn.Module, modules: list[tuple[str, nn.Module]], table: str
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """As ``named_parameters`` or ``named_buffers`` of a model, whose modules are known already."""
+    method = f"named{table}"
+    if getattr(type(model), method) is not getattr(nn.Module, method) or method in vars(model):
+        yield from getattr(model, method)()  # names of its own
+        return
+    for path, module in modules:
+        for name, tensor in getattr(module, table).items():
+            if tensor is not None:
+                yield f"{path}.{name}" if path else name, tensor
 
 
 def _own_kinds(kind: type) -> tuple[type, ...]:

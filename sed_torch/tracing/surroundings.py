@@ -83,8 +83,9 @@ class Surroundings:
 
     def note_reach_of(self, model: nn.Module) -> None:
         """What the code of a module tree and of its hooks can reach by name."""
-        kinds = {type(m) for m in model.modules()}
-        functions = tuple(_functions_of(model))
+        modules = [*model.modules()]
+        kinds = {type(m) for m in modules}
+        functions = tuple(_functions_of(modules))
         for reach in reach_of(kinds, functions):
             for kind in reach.kinds:
                 self._note_space(kind)
@@ -243,9 +244,9 @@ def _is_bare(function: types.FunctionType) -> bool:
     return not (function.__closure__ or function.__defaults__ or function.__kwdefaults__ or function.__dict__)
 
 
-def _functions_of(model: nn.Module) -> Iterator[Any]:
+def _functions_of(modules: Iterable[nn.Module]) -> Iterator[Any]:
     """Hooks, and functions that were set on a module rather than on its class."""
-    for module in model.modules():
+    for module in modules:
         for value in module.__dict__.values():
             if type(value) in _FUNCTIONS:
                 yield value

@@ -32,6 +32,7 @@ class Tape:
         self._places, self._autocast = places, autocast
         self.graph = torch.fx.Graph()
         self.values = Values()
+        self._labels: dict[str, str] = {}  # what names of nodes begin with, by the name of what is called
         self._overwrites = False  # whether any call wrote over what another name still reads
         self._written = False  # whether any view or base of a view was written to
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -80,8 +81,12 @@ class Tape:
         source: str | None,
     ) -> Any:
         """Write down one call on tensors that have nodes already."""
+        called = target(name)
+        label = self._labels.get(name)
+        if label is None:
+            label = self._labels[name] = self.graph._target_to_str(called)
         node = self.graph.create_node(
-            "call_function", target(name), self.nodes(args), self.nodes(kwargs) if kwargs else {}
+            "call_function", called, self.nodes(args), self.nodes(kwargs) if kwargs else {}, label
         )
         node.meta["spelling"] = name
         if name not in RANDOM or kwargs.get("training") is False:
