@@ -17,6 +17,8 @@ DIFFERENCES: dict[str, str] = {
     "vit-pytorch:ats_vit.ViT": "torch: what follows the choice of tokens is not read, and said to be unknown",
     "e3nn:*": "sed_torch: three of its einsums contract an axis of one entry, which torch computes by an elementwise "
     "multiplication that its counter does not see",
+    "nflows:transforms.SVDLinear": "sed_torch: torch's counter has no formula for the product of a matrix and a vector "
+    "(the reflections of Householder)",
     "normflows:flows.*RationalQuadraticSpline": "torch: what follows the entries that a mask chooses is not read, and "
     "said to be unknown",
 }
