@@ -170,6 +170,26 @@ def test_what_inference_holds(name: str) -> None:
     assert ours == pytest.approx(really_held(Lambda(HELD[name]), torch.randn(2, 8, 16)), abs=16)
 
 
+class Reading(nn.Module):
+    """Two maps that attend to another one: their projections are read apart from each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.MultiheadAttention(64, 4, batch_first=True) for _ in range(4))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x, y, y, need_weights=False)[0]
+        return x.repeat(1, 40, 1)  # all copies that are kept are there by now
+
+
+def test_copies_of_weights_that_are_split_first_are_not_kept() -> None:
+    sizes = [(1, 8, 64), (1, 6, 64)]
+    found = cost(Reading(), input_size=sizes, kernels="cpu", amp="bf16")
+    ours = found.inference_peak - found.parameters - found.buffers
+    assert ours == pytest.approx(really_held(Reading(), *map(torch.randn, sizes), amp=True), rel=0.01)
+
+
 # -- one forward for both modes --------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sed_torch.attributes import MultiHead
 from sed_torch.graph import Graph, Node
 
-__all__ = ["heads_running", "pieces_of_heads"]
+__all__ = ["heads_running", "pieces_of_heads", "split_first"]
 
 
 def pieces_of_heads(
@@ -63,6 +63,13 @@ def pieces_of_heads(
     if rate:
         found |= {"mask": maps * (size if device == "cpu" else 1), "dropped": maps * size}
     return found
+
+
+def split_first(graph: Graph, node: Node, name: str) -> bool:
+    """Whether attention takes a parameter apart first, so that autocast keeps no copy of it for the next to read it."""
+    if node.op != "multi_head_attention_forward" or len(set(node.inputs[:3])) == 1:
+        return False
+    return (graph[name].shape or (0,))[0] == 3 * node.of(MultiHead).embed
 
 
 def heads_running(graph: Graph, node: Node, *, size: float, times: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sed_torch.costing.heads import heads_running
+from sed_torch.costing.heads import heads_running, split_first
 from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.storage import Storages, itemsize
@@ -127,6 +127,8 @@ def _forward(
                 size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
                 if storages.graph[name].op != "parameter":
                     beside += size
+                elif split_first(storages.graph, node, name):  # gone before the heads are at work
+                    continue
                 elif (name, dtype) not in cached:
                     cached.add((name, dtype))
                     held += size

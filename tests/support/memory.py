@@ -51,9 +51,10 @@ class Allocated(TorchDispatchMode):
         return result
 
 
-def really_held(model: nn.Module, *inputs: Tensor) -> int:
+def really_held(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
     """Bytes of inputs and activations at the fullest moment of a forward without gradients on the CPU."""
     model.eval()
-    with torch.no_grad(), Allocated() as seen:
+    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp)
+    with torch.no_grad(), cast, Allocated() as seen:
         model(*inputs)
     return seen.most + sum(x.untyped_storage().nbytes() for x in inputs)
