@@ -78,6 +78,12 @@ def attention_of_three_dimensions(m: Any, x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(m.a(x), m.b(x), m.b(x))
 
 
+def attention_of_grouped_queries(m: Any, x: Tensor) -> Tensor:
+    q, k = heads(m.a(x)), heads(m.b(x))[:, :2]
+    y = F.scaled_dot_product_attention(q, k, k, is_causal=True, enable_gqa=True)
+    return m.a(y.transpose(1, 2).contiguous().flatten(2))
+
+
 def index_of_its_own(m: Any, x: Tensor) -> Tensor:
     bias = m.table[:, m.places[: x.shape[1], : x.shape[1]].reshape(-1)]
     return m.a(x) + bias.mean(1)
@@ -118,8 +124,8 @@ KINDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     for f in (
         einsum_of_strided, einsum_in_place_order, einsum_of_swapped, linear_on_swapped,
         product_with_a_fixed_matrix, spread_over_heads, attention_of_strided, attention_of_narrow_keys,
-        attention_of_three_dimensions, index_of_its_own, noise_of_the_same_dtype, cast_by_another,
-        without_autocast, zeros_like_it, rows_gathered,
+        attention_of_three_dimensions, attention_of_grouped_queries, index_of_its_own,
+        noise_of_the_same_dtype, cast_by_another, without_autocast, zeros_like_it, rows_gathered,
     )
 }  # fmt: skip
 

@@ -144,13 +144,16 @@ def _mean(x: Any, dim: Any = None, keepdim: bool = False, **others: Any) -> Any:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """Where nothing is broadcast; a mask is checked against the scores that it is added to."""
+    """Where nothing is broadcast but keys to groups of queries; a mask is checked against the scores."""
     causal = kwargs.get("is_causal") or any(a is True for a in args)
-    if kwargs.get("enable_gqa") or (causal and attn_mask is not None):
+    if causal and attn_mask is not None:
         return NotImplemented
     if q.dim() < 3 or not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
         return NotImplemented
-    if k.shape[:-1] != v.shape[:-1] or q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
+    if k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+        return NotImplemented
+    grouped = kwargs.get("enable_gqa") and q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]
+    if q.shape[:-2] != k.shape[:-2] and not (grouped and q.shape[1] % k.shape[1] == 0):
         return NotImplemented
     if v.shape[-1] != q.shape[-1] or any(t.stride(-1) != 1 for t in (q, k, v)):
         return NotImplemented  # not fused
