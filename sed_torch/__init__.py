@@ -14,19 +14,24 @@ Importing the package loads neither torch nor anything else: every name is looke
 ``tracing``               ``nn.Module`` → :class:`Graph`: one node an operator, on meta tensors, no weights read
 ``graph``                 what a trace found, frozen; ``attributes``: the numbers of a call, a class a rule
 ``ops``                   the operator table: a row an operator, with its rule and its traits
+``batching``              where the samples of a batch lie in each tensor
 ``lowering``              :class:`Graph` → :class:`Topology`: a function a rule says what becomes of the field
 ``entropy``               the calculus on a map's autocovariance
-``topology``              steps of the calculus, free of torch; search spaces write them by ``building``
+``topology``              steps of the calculus, free of torch, each with the map that it leaves; ``building`` writes
+                          them by hand, and for search spaces
 ``scoring``               topology → number (``formula``), result (``result``), the whole road (``model``)
 ``diagnostics``           what is wrong with a model, a rule each, read off the same graph
 ``costing``               memory and time of a training step, from the graph
+``comparing``             two networks block by block; ``sensitivity``: one network and its variations
 ``spaces``                search spaces: architectures, their topologies and networks, scored in batches
 ``proxies``               other training-free scores, for comparison
 ``zoo``                   references such as ``timm:resnet50`` or ``net.py:Net`` → ``nn.Module``
 ``jobs``, ``ranking``     many models at once, cached and resumable; ``searching`` looks for the best of a space
 ``evidence``              published accuracies, and how well scores agree with them
-``training``              training candidates for real
+``training``              training candidates for real; ``calibration``: from a score to an accuracy
+``benchmarking``          the report on public benchmarks
 ``tables``, ``report``    results as text, Markdown, CSV, JSON, figures, HTML; ``cli`` is the command line
+``integrations``          the check inside pytest, Lightning, transformers and experiment trackers
 ========================  ========================================================================================
 
 **Words.**

@@ -21,6 +21,7 @@ MOVED: Mapping[str, str] = {
     "sed_torch.comparison": "sed_torch.comparing",
     "sed_torch.layout": "sed_torch.lowering.axes",
     "sed_torch.results": "sed_torch.scoring.result",
+    "sed_torch.diagnostics.doubts": "sed_torch.batching.doubts",
     "sed_torch.diagnostics.findings": "sed_torch.diagnostics.report",
     "sed_torch.accuracies": "sed_torch.evidence",
     "sed_torch.benchmark_data": "sed_torch.evidence.benchmarks",

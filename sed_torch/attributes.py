@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "Join",
     "Linear",
+    "MadeOf",
     "Matmul",
     "MultiHead",
     "Norm",
@@ -37,7 +38,6 @@ __all__ = [
     "Sliding",
     "Unfold",
     "Write",
-    "Zero",
 ]
 
 A = TypeVar("A", bound="Attributes")
@@ -316,7 +316,7 @@ class Embedding(Attributes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Zero(Attributes):
+class MadeOf(Attributes):
     """Of a constant: the nodes that it was made of, and no longer depends on."""
 
     of: tuple[str, ...] = ()
@@ -351,7 +351,7 @@ KINDS: Mapping[str, type[Attributes]] = {
     "norm": Norm,
     "recurrent": Recurrent,
     "embedding": Embedding,
-    "zero": Zero,
+    "zero": MadeOf,
     "item": Item,
 }
 """What a rule needs; the other rules need no numbers."""

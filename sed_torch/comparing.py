@@ -30,7 +30,7 @@ __all__ = ["BlockChange", "Comparison", "compare"]
 
 _SCHEMA = "sed_torch.comparison/1"
 
-Status = Literal["same", "changed", "renamed", "added", "removed"]
+BlockStatus = Literal["same", "changed", "renamed", "added", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class BlockChange:
 
     path: str
     path_b: str | None
-    status: Status
+    status: BlockStatus
     change: float | None
     params_a: int | None
     params_b: int | None
@@ -244,8 +244,8 @@ def _words(step: Step, live: bool) -> str:
     """An operator without its name; "" for those that only carry a field on."""
     if step.kind in ("view", "same", "input"):
         return ""
-    size = "×".join(map(str, step.window)) or "1"
-    stride = "×".join(map(str, step.stride))
+    size = tables.shape_text(step.window, "1")
+    stride = tables.shape_text(step.stride)
     dead = "" if live else " (dead)"
     if step.kind == "mix":
         window = f" {size}" if step.taps > 1 else ""
@@ -325,7 +325,7 @@ def _change(
     )
 
 
-def _status(a: Block | None, b: Block | None, alike: bool, renamed: bool) -> Status:
+def _status(a: Block | None, b: Block | None, alike: bool, renamed: bool) -> BlockStatus:
     if a is None:
         return "added"
     if b is None:

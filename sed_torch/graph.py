@@ -13,11 +13,15 @@ import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.attributes import Attributes
 from sed_torch.errors import GraphError
+from sed_torch.tables import shape_text
+
+if TYPE_CHECKING:
+    from sed_torch.batching import BatchAxes
 
 __all__ = ["BYTES", "SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter", "itemsize"]
 
@@ -111,7 +115,7 @@ class Node:
         return math.prod(self.shape) if self.shape is not None else 0
 
     def __str__(self) -> str:
-        shape = "×".join(map(str, self.shape)) if self.shape is not None else "…"
+        shape = shape_text(self.shape) if self.shape is not None else "…"
         attrs = " ".join(f"{k}={_short(v)}" for k, v in self.attrs.items())
         reads = f" ← {', '.join(self.inputs)}" if self.inputs else ""
         return f"{self.name:<28} {self.op:<14} {shape:<18} {attrs}{reads}".rstrip()
@@ -175,6 +179,7 @@ class Graph:
         batch: how many samples the inputs hold; 1 where there is no batch dimension.
         batch_dims: input node → the dimension along which its samples lie, None where it has none. Empty where
             nobody has looked (a graph made by hand): :func:`sed_torch.batching.find_batch` does.
+        axes: where the samples lie in every node, as the trace found it; None where nobody has looked.
         frontend: how it was traced: ``"fx"``, ``"export"``, ``"fx+leaf"`` with opaque
             leaves, or ``"fx+cut"`` up to where data would choose.
         assumed: what was not given and had to be assumed, in words.
@@ -192,6 +197,7 @@ class Graph:
     frontend: str = "fx"
     assumed: tuple[str, ...] = ()
     batch_dims: Mapping[str, int | None] = field(default_factory=dict)
+    axes: BatchAxes | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.check()

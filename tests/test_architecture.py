@@ -143,8 +143,8 @@ def _imported(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module:
         names = [f"{node.module}.{a.name}" for a in node.names]
         own = [n for n in names if n in MODULES]
-        # a version is no dependency; everything else from the root would be a step back
-        rest = [n for n in names if n not in MODULES and n != "sed_torch.__version__"]
+        # whatever is taken from the root itself would be a step back
+        rest = [n for n in names if n not in MODULES]
         yield from own
         if rest:
             yield node.module
@@ -342,3 +342,30 @@ def test_wrong_names_are_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'scores'"):
         _ = sed_torch.scores  # type: ignore[attr-defined]
     assert set(PUBLIC) <= set(dir(sed_torch))
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+SAME_NAME = {
+    "Net": "the network of each space, in its own package",
+    "Value": "a step with its map: in a topology written by hand, and where a graph is lowered to one",
+}
+"""Public classes that several files have, and why."""
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        body = _tree(path).body
+        public = {
+            e.value
+            for node in body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            for e in ast.walk(node.value)
+            if isinstance(e, ast.Constant)
+        }
+        for node in body:
+            if isinstance(node, ast.ClassDef) and node.name in public:
+                homes.setdefault(node.name, []).append(module)
+    several = {name for name, modules in homes.items() if len(modules) > 1}
+    assert several == set(SAME_NAME), {n: homes[n] for n in several ^ set(SAME_NAME)}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_torch import trace
+from sed_torch.batching.doubts import batch_in_doubt
 from sed_torch.diagnostics.code import Sizes
-from sed_torch.diagnostics.doubts import batch_in_doubt
 from sed_torch.diagnostics.traces import Aligned, Traces
 from sed_torch.tracing.asking import mode_matters
 from sed_torch.zoo import load
@@ -215,7 +215,7 @@ def means_over_samples(self: Any, x: Tensor) -> Tensor:
 )
 def test_whether_the_batch_is_in_doubt(forward: Any, plain: dict[str, Any], doubt: bool) -> None:
     model = net(forward, **plain)
-    assert batch_in_doubt(trace(model, input_size=(2, 3, 4)), 2, Sizes(model)) is doubt
+    assert batch_in_doubt(trace(model, input_size=(2, 3, 4)), 2, Sizes(model).follow) is doubt
 
 
 class ByAnotherName(nn.Module):

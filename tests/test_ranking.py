@@ -34,7 +34,7 @@ from sed_torch.ranking import Ranking, RankRow, RowCache, rank, read_ranking
 from sed_torch.ranking.cache import _NO_PART, _version, key_of_graph, key_of_reference
 from sed_torch.ranking.rows import average_ranks
 from sed_torch.ranking.showing import modality, sample_size, task
-from sed_torch.ranking.worker import Item, Options, score_item, stopped_row
+from sed_torch.ranking.worker import Options, RankItem, score_item, stopped_row
 
 pytestmark = pytest.mark.usefixtures("no_child_outlives_its_test")
 
@@ -397,10 +397,10 @@ class TestLimits:
         pool, limits = ChildPool(), Limits(seconds=60)
         work = Work(partial(score_item, options=Options(input_size=SIZE)), stopped_row)
         try:
-            first = pool.do(work, Item("a", f"{nets}:net"), limits)
+            first = pool.do(work, RankItem("a", f"{nets}:net"), limits)
             child = next(iter(pool._children.values()))
             _wait_for(lambda: not child.alive)
-            second = pool.do(work, Item("a", f"{nets}:net"), limits)
+            second = pool.do(work, RankItem("a", f"{nets}:net"), limits)
         finally:
             pool.close()
         assert first.status == "ok"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import check, score
-from sed_torch.errors import DataError, MissingDependencyError
+from sed_torch.errors import DataError, InputError, MissingDependencyError
 from sed_torch.evidence import ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import html as html_module, save_html, to_html
@@ -31,7 +31,7 @@ from sed_torch.report.reference import (
     write_reference,
 )
 from sed_torch.scoring.result import Score
-from sed_torch.scoring.standing import INPUT, Reference, ReferenceRow, read_reference
+from sed_torch.scoring.standing import INPUT, ReferenceRow, ReferenceSet, read_reference
 from sed_torch.searching import Candidate, Improvement, SearchResult
 
 SCRIPT = '<script>alert("1")</script>'
@@ -268,7 +268,7 @@ def test_a_ranking_of_a_whole_zoo_is_small_and_quick() -> None:
 def test_what_cannot_be_reported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="nothing to report on: expected at least one result"):
         to_html()
-    with pytest.raises(TypeError, match="cannot report on int: expected a Score, CheckReport, Ranking"):
+    with pytest.raises(InputError, match="cannot report on int: expected a Score, CheckReport, Ranking"):
         to_html(cast("Any", 3))
     save_html(tmp_path / "a.html", search(), title="mine")
     assert "<title>mine</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
@@ -304,7 +304,7 @@ def test_the_reference_table_holds_this_versions_scores() -> None:
         assert row == ReferenceRow(
             row.name, pytest.approx(by_name[row.name].sed, abs=2e-6), row.params, row.macs
         )
-    assert Reference.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    assert ReferenceSet.from_dict(json.loads(json.dumps(table.to_dict()))) == table
 
 
 @pytest.mark.slow
@@ -318,7 +318,9 @@ def test_no_row_of_the_reference_table_has_drifted(tmp_path: Path) -> None:
         assert (now.params, now.macs) == (row.params, row.macs)
         assert now.sed == pytest.approx(row.sed, abs=2e-6), row.name
     write_reference(table, tmp_path / "reference.json")
-    assert Reference.from_dict(json.loads((tmp_path / "reference.json").read_text(encoding="utf-8"))) == table
+    assert (
+        ReferenceSet.from_dict(json.loads((tmp_path / "reference.json").read_text(encoding="utf-8"))) == table
+    )
     shipped = Path(html_module.__file__).parent.parent / "scoring" / "reference.json"
     assert (tmp_path / "reference.json").read_bytes() == shipped.read_bytes()
 
@@ -334,7 +336,7 @@ def test_a_standing_counts_those_below() -> None:
         ReferenceRow(str(k), found.total + d, p, 1e9)
         for k, (d, p) in enumerate([(2, 10**9), (1, 1), (-1, 1)])
     ]
-    standing, why = Reference("sed/2", tuple(rows), {}).standing(found)
+    standing, why = ReferenceSet("sed/2", tuple(rows), {}).standing(found)
     assert why is None
     assert standing is not None
     assert (standing.of, standing.sed, standing.params, standing.macs) == (3, 1, 2, 3)
@@ -345,7 +347,7 @@ def test_the_table_does_not_compare_what_does_not_compare() -> None:
     table = read_reference()
     assert table.standing(resnet18((4, *INPUT[1:])))[0] is not None, "the batch does not matter"
     assert "scored at an input of 3×224×224" in str(table.standing(resnet18((1, 3, 64, 64)))[1])
-    other = Reference("sed/0", table.rows, {})
+    other = ReferenceSet("sed/0", table.rows, {})
     assert "scored as sed/0, this one as sed/2" in str(other.standing(resnet18())[1])
     assert table.standing(score(nn.ReLU(), input_size=INPUT))[1] == "the model has no finite score"
     page = Page(to_html(resnet18()))
@@ -358,9 +360,9 @@ def test_a_malformed_reference_is_told() -> None:
     with pytest.raises(
         DataError, match=r"expected a reference table of schema 'sed_torch\.reference/1', found None"
     ):
-        Reference.from_dict({})
+        ReferenceSet.from_dict({})
     with pytest.raises(DataError, match="malformed reference table"):
-        Reference.from_dict(
+        ReferenceSet.from_dict(
             {"schema": "sed_torch.reference/1", "rows": [[1]], "definition": "", "versions": {}}
         )
     assert math.isfinite(read_reference().rows[0].sed)
@@ -387,7 +389,7 @@ def test_whatever_has_tables_has_a_page() -> None:
     assert compared.headline() in page.text
     assert "conv 3×3 3→4 → conv 3×3 3→6" in page.text
     assert {len(row) for row in page.tables["r1-0"]} == {7}
-    with pytest.raises(TypeError, match="cannot report on int"):
+    with pytest.raises(InputError, match="cannot report on int"):
         to_html(3)  # type: ignore[arg-type]
 
 

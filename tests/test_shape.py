@@ -16,7 +16,7 @@ from torch import nn
 import sed_torch
 from sed_torch.ranking import Ranking, RankRow, read_ranking
 from sed_torch.scoring.shape import Sized, SizeLaw, image_positions
-from sed_torch.scoring.standing import INPUT, SIDES, Reference, read_reference
+from sed_torch.scoring.standing import INPUT, SIDES, ReferenceSet, read_reference
 
 
 def planted(n: int = 40) -> tuple[Sized, ...]:
@@ -60,7 +60,7 @@ def test_the_table_holds_its_networks_at_many_inputs() -> None:
     assert abs(weights @ left) < 1e-6
     for values in ([math.log(r.params) for r in table.law.rows], [math.log(r.macs) for r in table.law.rows]):
         assert abs(weights @ (left * np.array(values))) < 1e-5
-    assert Reference.from_dict(table.to_dict()) == table
+    assert ReferenceSet.from_dict(table.to_dict()) == table
 
 
 def small_resnet(width: int = 48) -> nn.Module:

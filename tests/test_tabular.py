@@ -9,16 +9,29 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
 import sed_torch
 from sed_torch import tables
 from sed_torch._plain import revived
+from sed_torch.benchmarking import (
+    BenchmarkReport,
+    DatasetResult,
+    NetworkTimes,
+    Pick,
+    SearchRow,
+    SearchTime,
+    SpaceTimes,
+)
 from sed_torch.errors import DataError, InputError
+from sed_torch.evidence import Accuracies, AccuracyRow, Joined, ValidationReport
+from sed_torch.evidence.benchmarks import BenchmarkTable
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.scoring.result import LEGEND, Score
 from sed_torch.tables import Grid, Tabular, View
@@ -82,6 +95,57 @@ def _validation() -> Tabular:
     return validate(x, accuracy, macs=x[::-1], params=x, groups=["a"] * 12, n_bootstrap=20)
 
 
+def _accuracies() -> Accuracies:
+    rows = [AccuracyRow(f"net_{i}", 70.125 + i, "a1_in1k", 2, 224, 1e6, 1e9) for i in range(30)]
+    return Accuracies(
+        tuple(rows), "top-1", "%", "results.csv", "the best recipe", (("x", "not own"),), "timm"
+    )
+
+
+def _joined() -> Joined:
+    names = tuple(f"net_{i}" for i in range(25))
+    x = np.arange(25.0) + 0.5
+    params = np.where(x == 3.5, np.nan, 1e6 * x)
+    groups = tuple("ab"[i % 2] if i else None for i in range(25))
+    said = ("%", "results.csv", "top-1", "the best recipe")
+    return Joined(names, x, x + 60, params, None, groups, (("x", "no score"),), *said, ("two input sizes",))
+
+
+def _benchmark_table() -> BenchmarkTable:
+    x = np.arange(12.0) + 0.25
+    rival = np.where(x < 2, np.nan, -x)
+    archs = tuple(f"|skip~{i}|" for i in range(12))
+    chapters: dict[str, Any] = {"rivals": {"zen": rival}, "seeds": {"777": x}, "notes": ("one seed",)}
+    return BenchmarkTable("nasbench201", "cifar10", archs, x + 80, "%", "a.json", params=x * 1e6, **chapters)
+
+
+def _benchmarks() -> BenchmarkReport:
+    report = _validation()
+    assert isinstance(report, ValidationReport)
+    report = replace(report, left_out=(("x", "no accuracy"),))
+    of = [Pick(by, 12, 1, 90.125, 1.5e6, 0.5) for by in ("SED", "zen", "random network")]
+    result = DatasetResult("nasbench201", "cifar10", "%", report, tuple(of), 2e6, tuple(of[:1]))
+    looked = SearchRow(
+        "darts", "evolve", None, 100, 3, 0.5, (9.5, 9.25, 9.75), {"cifar10": (9.0, 8, 10)}, 1e6
+    )
+    found = SearchTime("darts", 10**18, "evolve", 400, 0.995, "x", 9.5, 10**6, 4, {"cifar10": 94.25})
+    return BenchmarkReport(
+        date="2026-11-30",
+        versions={"sed-torch": "0"},
+        machine="here",
+        files=(("nasbench201", "a.json", "0" * 64),),
+        absent=(("darts", "no file"),),
+        results=(result,),
+        searches=(looked,),
+        found=(found,),
+        space_times=SpaceTimes("nasbench201", 15625, 0.25, 0.125),
+        network_times=NetworkTimes("nasbench201", ("a",), 0.001, 0.01, 0.1, {"zen": 1.25}, 32, 0.0, None),
+        definition="sed/2",
+        seed=0,
+        n_bootstrap=20,
+    )
+
+
 MADE: dict[str, Callable[[], Tabular]] = {
     "Score": _score,
     "LayerTable": lambda: _score().table(),
@@ -93,6 +157,10 @@ MADE: dict[str, Callable[[], Tabular]] = {
     "Counterparts": _runs,
     "ValidationReport": _validation,
     "CheckReport": _check,
+    "Accuracies": _accuracies,
+    "Joined": _joined,
+    "BenchmarkTable": _benchmark_table,
+    "BenchmarkReport": _benchmarks,
     "Cost": lambda: sed_torch.cost(_net(), input_size=SIZE),
 }
 """One of every kind; a new kind of result has to be added."""
@@ -118,14 +186,16 @@ def test_every_view_shows_it(kind: str) -> None:
     result = _made(kind)
     view = result.view()
     assert view.headline in result.to_text() == str(result)
-    assert result.to_markdown().startswith(f"**{view.headline.replace('>', '&gt;')}**")
+    head = view.headline.replace("|", "\\|").replace(">", "&gt;")
+    assert result.to_markdown().startswith(f"# {head}" if view.chapters else f"**{head}**")
     lines = list(csv.reader(io.StringIO(result.to_csv())))
     assert len(lines) > 1
     assert {len(line) for line in lines} == {len(lines[0])}
-    assert list(result.to_dataframe().columns) == lines[0]
+    if kind != "BenchmarkReport":  # whose CSV is its summary alone
+        assert list(result.to_dataframe().columns) == lines[0]
     json.loads(result.to_json(), parse_constant=lambda c: pytest.fail(f"{c} is no strict JSON"))
     html = result._repr_html_()  # type: ignore[operator]
-    assert html.count("<table>") == len(view.grids)
+    assert html.count("<table>") == len(view.every_grid)
     assert len(repr(result)) < 400
 
 
@@ -148,14 +218,17 @@ def test_no_terminal_cuts_a_number(kind: str, width: int) -> None:
     shown = result.to_text(width=width)
     assert max(map(len, shown.splitlines())) <= width
     whole = {
-        cell for grid in result.view().grids for row in grid.rows for cell in map(tables.cell, row.values())
+        cell
+        for grid in result.view().every_grid
+        for row in grid.rows
+        for cell in map(tables.cell, row.values())
     }
     first = shown.index("─")
     table = shown[first : shown.find("\n\n", first)].splitlines()[1:]
     numbers = [n for line in table for n in re.findall(r"(?<![\w.…])[-+]?\d+\.\d+(?![\w.…])", line)]
     assert numbers
     assert [n for n in numbers if not any(n in cell for cell in whole)] == []
-    assert result.view().grids[0].columns[0] in shown
+    assert result.view().every_grid[0].columns[0] in shown
     console = pytest.importorskip("rich.console").Console(width=width, file=io.StringIO())
     console.print(result)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == shown.splitlines()

@@ -202,7 +202,9 @@ def test_join_by_hand(tmp_path: Path) -> None:
     assert checked.title == "SED against top1"
     row = {"name": "b", "score": 2.0, "accuracy": 70.0, "params": 20.0, "macs": None, "group": "f1"}
     assert found.rows()[1] == row
-    assert found.to_dict()["networks"] == found.rows()
+    plain = found.to_dict()["networks"]
+    assert plain[:2] == found.rows()[:2]
+    assert plain[2] == {**found.rows()[2], "score": "-inf"}
     assert list(found.to_dataframe()["name"]) == ["a", "b", "d"]
     assert str(found).startswith("3 networks with a score and top1 of ")
     assert ">70.000</td>" in found._repr_html_()

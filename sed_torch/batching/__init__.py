@@ -9,13 +9,14 @@ dimension 0; it is another one, or none, where what the network does speaks agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
 from sed_torch.batching.following import Follower
 from sed_torch.batching.mixing import MESSAGES
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
+from sed_torch.tables import shape_text
 
 __all__ = ["BatchAxes", "Mixing", "find_batch"]
 
@@ -57,6 +58,7 @@ class BatchAxes:
         inputs: input node → the dimension along which its samples lie, None where it has none.
         mixing: what brings samples together, in the order of the nodes.
         words: what was assumed, where the batch is not dimension 0 of every input; else "".
+        nodes: those of the graph of which it was found.
     """
 
     batch: int
@@ -66,6 +68,7 @@ class BatchAxes:
     _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _carrying: frozenset[str] | None = field(default=None, repr=False)
     _single: frozenset[str] = field(default=frozenset(), repr=False)
+    nodes: tuple[Node, ...] = field(default=(), repr=False, compare=False)
 
     def dims(self, name: str) -> tuple[int, ...]:
         """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
@@ -81,7 +84,13 @@ class BatchAxes:
 
 
 def find_batch(graph: Graph) -> BatchAxes:
-    """The batch axis of a graph and where it goes."""
+    """The batch axis of a graph and where it goes; a graph that knows it is asked."""
+    if graph.axes is not None and graph.axes.nodes is graph.nodes:
+        return graph.axes
+    return replace(_found(graph), nodes=graph.nodes)
+
+
+def _found(graph: Graph) -> BatchAxes:
     inputs = [n for n in graph.nodes if n.op == "input" and n.shape is not None]
     plain = all(not n.shape or n.shape[0] == 1 for n in inputs)
     runs = any(n.op in OPS and OPS[n.op].rule in ("recurrent", "multi_head_attention") for n in graph.nodes)
@@ -138,7 +147,7 @@ class _Chooser(Follower):
 
     def _of_one(self, inputs: list[Node], why: str = "") -> BatchAxes:
         """All that is given is one sample."""
-        shapes = ", ".join("×".join(map(str, n.shape or ())) or "a number" for n in inputs)
+        shapes = ", ".join(shape_text(n.shape or (), "a number") for n in inputs)
         return BatchAxes(
             1, {n.name: None for n in inputs}, (), f"no batch dimension: {shapes} is one sample{why}"
         )

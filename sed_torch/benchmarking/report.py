@@ -1,17 +1,17 @@
-"""The benchmark report: data, and its Markdown."""
+"""The benchmark report: what it holds, and what it shows."""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sed_torch import tables
+from sed_torch._plain import checked_schema, revived
 from sed_torch.benchmarking.picks import SearchRow
 from sed_torch.benchmarking.result import DatasetResult, grouped
 from sed_torch.benchmarking.sections import (
+    grid_of,
     other_statistics,
     picks_of,
     picks_summary,
@@ -20,7 +20,6 @@ from sed_torch.benchmarking.sections import (
     searches_of,
     size_held_fixed,
     summary,
-    table_of,
     times,
 )
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
@@ -34,8 +33,8 @@ __all__ = ["SCHEMA", "BenchmarkReport"]
 SCHEMA = "sed_torch.benchmarks/1"
 
 
-@dataclass(frozen=True)
-class BenchmarkReport:
+@dataclass(frozen=True, repr=False)
+class BenchmarkReport(tables.Tabular):
     """Quality, picks and times, with what is needed to repeat them.
 
     Attributes:
@@ -51,6 +50,9 @@ class BenchmarkReport:
         definition: name of the score's form.
         seed, n_bootstrap: of the intervals.
     """
+
+    schema: ClassVar = SCHEMA
+    kind: ClassVar = "a benchmark report"
 
     date: str
     versions: Mapping[str, str]
@@ -85,14 +87,22 @@ class BenchmarkReport:
             "n_bootstrap": self.n_bootstrap,
         }
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> BenchmarkReport:
+        """Inverse of :meth:`to_dict`.
 
-    def to_csv(self) -> str:
+        Raises:
+            DataError: for data of another kind, or damaged.
+        """
+        checked_schema(data, SCHEMA, cls.kind)
+        files = [[f.get("benchmark"), f.get("file"), f.get("sha256")] for f in data.get("files", ())]
+        absent = [[a.get("benchmark"), a.get("reason")] for a in data.get("absent", ())]
+        return revived(cls, {**data, "files": files, "absent": absent}, cls.kind)
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """The summary of quality, one row a benchmark and dataset."""
         rows = summary(self.results)
-        return tables.to_csv(rows, list(rows[0]))
+        return rows, tables.columns_of(rows) or ("benchmark", "dataset")
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a benchmark, dataset and predictor, as :meth:`ValidationReport.to_dataframe` has them.
@@ -109,29 +119,30 @@ class BenchmarkReport:
         )
 
     def to_markdown(self) -> str:
-        """The whole report."""
-        sections = [
-            _head(self),
-            quality(self.results),
-            size_held_fixed(self.results),
-            other_statistics(self.results),
-            *(rivals(name, rows) for name, rows in grouped(self.results)),
-            searches_of(self.searches, self.found),
-            picks_summary(self.results),
-            *(picks_of(name, rows) for name, rows in grouped(self.results)),
-            times(self.space_times, self.network_times),
-            _sources(self),
-        ]
-        return "\n\n".join(s for s in sections if s) + "\n"
-
-    def __str__(self) -> str:
-        return self.to_markdown()
+        """The whole report as a page."""
+        return super().to_markdown() + "\n"
 
     def __repr__(self) -> str:
         return f"BenchmarkReport({self.date}, {len(self.results)} datasets)"
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.to_markdown())}</pre>"
+    def view(self) -> tables.View:
+        """The whole report."""
+        return tables.View(
+            "SED on public benchmarks", chapters=tuple(c for c in self._chapters() if c is not None)
+        )
+
+    def _chapters(self) -> Iterator[tables.Chapter | None]:
+        yield tables.Chapter(paragraphs=(_head(self),))
+        yield quality(self.results)
+        yield size_held_fixed(self.results)
+        yield other_statistics(self.results)
+        yield from (rivals(name, rows) for name, rows in grouped(self.results))
+        yield from searches_of(self.searches, self.found)
+        yield picks_summary(self.results)
+        yield from (picks_of(name, rows) for name, rows in grouped(self.results))
+        yield times(self.space_times, self.network_times)
+        rows = [{"benchmark": b, "file": f, "SHA-256": h} for b, f, h in self.files]
+        yield tables.Chapter("Data", ("Not part of this project.",), (grid_of(rows),))
 
 
 def _head(report: BenchmarkReport) -> str:
@@ -148,13 +159,7 @@ def _head(report: BenchmarkReport) -> str:
     )
     missing += "".join(f"\nNot run: {name} ({reason})." for name, reason in report.absent)
     return (
-        "# SED on public benchmarks\n\n"
         f"Made by `sed-torch benchmark` on {report.date} with {versions}; {report.machine}.\n"
         f"Score: definition `{report.definition}`, this project's form, derived from the published claims of arXiv "
         f"2411.06236.\n{intervals}\nρ is Spearman's, τ Kendall's τ-b; higher is better everywhere.{missing}"
     )
-
-
-def _sources(report: BenchmarkReport) -> str:
-    rows = [{"benchmark": b, "file": f, "SHA-256": h} for b, f, h in report.files]
-    return f"## Data\n\nNot part of this project.\n\n{table_of(rows)}"

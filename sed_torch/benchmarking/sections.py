@@ -1,8 +1,8 @@
-"""The sections of the benchmark report as Markdown."""
+"""The parts of the benchmark report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sed_torch import tables
@@ -13,6 +13,7 @@ from sed_torch.evidence.correlation import Interval
 from sed_torch.evidence.validation import Rival
 
 __all__ = [
+    "grid_of",
     "other_statistics",
     "picks_of",
     "picks_summary",
@@ -21,35 +22,35 @@ __all__ = [
     "searches_of",
     "size_held_fixed",
     "summary",
-    "table_of",
     "times",
 ]
 
 Rows = list[dict[str, Any]]
 
 
-def table_of(rows: Rows) -> str:
-    """A Markdown table with the columns that the rows have."""
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    return tables.to_markdown(rows, columns)
+def grid_of(rows: Rows, caption: str = "") -> tables.Grid:
+    """A table with the columns that the rows have."""
+    columns = tables.columns_of(rows)
+    return tables.Grid(columns, tuple(rows), caption, spared=columns[:1:-1])
 
 
-def quality(results: Sequence[DatasetResult]) -> str:
+def quality(results: Sequence[DatasetResult]) -> tables.Chapter:
     """Scores against trained accuracy, on every dataset."""
-    notes = "\n".join(f"- {name}: {_notes(rows)}" for name, rows in grouped(results))
-    return (
-        "## Quality\n\nScore against trained accuracy; params and MACs (this project's count) on the same networks. "
+    text = (
+        "Score against trained accuracy; params and MACs (this project's count) on the same networks. "
         f"*Best public rival*: of those with at least {_ENOUGH} rows the one with the highest ρ; its ρ, SED's on the "
         "same rows, and how many these are. *Ceiling*: ρ between two training runs of the same networks, which no "
-        f"score can be expected to exceed by much.\n\n{table_of(summary(results))}{_balance(results)}\n\n{notes}"
+        "score can be expected to exceed by much."
     )
+    notes = tuple(f"{name}: {_notes(rows)}" for name, rows in grouped(results))
+    return tables.Chapter("Quality", (text,), (grid_of(summary(results)),), _balance(results), notes)
 
 
 _ENOUGH = 100
 """Rows that a rival needs to be named the best: some public scores cover a few dozen networks."""
 
 
-def size_held_fixed(results: Sequence[DatasetResult]) -> str:
+def size_held_fixed(results: Sequence[DatasetResult]) -> tables.Chapter | None:
     """What is left of the correlation where size is held fixed."""
     rows = []
     for r in results:
@@ -58,11 +59,12 @@ def size_held_fixed(results: Sequence[DatasetResult]) -> str:
             row[f"{' and '.join(p.covariates)} held fixed"] = p.reason or _value(p.value, p.interval)
         rows.append(row)
     if all(len(row) == 2 for row in rows):
-        return ""
-    return f"### With size held fixed\n\nPartial Spearman's ρ of SED and accuracy (rank residuals).\n\n{table_of(rows)}"
+        return None
+    text = "Partial Spearman's ρ of SED and accuracy (rank residuals)."
+    return tables.Chapter("With size held fixed", (text,), (grid_of(rows),), level=3)
 
 
-def other_statistics(results: Sequence[DatasetResult]) -> str:
+def other_statistics(results: Sequence[DatasetResult]) -> tables.Chapter:
     """Weighted τ, nDCG and regret."""
     rows = []
     for r in results:
@@ -72,10 +74,11 @@ def other_statistics(results: Sequence[DatasetResult]) -> str:
                 value = None if c is None else getattr(c, name)
                 row[label + suffix] = _value(value, c.intervals.get(name) if c else None)
         rows.append(row)
-    return (
-        "### Other statistics of SED\n\n*Regret@10*: the best accuracy less the best among the ten best scores, in "
-        f"the unit of the accuracy; 0 is best.\n\n{table_of(rows)}"
+    text = (
+        "*Regret@10*: the best accuracy less the best among the ten best scores, in the unit of the accuracy; 0 is "
+        "best."
     )
+    return tables.Chapter("Other statistics of SED", (text,), (grid_of(rows),), level=3)
 
 
 def _notes(results: Sequence[DatasetResult]) -> str:
@@ -86,15 +89,15 @@ def _notes(results: Sequence[DatasetResult]) -> str:
     return "; ".join([*common, *own])
 
 
-def _balance(results: Sequence[DatasetResult]) -> str:
+def _balance(results: Sequence[DatasetResult]) -> tuple[str, ...]:
     signs = [c.difference for r in results for c in r.validation.rivals]
     better = sum(d.significant is True and (d.value or 0) > 0 for d in signs)
     worse = sum(d.significant is True and (d.value or 0) < 0 for d in signs)
     if not any(d.significant is not None for d in signs):
-        return ""
+        return ()
     return (
-        f"\n\nOf {len(signs)} comparisons with a rival on the same rows (params and MACs among them) SED is better in "
-        f"{better}, the rival in {worse}; in {len(signs) - better - worse} the interval of the difference has 0 in it."
+        f"Of {len(signs)} comparisons with a rival on the same rows (params and MACs among them) SED is better in "
+        f"{better}, the rival in {worse}; in {len(signs) - better - worse} the interval of the difference has 0 in it.",
     )
 
 
@@ -148,11 +151,11 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 
 
-def rivals(name: str, results: Sequence[DatasetResult]) -> str:
+def rivals(name: str, results: Sequence[DatasetResult]) -> tables.Chapter | None:
     """Every public rival of a benchmark on the rows that both have."""
     rivals = list(dict.fromkeys(c.rival for r in results for c in r.validation.rivals))
     if not rivals:
-        return ""
+        return None
     rows = []
     for rival in rivals:
         row: dict[str, Any] = {"rival": rival}
@@ -160,11 +163,12 @@ def rivals(name: str, results: Sequence[DatasetResult]) -> str:
             found = next((c for c in r.validation.rivals if c.rival == rival), None)
             row[r.dataset] = "–" if found is None else _comparison(found)
         rows.append(row)
-    return (
-        f"### {name}: each rival and SED on the same rows\n\n"
+    text = (
         "ρ of the rival / ρ of SED / rows; **+** SED is better, **−** the rival is, **=** the paired 95 % interval of "
-        f"the difference has 0 in it.\n\n{table_of(rows)}"
+        "the difference has 0 in it."
     )
+    heading = f"{name}: each rival and SED on the same rows"
+    return tables.Chapter(heading, (text,), (grid_of(rows),), level=3)
 
 
 def _comparison(c: Rival) -> str:
@@ -173,29 +177,27 @@ def _comparison(c: Rival) -> str:
     return f"{_value(rival)} / {_value(own)} / {c.n:,} {sign[c.difference.significant]}".rstrip()
 
 
-def searches_of(searches: Sequence[SearchRow], found: Sequence[SearchTime]) -> str:
+def searches_of(searches: Sequence[SearchRow], found: Sequence[SearchTime]) -> Iterator[tables.Chapter]:
     """What searches by the score find."""
-    parts = []
     if found:
-        parts.append(
-            "## Search\n\n`sed_torch.search(space, budget_s=1.0)`, each in a process of its own on one core, no "
-            "network built. Its clock counts CPU seconds. Accuracy is looked up where a table has the network.\n\n"
-            + table_of([_found_row(f) for f in found])
+        text = (
+            "`sed_torch.search(space, budget_s=1.0)`, each in a process of its own on one core, no network built. Its "
+            "clock counts CPU seconds. Accuracy is looked up where a table has the network."
         )
+        yield tables.Chapter("Search", (text,), (grid_of([_found_row(f) for f in found]),))
     for space in dict.fromkeys(s.space for s in searches):
         rows = [s for s in searches if s.space == space]
-        known = any(s.accuracy for s in rows)
         what = (
             "Test accuracy of the pick is looked up."
-            if known
+            if any(s.accuracy for s in rows)
             else "No table has more than a few of its networks, so that only scores can be compared."
         )
-        parts.append(
-            f"### Searches on {space}\n\nEvolution and random search look equally often; mean [least, most] over the "
-            f"searches, seconds of the median one. The limit is half the parameters of the largest network in the "
-            f"table. {what}\n\n{table_of([_search_row(s) for s in rows])}"
+        text = (
+            "Evolution and random search look equally often; mean [least, most] over the searches, seconds of the "
+            f"median one. The limit is half the parameters of the largest network in the table. {what}"
         )
-    return "\n\n".join(parts)
+        grid = grid_of([_search_row(s) for s in rows])
+        yield tables.Chapter(f"Searches on {space}", (text,), (grid,), level=3)
 
 
 def _found_row(f: SearchTime) -> dict[str, Any]:
@@ -231,19 +233,19 @@ def _spread(values: tuple[float, float, float], runs: int, digits: int) -> str:
     return f"{mean} [{low}, {high}]" if runs > 1 else mean
 
 
-def picks_summary(results: Sequence[DatasetResult]) -> str:
+def picks_summary(results: Sequence[DatasetResult]) -> tables.Chapter:
     """SED's pick between chance and the best, of all networks and within half the parameters."""
     rows = []
     for r in results:
         for limit, found in ((None, r.picks), (r.limit, r.limited)):
             if found:
                 rows.append(_picks_row(r, limit, {p.by: p for p in found}))
-    return (
-        "### The network that SED likes best\n\n"
+    text = (
         "Of all networks in the table, and of those with at most half the parameters of the largest. Accuracy (params; "
         "share of the networks allowed that are less accurate). *Rivals*: how many public rivals pick a network that "
-        f"is no better.\n\n{table_of(rows)}"
+        "is no better."
     )
+    return tables.Chapter("The network that SED likes best", (text,), (grid_of(rows),), level=3)
 
 
 def _picks_row(result: DatasetResult, limit: float | None, found: Mapping[str, Pick]) -> dict[str, Any]:
@@ -260,23 +262,23 @@ def _picks_row(result: DatasetResult, limit: float | None, found: Mapping[str, P
     }
 
 
-def picks_of(name: str, results: Sequence[DatasetResult]) -> str:
+def picks_of(name: str, results: Sequence[DatasetResult]) -> tables.Chapter:
     """Accuracy of the network that each predictor likes best, without and with the limit."""
-    parts = [f"<details><summary>{name}: the network that each rival likes best</summary>"]
     choices: list[tuple[str, Callable[[DatasetResult], tuple[Pick, ...]]]] = [
-        ("Of all networks", lambda r: r.picks),
-        ("Of those with at most half the parameters of the largest", lambda r: r.limited),
+        ("Of all networks:", lambda r: r.picks),
+        ("Of those with at most half the parameters of the largest:", lambda r: r.limited),
     ]
+    grids = []
     for caption, of in choices:
         shown = [r for r in results if of(r)]
         if shown:
-            parts.append(f"{caption}:\n\n{table_of(_pick_rows(shown, of))}")
-    parts.append(
+            grids.append(grid_of(_pick_rows(shown, of), caption))
+    text = (
         "Accuracy (params; share of the networks allowed that are less accurate). A mean where several are liked "
-        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all.\n\n"
-        "</details>"
+        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all."
     )
-    return "\n\n".join(parts)
+    heading = f"{name}: the network that each rival likes best"
+    return tables.Chapter(heading, (), tuple(grids), (text,), folded=True)
 
 
 def _pick_rows(results: Sequence[DatasetResult], of: Callable[[DatasetResult], tuple[Pick, ...]]) -> Rows:
@@ -297,10 +299,10 @@ def _pick_cell(p: Pick) -> str:
     return f"{p.accuracy:.4g} ({size}{p.percentile:.1%})"
 
 
-def times(space: SpaceTimes | None, networks: NetworkTimes | None) -> str:
+def times(space: SpaceTimes | None, networks: NetworkTimes | None) -> tables.Chapter | None:
     """What scoring costs, beside rivals."""
     if space is None or networks is None:
-        return ""
+        return None
     each = space.first / space.networks
     ways = {
         f"from strings, all {space.networks:,} together (first time)": each,
@@ -318,13 +320,16 @@ def times(space: SpaceTimes | None, networks: NetworkTimes | None) -> str:
     ]
     rivals = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in networks.rivals.items())
     load = "" if networks.load is None else f" The machine's load average was {networks.load:.1f}."
-    return (
-        f"## Time\n\nAll {space.networks:,} cells of {space.space} from their strings, one core: "
+    of_space = (
+        f"All {space.networks:,} cells of {space.space} from their strings, one core: "
         f"{space.first:.3f} s the first time ({each * 1e6:.1f} µs a cell), {space.again:.3f} s again. CPU seconds of "
-        f"one thread, which are those of the clock on a core that nobody else uses.{load}\n\n"
+        f"one thread, which are those of the clock on a core that nobody else uses.{load}"
+    )
+    of_networks = (
         f"Medians over {len(networks.archs)} built networks of {networks.space}, one core, one run: {rivals} a "
         f"network (batch of {networks.batch}, random input, building the module not counted), building it "
         f"{networks.build:.3g} s. Score from the string and from the module differ by at most "
         f"{networks.largest_difference:.1e} nats. The first row is what a search in a space of this package costs; a "
-        f"network that comes as a module costs the third, or the fourth with its making.\n\n{table_of(rows)}"
+        "network that comes as a module costs the third, or the fourth with its making."
     )
+    return tables.Chapter("Time", (of_space, of_networks), (grid_of(rows),))

@@ -58,10 +58,4 @@ def benchmark(
         seed=seed,
         report=lambda stage: say(f"… {stage}"),
     )
-    views = {
-        "text": result.to_markdown,
-        "json": result.to_json,
-        "csv": result.to_csv,
-        "md": result.to_markdown,
-    }
-    emit(None, form, output, views=views)
+    emit(result, form, output)

@@ -100,7 +100,7 @@ def doctor(form: str | None, output: str | None) -> int:
 def _environment() -> list[dict[str, Any]]:
     import platform
 
-    from sed_torch import __version__
+    from sed_torch._version import __version__
     from sed_torch.scoring import DEFAULT_DEFINITION
 
     return [

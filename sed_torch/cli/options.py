@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sed_torch.cli.output import form_of, refuse_form
+from sed_torch.cli.output import FORMS, form_of, refuse_form
 
 __all__ = [
     "byte_count",
@@ -24,15 +24,14 @@ __all__ = [
     "writable_as",
 ]
 
-_FORMATS = ("text", "json", "csv", "md")
-_WRITTEN = (*_FORMATS, "html", "parquet")
+_WRITTEN = (*FORMS, "html", "parquet")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--format",
         "form",
-        type=click.Choice(_FORMATS),
+        type=click.Choice([*FORMS]),
         is_eager=True,  # the callback of --output looks at it
         help="Default: by the suffix of --output, else text.",
     )(command)

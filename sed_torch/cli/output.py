@@ -14,6 +14,7 @@ from sed_torch.tables import Tabular
 __all__ = [
     "FAILURE",
     "FINDINGS",
+    "FORMS",
     "INTERRUPTED",
     "Views",
     "emit",
@@ -27,6 +28,9 @@ FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
 """Exit status: of a result that asks for a look, of wrong usage or an unreadable model, after Ctrl-C."""
 
 Views = Mapping[str, Callable[[], str]]
+
+FORMS = {"text": "to_text", "json": "to_json", "csv": "to_csv", "md": "to_markdown"}
+"""What ``--format`` may ask of any result, and the method that gives it."""
 
 _SUFFIXES = {
     **{".json": "json", ".csv": "csv", ".md": "md", ".txt": "text", ".html": "html", ".htm": "html"},
@@ -106,13 +110,8 @@ def _is_rich(result: Any) -> bool:
 def _views_of(result: Any) -> dict[str, Callable[[], str]]:
     if not isinstance(result, Tabular):
         return {}
-    return {
-        "text": result.to_text,
-        "json": result.to_json,
-        "csv": result.to_csv,
-        "md": result.to_markdown,
-        "html": lambda: page_of(result),
-    }
+    views = {form: getattr(result, method) for form, method in FORMS.items()}
+    return {**views, "html": lambda: page_of(result)}
 
 
 def page_of(*results: Any, **options: Any) -> str:

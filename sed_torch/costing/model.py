@@ -23,6 +23,7 @@ from sed_torch.graph import Graph, Parameter
 from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
 from sed_torch.scoring.result import Score
+from sed_torch.tables import listed
 
 __all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory", "with_memory"]
 
@@ -218,7 +219,7 @@ def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
     )
     if kernels != "cuda" or not paths:
         return ()
-    named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    named = listed(paths, 3)
     return (f"what cuDNN keeps for the backward pass of {named} is an estimate by gates and states",)
 
 

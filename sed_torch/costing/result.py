@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sed_torch._plain import checked_schema, revived
 from sed_torch.costing.devices import Device
-from sed_torch.costing.roofline import Work, seconds
+from sed_torch.costing.roofline import OperatorWork, seconds
 from sed_torch.costing.saving import Saved
 from sed_torch.costing.timeline import Moment
 from sed_torch.errors import DataError, InputError
@@ -71,7 +71,7 @@ class Cost(Tabular):
     saved: tuple[Saved, ...] = field(repr=False)
     training: tuple[Moment, ...] = field(repr=False)
     inference: tuple[Moment, ...] = field(repr=False)
-    work: tuple[Work, ...] = field(repr=False)
+    work: tuple[OperatorWork, ...] = field(repr=False)
     recomputed: float = 0.0
     params: Mapping[str, int] = field(default_factory=dict, repr=False)
     unknown: tuple[str, ...] = ()

@@ -13,11 +13,11 @@ from sed_torch.costing.devices import Device
 from sed_torch.costing.storage import Storages
 from sed_torch.lowering.work import macs_of
 
-__all__ = ["Work", "seconds", "works"]
+__all__ = ["OperatorWork", "seconds", "works"]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OperatorWork:
     """What one operator does in a forward.
 
     Attributes:
@@ -56,7 +56,7 @@ def _peak(device: Device, dtype: str) -> float:
     return device.flops.get(dtype, device.flops["float32"])
 
 
-def works(storages: Storages) -> tuple[Work, ...]:
+def works(storages: Storages) -> tuple[OperatorWork, ...]:
     """The work of every operator that moves memory; views do nothing."""
     found = []
     for node in storages.graph.nodes:
@@ -66,10 +66,10 @@ def works(storages: Storages) -> tuple[Work, ...]:
             times = storages.times if node.name in storages.batched else 1.0
             flops = 2 * macs_of(storages.graph, node) * times or storages.entries(node.name)
             dtype = storages.dtypes[node.name]
-            found.append(Work(node.name, node.path, node.op, flops, size, dtype))
+            found.append(OperatorWork(node.name, node.path, node.op, flops, size, dtype))
     return tuple(found)
 
 
-def seconds(work: tuple[Work, ...], device: Device, *, training: bool) -> float:
+def seconds(work: tuple[OperatorWork, ...], device: Device, *, training: bool) -> float:
     """The least time of a forward; of a step when training, whose backward does and moves twice as much."""
     return sum(w.seconds(device) for w in work) * (3 if training else 1)

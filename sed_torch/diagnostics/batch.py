@@ -13,6 +13,7 @@ from sed_torch.diagnostics.traces import Aligned
 from sed_torch.errors import TraceError
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
+from sed_torch.tables import shape_text
 
 Dims = Mapping[str, tuple[int, ...]]
 
@@ -112,7 +113,7 @@ def _tables(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
         if not (apart and ranks and all(_size(n, dims[n.name][0]) == batch for n in (a, b))):
             continue
         if not _meets_pairs(subject, dims, node):
-            shapes = " and ".join("×".join(_sizes(n, dims)) for n in (a, b))
+            shapes = " and ".join(shape_text(_sizes(n, dims)) for n in (a, b))
             yield node, f"{node.op} of {shapes} broadcasts to N×N: each sample with each other", True
 
 

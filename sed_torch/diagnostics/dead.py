@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from sed_torch.attributes import Zero
+from sed_torch.attributes import MadeOf
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.graph import Graph, Node
@@ -26,7 +26,7 @@ def _used(graph: Graph) -> set[str]:
     needed = set(graph.needed)
     for node in reversed(graph.nodes):
         if node.name in needed:
-            needed.update(node.of(Zero).of if _times_zero(node) else node.inputs)
+            needed.update(node.of(MadeOf).of if _times_zero(node) else node.inputs)
     return {n.target for n in graph.nodes if n.op == "parameter" and n.name in needed}
 
 
@@ -264,7 +264,7 @@ def multiplied_by_zero(subject: Subject) -> Iterator[Hit]:
     for node in subject.graph.nodes:
         if not _times_zero(node) or node.name not in subject.graph.needed:
             continue
-        if any(n in subject.reached for n in node.of(Zero).of):
+        if any(n in subject.reached for n in node.of(MadeOf).of):
             yield Hit(
                 node.path,
                 "a branch is multiplied by the constant 0: nothing before it has an effect",

@@ -6,7 +6,7 @@ import inspect
 import types
 from collections.abc import Iterator
 
-from sed_torch.attributes import Zero
+from sed_torch.attributes import MadeOf
 from sed_torch.diagnostics.code import reads_again
 from sed_torch.diagnostics.dead import by_module
 from sed_torch.diagnostics.registry import Hit, rule
@@ -44,7 +44,7 @@ def _passes_on(node: Node) -> tuple[str, ...]:
 
 def _written(node: Node) -> tuple[str, ...]:
     """What a call in place writes into: its first operand, which a fill does not read."""
-    return (node.inputs or (node.of(Zero).of if node.op in OPS.ruled("zero") else ()))[:1]
+    return (node.inputs or (node.of(MadeOf).of if node.op in OPS.ruled("zero") else ()))[:1]
 
 
 def _fills_a_leaf(graph: Graph, node: Node) -> bool:

@@ -13,6 +13,7 @@ from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, share
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
+from sed_torch.tables import shape_text
 
 DEGRADED = 0.1
 """Effective taps below this fraction of the taps: the patch is nearly constant."""
@@ -25,10 +26,6 @@ UNREAD = 0.2
 
 PADDED = 0.3
 """Taps that only ever see padding, as a share of the kernel."""
-
-
-def _size(values: Sequence[int]) -> str:
-    return "×".join(map(str, values))
 
 
 def _unpooled(subject: Subject) -> frozenset[str]:
@@ -81,7 +78,7 @@ def degraded_map(subject: Subject) -> Iterator[Hit]:
         up = subject.back_through(node, _carriers()).op == "interpolate"
         yield Hit(
             node.path,
-            f"the {_size(node.window)} kernel reads a nearly constant map: "
+            f"the {shape_text(node.window)} kernel reads a nearly constant map: "
             f"{term.effective_taps:.2g} effective of {term.taps:g} taps",
             "read the map before it is upsampled"
             if up
@@ -130,8 +127,8 @@ def pool_covers_map(subject: Subject) -> Iterator[Hit]:
         if math.prod(out) > 1 and covered > COVERED:
             yield Hit(
                 node.path,
-                f"the {_size(node.window)} pool covers {covered:.0%} of its {_size(extent)} map "
-                f"and leaves {_size(out)} nearly equal positions",
+                f"the {shape_text(node.window)} pool covers {covered:.0%} of its {shape_text(extent)} map "
+                f"and leaves {shape_text(out)} nearly equal positions",
                 "pool globally or use a smaller window",
                 {"window": node.window, "map": extent, "covered": covered},
                 node.source,
@@ -171,9 +168,10 @@ def pool_after_pool(subject: Subject) -> Iterator[Hit]:
             continue  # a pyramid, each level of which is read
         if before.op in OPS.ruled("pool") and math.prod(before.window) > 1:
             first, second = before.window, node.window
+            inner, outer = shape_text(first), shape_text(second)
             yield Hit(
                 node.path,
-                f"a {_size(second)} {node.op} directly after the {_size(first)} {before.op} {before.path}".rstrip(),
+                f"a {outer} {node.op} directly after the {inner} {before.op} {before.path}".rstrip(),
                 "use one pool, or put a convolution between them",
                 {"first": tuple(first), "second": tuple(second), "first_path": before.path},
                 node.source,
@@ -293,10 +291,11 @@ def unread_positions(subject: Subject) -> Iterator[Hit]:
         lost = _unread_share(subject, readers, extent)
         if lost > UNREAD:
             first = readers[0]
+            stride = shape_text(first.of(Sliding).stride)
             yield Hit(
                 first.path,
-                f"{lost:.0%} of the {_size(extent)} map is never read: stride {_size(first.of(Sliding).stride)} "
-                f"with a {_size(first.window)} kernel",
+                f"{lost:.0%} of the {shape_text(extent)} map is never read: stride {stride} "
+                f"with a {shape_text(first.window)} kernel",
                 "move the stride to a layer whose kernel covers it, or pool first",
                 {
                     "unread": lost,
@@ -361,8 +360,8 @@ def taps_on_padding(subject: Subject) -> Iterator[Hit]:
             extent = subject.before_padding(node)[0]
             yield Hit(
                 node.path,
-                f"{lost:.0%} of the {_size(node.window)} kernel's taps only see padding: "
-                f"the map is {_size(extent)}",
+                f"{lost:.0%} of the {shape_text(node.window)} kernel's taps only see padding: "
+                f"the map is {shape_text(extent)}",
                 "reduce the total stride before it, or use a smaller kernel",
                 {"unused": lost, "window": node.window, "map": extent},
                 node.source,

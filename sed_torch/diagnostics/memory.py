@@ -12,7 +12,7 @@ from sed_torch.diagnostics.subject import NOT_DATA, Subject
 from sed_torch.errors import SedTorchError
 from sed_torch.graph import Graph
 from sed_torch.ops import OPS
-from sed_torch.tables import mebibytes
+from sed_torch.tables import mebibytes, shape_text
 
 __all__ = ["LARGE", "uncounted"]
 
@@ -117,7 +117,7 @@ def map_takes_most_memory(subject: Subject) -> Iterator[Hit]:
     node = graph[storage.split(":", 1)[0]]
     if node.op == "input" or 2 * size <= total or size < LARGE * samples:
         return
-    shape = "×".join(map(str, node.shape)) if node.shape and storage == node.name else ""
+    shape = shape_text(node.shape) if node.shape and storage == node.name else ""
     yield Hit(
         node.path,
         f"one map{f' ({shape})' if shape else ''} takes {size / total:.0%} of what is kept for the backward pass: "

@@ -14,6 +14,7 @@ from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.diagnostics.traces import Aligned
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
+from sed_torch.tables import shape_text
 
 Shape = tuple[int, ...]
 
@@ -149,7 +150,7 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
     for nodes in found.values():
         node = nodes[0]
         before = subject.data_inputs(node)[0].shape or ()
-        sizes = " to ".join("×".join(map(str, s)) for s in (before, node.shape or ()))
+        sizes = " to ".join(shape_text(s) for s in (before, node.shape or ()))
         times = f" ({len(nodes)} times)" if len(nodes) > 1 else ""
         yield Hit(
             node.path,
@@ -339,7 +340,7 @@ def uneven_overlap(subject: Subject) -> Iterator[Hit]:
         return
     first = found[0]
     a = first.of(Sliding)
-    kernel, stride = ("×".join(map(str, sizes)) for sizes in (a.window, a.stride))
+    kernel, stride = (shape_text(sizes) for sizes in (a.window, a.stride))
     count = f", and {len(found) - 1} more" if len(found) > 1 else ""
     yield Hit(
         first.path if len(found) == 1 else common_path([n.path for n in found]),

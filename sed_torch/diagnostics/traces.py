@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch.batching.doubts import batch_in_doubt
 from sed_torch.diagnostics.code import Sizes
-from sed_torch.diagnostics.doubts import batch_in_doubt
 from sed_torch.errors import DataDependentError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing import trace
@@ -86,7 +86,8 @@ class Traces:
     @cached_property
     def doubtful(self) -> Aligned | TraceError | None:
         """As :attr:`other`, and None too where the first trace and the code leave no doubt about the batch axis."""
-        if not self._resizable or not batch_in_doubt(self._graph, self.samples, Sizes(self._model)):
+        follows = Sizes(self._model).follow
+        if not self._resizable or not batch_in_doubt(self._graph, self.samples, follows):
             return None
         return self.other
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch.tables import shape_text
+
 __all__ = [
     "CACHE",
     "EQUAL",
@@ -87,7 +89,7 @@ class Field:
         return Field, (np.array(self.lags), self.const)
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, self.lags.shape)) or "scalar"
+        size = shape_text(self.lags.shape, "scalar")
         return f"Field(variance={self.variance:.4g}, lags={size}, const={self.const:.4g})"
 
     @property

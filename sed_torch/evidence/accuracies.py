@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
 from sed_torch.errors import DataError
-from sed_torch.evidence.reading import MAX_BYTES, Table, read_table, some
-
-if TYPE_CHECKING:
-    import pandas as pd
+from sed_torch.evidence.reading import MAX_BYTES, Table, left_out_from, left_out_to, read_table, some
 
 __all__ = ["Accuracies", "AccuracyRow", "read_accuracies"]
 
@@ -55,8 +51,8 @@ class AccuracyRow:
 _ROW_FIELDS = ("name", "accuracy", "recipe", "recipes", "img_size", "params", "macs")
 
 
-@dataclass(frozen=True)
-class Accuracies:
+@dataclass(frozen=True, repr=False)
+class Accuracies(tables.Tabular):
     """Accuracies of trained networks, one row a network, higher is better.
 
     Attributes:
@@ -68,6 +64,9 @@ class Accuracies:
         left_out: (name, reason) of everything that was not taken.
         zoo: ``"timm"`` or ``"torchvision"``, whose references the names are, or None where that is not known.
     """
+
+    schema: ClassVar = "sed_torch.accuracies/1"
+    kind: ClassVar = "a table of accuracies"
 
     rows: tuple[AccuracyRow, ...]
     metric: str
@@ -91,33 +90,51 @@ class Accuracies:
         return np.asarray([r.accuracy for r in self.rows], dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for strict JSON."""
+        """Plain data with a schema version."""
         return {
+            "schema": self.schema,
             "metric": self.metric,
             "unit": self.unit,
             "source": self.source,
             "reduction": self.reduction,
             "rows": [r.to_dict() for r in self.rows],
-            "left_out": [{"name": n, "reason": r} for n, r in self.left_out],
+            "left_out": left_out_to(self.left_out),
+            "zoo": self.zoo,
         }
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a network.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Accuracies:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: pandas is not installed.
+            DataError: for data of another kind, or damaged.
         """
-        return tables.to_dataframe([r.to_dict() for r in self.rows], _ROW_FIELDS)
+        return super().from_dict({**data, "left_out": left_out_from(data.get("left_out", ()))})
 
-    def __str__(self) -> str:
-        best = max(self.rows, key=lambda r: r.accuracy, default=None)
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a network."""
+        return [r.to_dict() for r in self.rows], _ROW_FIELDS
+
+    def view(self) -> tables.View:
+        """How many networks, and the most accurate of them."""
+        ranked = sorted(self.rows, key=lambda r: -r.accuracy)
         head = f"{len(self.rows)} networks, {self.metric}"
-        if best is not None:
+        if ranked:
+            best = ranked[0]
             head += f"; best {best.name} {best.accuracy:g}{' ' + self.unit if self.unit else ''}"
-        return f"{head}\n{self.reduction}; {len(self.left_out)} left out; from {self.source}"
+        lines = (f"{self.reduction}; {len(self.left_out)} left out; from {self.source}",)
+        shown, rest = tables.first_of([_shown(r) for r in ranked], SHOWN)
+        grid = tables.Grid(_ROW_FIELDS, shown, "The most accurate", spared=_ROW_FIELDS[:1:-1])
+        return tables.View(head, lines, (grid,), rest)
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+
+SHOWN = 20
+"""Networks that a person sees of a table of them; programs get all."""
+
+
+def _shown(row: AccuracyRow) -> dict[str, Any]:
+    sizes = {name: tables.quantity(getattr(row, name)) for name in ("params", "macs")}
+    return row.to_dict() | sizes
 
 
 def read_accuracies(

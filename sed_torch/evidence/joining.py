@@ -8,21 +8,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
+from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.errors import DataError
-from sed_torch.evidence.accuracies import Accuracies, read_accuracies
+from sed_torch.evidence.accuracies import SHOWN, Accuracies, read_accuracies
 from sed_torch.evidence.reading import Table, read_table
 from sed_torch.evidence.validating import validate
 from sed_torch.evidence.validation import ValidationReport
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from sed_torch.ranking import Ranking
 
 __all__ = ["Joined", "join"]
@@ -32,8 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 _PREFIXES = ("timm:", "torchvision:")
 
 
-@dataclass(frozen=True, eq=False)
-class Joined:
+@dataclass(frozen=True, eq=False, repr=False)
+class Joined(tables.Tabular):
     """Networks that have both a score and an accuracy, row-aligned.
 
     Attributes:
@@ -47,6 +46,9 @@ class Joined:
         unit, source, metric, reduction: of the accuracies.
         cautions: what makes these scores hard to compare, such as several input sizes; a validation repeats it.
     """
+
+    schema: ClassVar = "sed_torch.joined/1"
+    kind: ClassVar = "a join of scores with accuracies"
 
     names: tuple[str, ...]
     scores: FloatArray
@@ -96,24 +98,81 @@ class Joined:
         return [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Plain data with a schema version."""
         said = {k: getattr(self, k) for k in ("unit", "source", "metric", "reduction")}
-        return {**said, "networks": self.rows(), "left_out": [list(pair) for pair in self.left_out]}
+        left_out = [list(pair) for pair in self.left_out]
+        networks = [{k: finite(v) if isinstance(v, float) else v for k, v in r.items()} for r in self.rows()]
+        cautions = list(self.cautions)
+        return {
+            "schema": self.schema,
+            **said,
+            "networks": networks,
+            "left_out": left_out,
+            "cautions": cautions,
+        }
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """:meth:`rows`.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Joined:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: pandas is not installed.
+            DataError: for data of another kind, or damaged.
         """
-        return tables.to_dataframe(self.rows())
+        checked_schema(data, cls.schema, cls.kind)
+        read = revived(_Saved, data, cls.kind)
+        rows = read.networks
 
-    def __str__(self) -> str:
-        return f"{len(self)} networks with a score and {self.metric} of {self.source}; {len(self.left_out)} left out"
+        def column(name: str) -> FloatArray | None:
+            if rows and name not in rows[0]:
+                return None
+            return np.asarray([math.nan if (v := r.get(name)) is None else float(v) for r in rows])
 
-    def _repr_html_(self) -> str:
+        scores, accuracy = column("score"), column("accuracy")
+        if scores is None or accuracy is None or not all("name" in r for r in rows):
+            raise DataError(f"{cls.kind}: every network needs a name, a score and an accuracy")
+        groups = tuple(r.get("group") for r in rows) if rows and "group" in rows[0] else None
+        names = tuple(str(r["name"]) for r in rows)
+        return cls(
+            names,
+            scores,
+            accuracy,
+            column("params"),
+            column("macs"),
+            groups,
+            read.left_out,
+            read.unit,
+            read.source,
+            read.metric,
+            read.reduction,
+            read.cautions,
+        )
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row a network."""
         rows = self.rows()
-        return tables.to_html(rows, list(rows[0]) if rows else ["name"], str(self))
+        return rows, tables.columns_of(rows) or ("name", "score", "accuracy")
+
+    def view(self) -> tables.View:
+        """How many networks have both, and those with the highest scores."""
+        head = f"{len(self)} networks with a score and {self.metric} of {self.source}; {len(self.left_out)} left out"
+        rows, columns = self.records()
+        ranked = sorted(rows, key=lambda r: -math.inf if r["score"] is None else -r["score"])
+        shown, rest = tables.first_of(ranked, SHOWN)
+        grid = tables.Grid(tuple(columns), shown, "The highest scores", spared=tuple(columns[:2:-1]))
+        return tables.View(head, (), (grid,), (*rest, *self.cautions))
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What the JSON of a :class:`Joined` holds."""
+
+    networks: tuple[Mapping[str, Any], ...]
+    left_out: tuple[tuple[str, str], ...]
+    unit: str | None
+    source: str
+    metric: str
+    reduction: str
+    cautions: tuple[str, ...] = ()
 
 
 def join(

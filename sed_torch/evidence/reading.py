@@ -13,7 +13,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sed_torch.errors import DataError
+from sed_torch.tables import listed
 
 __all__ = [
     "MAX_BYTES",
@@ -29,6 +30,8 @@ __all__ = [
     "brief",
     "decode",
     "json_number",
+    "left_out_from",
+    "left_out_to",
     "read_bytes",
     "read_json",
     "read_table",
@@ -220,7 +223,7 @@ def _check_columns(file: Path, columns: tuple[str, ...], rows: Sequence[object])
 def some(values: Iterable[str], limit: int = 8) -> str:
     """The first of several names, for a message."""
     shown = [v if len(v) <= 40 else v[:37] + "..." for v in values]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return listed(shown, limit)
 
 
 def read_json(file: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -264,3 +267,13 @@ def brief(value: Any) -> str:
     """A value for a message, cut short."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def left_out_to(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """(name, reason) of what was left out, as JSON has it."""
+    return [{"name": name, "reason": reason} for name, reason in pairs]
+
+
+def left_out_from(rows: Iterable[Any]) -> list[list[Any]]:
+    """Inverse of :func:`left_out_to`; what is no such row is left for whoever checks it."""
+    return [[row.get("name"), row.get("reason")] if isinstance(row, Mapping) else row for row in rows]

@@ -10,6 +10,7 @@ from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch._plain import checked_schema, revived
 from sed_torch.evidence.correlation import Correlation, Difference, Partial
+from sed_torch.evidence.reading import left_out_from, left_out_to
 from sed_torch.evidence.resampling import MIN_INTERVAL_ROWS, Interval
 
 __all__ = ["MIN_GROUP", "SCHEMA", "GroupRow", "Rival", "ValidationReport", "Within", "frame_rows"]
@@ -148,7 +149,7 @@ class ValidationReport(tables.Tabular):
             "partial": [p.to_dict() for p in self.partial],
             "within": None if self.within is None else self.within.to_dict(),
             "ceiling": {k: c.to_dict() for k, c in self.ceiling.items()},
-            "left_out": [{"name": n, "reason": r} for n, r in self.left_out],
+            "left_out": left_out_to(self.left_out),
             "notes": list(self.notes),
             "unit": self.unit,
             "source": self.source,
@@ -164,7 +165,7 @@ class ValidationReport(tables.Tabular):
             DataError: for data of another kind.
         """
         checked_schema(data, SCHEMA, "a validation")
-        left_out = [[row.get("name"), row.get("reason")] for row in data.get("left_out", ())]
+        left_out = left_out_from(data.get("left_out", ()))
         return revived(cls, {**data, "left_out": left_out}, "a validation")
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:

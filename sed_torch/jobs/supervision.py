@@ -34,7 +34,7 @@ class _Stopped(Exception):  # noqa: N818 - not an error: an answer that did not 
 
 
 class _GoneError(Exception):
-    """The child exited by itself, having had nothing to do, before it read the request."""
+    """The child had waited in vain for long enough to exit by itself, and so it never read the request."""
 
 
 class _Child:

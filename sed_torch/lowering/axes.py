@@ -105,12 +105,8 @@ def resized(dim: Dim, size: int, step: int = 1) -> Dim:
         return (Atom(atom.axis, size, atom.step * step, atom.parts),)
     if math.prod(a.size for a in dim) == size:
         return dim
-    inner = _innermost(dim)
+    inner = dim[-1]
     return (Atom(inner.axis, size, inner.step, dim),)
-
-
-def _innermost(dim: Dim) -> Atom:
-    return dim[-1]
 
 
 def reshaped(layout: Layout, new_shape: Sequence[int]) -> Layout:

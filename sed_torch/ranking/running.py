@@ -18,7 +18,7 @@ from sed_torch.jobs import Backend, Limits, Packed, Progress, Work, check_worker
 from sed_torch.ranking.cache import RowCache, calculus, default_cache_dir, key_of_reference
 from sed_torch.ranking.result import Ranking, check_sizes
 from sed_torch.ranking.rows import BASELINES, RankRow, check_baselines, check_sort
-from sed_torch.ranking.worker import Item, Options, import_zoo, score_item, stopped_row
+from sed_torch.ranking.worker import Options, RankItem, import_zoo, score_item, stopped_row
 from sed_torch.zoo import ZOOS, expand, family_of
 
 __all__ = ["Backend", "Models", "rank"]
@@ -128,7 +128,7 @@ def rank(
 
 @contextlib.contextmanager
 def _telling(
-    rows: Mapping[int, RankRow], items: Sequence[Item], keys: Sequence[str | None], store: RowCache | None
+    rows: Mapping[int, RankRow], items: Sequence[RankItem], keys: Sequence[str | None], store: RowCache | None
 ) -> Iterator[None]:
     """Let who interrupts know what is kept, where, and how to go on."""
     try:
@@ -158,13 +158,13 @@ def _check(sort: str, baselines: Sequence[str], on_error: str) -> None:
 # -- what to rank ----------------------------------------------------------------------------------------
 
 
-def collect(models: Models) -> list[Item]:
+def collect(models: Models) -> list[RankItem]:
     """The models of a call, each with a name of its own."""
     if isinstance(models, Mapping):
-        return [Item(str(name), target) for name, target in models.items()]
+        return [RankItem(str(name), target) for name, target in models.items()]
     if isinstance(models, (str, nn.Module)) or callable(models):
         models = [models]
-    items: list[Item] = []
+    items: list[RankItem] = []
     patterns: list[str] = []
     for model in models:
         if isinstance(model, str):
@@ -173,9 +173,9 @@ def collect(models: Models) -> list[Item]:
         items += _expanded(patterns)
         patterns = []
         if isinstance(model, nn.Module):
-            items.append(Item(type(model).__name__, model))
+            items.append(RankItem(type(model).__name__, model))
         elif callable(model):
-            items.append(Item(getattr(model, "__name__", type(model).__name__), model))
+            items.append(RankItem(getattr(model, "__name__", type(model).__name__), model))
         else:
             raise InputError(
                 f"cannot rank a {type(model).__name__}: expected references, nn.Modules or factories"
@@ -183,20 +183,20 @@ def collect(models: Models) -> list[Item]:
     return _unique([*items, *_expanded(patterns)])
 
 
-def _expanded(patterns: list[str]) -> list[Item]:
-    return [Item(ref, ref) for ref in expand(patterns)] if patterns else []
+def _expanded(patterns: list[str]) -> list[RankItem]:
+    return [RankItem(ref, ref) for ref in expand(patterns)] if patterns else []
 
 
-def _unique(items: list[Item]) -> list[Item]:
+def _unique(items: list[RankItem]) -> list[RankItem]:
     """``Net``, ``Net#2``: two modules of one class are two rows; the same reference twice is one."""
     seen: Counter[str] = Counter()
-    out: list[Item] = []
+    out: list[RankItem] = []
     for item in items:
         seen[item.name] += 1
         if seen[item.name] == 1:
             out.append(item)
         elif not isinstance(item.target, str):
-            out.append(Item(f"{item.name}#{seen[item.name]}", item.target))
+            out.append(RankItem(f"{item.name}#{seen[item.name]}", item.target))
     return out
 
 
@@ -209,7 +209,7 @@ def _store(cache: bool | str | os.PathLike[str] | None) -> RowCache | None:
     return RowCache(default_cache_dir() if cache is True else cache)
 
 
-def _keys(items: list[Item], options: Options) -> list[str | None]:
+def _keys(items: list[RankItem], options: Options) -> list[str | None]:
     """A thousand keys take as long as their digests, no more."""
     key, computed_by = options.key(), calculus()
     return [
@@ -218,7 +218,7 @@ def _keys(items: list[Item], options: Options) -> list[str | None]:
     ]
 
 
-def _known(items: list[Item], keys: list[str | None], store: RowCache | None) -> dict[int, RankRow]:
+def _known(items: list[RankItem], keys: list[str | None], store: RowCache | None) -> dict[int, RankRow]:
     found: dict[int, RankRow] = {}
     for i, key in enumerate(keys):
         row = store.get(key) if store and key else None
@@ -227,14 +227,14 @@ def _known(items: list[Item], keys: list[str | None], store: RowCache | None) ->
     return found
 
 
-def _with_family(row: RankRow, item: Item) -> RankRow:
+def _with_family(row: RankRow, item: RankItem) -> RankRow:
     """A model that was stopped could not tell its family; a zoo can."""
     if row.family is None and isinstance(item.target, str):
         return replace(row, family=family_of(item.target))
     return row
 
 
-def _versions(items: Iterable[Item]) -> dict[str, str]:
+def _versions(items: Iterable[RankItem]) -> dict[str, str]:
     from importlib import metadata
 
     from sed_torch.scoring.model import versions
@@ -250,5 +250,5 @@ def _versions(items: Iterable[Item]) -> dict[str, str]:
 # -- running ---------------------------------------------------------------------------------------------
 
 
-def _packed(item: Item) -> Item:
-    return item if isinstance(item.target, str) else Item(item.name, Packed.of(item.target))
+def _packed(item: RankItem) -> RankItem:
+    return item if isinstance(item.target, str) else RankItem(item.name, Packed.of(item.target))

@@ -97,8 +97,7 @@ def listed(kinds: Mapping[str, Sequence[str]]) -> str:
     for i, (kind, names) in enumerate(kinds.items()):
         named = f" ({', '.join(names)})" if i and len(names) <= 3 else ""
         parts.append(f"{len(names)} × {kind}{named}")
-    shown = parts[:6]
-    return ", ".join(shown) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
+    return tables.listed(parts, 6)
 
 
 _MODALITIES = {2: "tokens or vectors", 3: "sequences or signals", 4: "images", 5: "video or volumes"}

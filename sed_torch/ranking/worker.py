@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from sed_torch.graph import Graph
     from sed_torch.scoring.result import Score
 
-__all__ = ["Item", "Options", "import_zoo", "score_item", "stopped_row"]
+__all__ = ["Options", "RankItem", "import_zoo", "score_item", "stopped_row"]
 
 
 @dataclass(frozen=True)
-class Item:
+class RankItem:
     """A model to rank.
 
     Attributes:
@@ -70,7 +70,7 @@ class _Clock:
         return replace(row, seconds=time.perf_counter() - self.start, cpu_seconds=spent)
 
 
-def score_item(item: Item, options: Options) -> RankRow:
+def score_item(item: RankItem, options: Options) -> RankRow:
     """Build, trace and score; whatever goes wrong becomes the row's status and reason."""
     clock = _Clock()
     loaded = None
@@ -84,12 +84,12 @@ def score_item(item: Item, options: Options) -> RankRow:
     return clock.stamp(row)
 
 
-def stopped_row(item: Item, stop: Stop) -> RankRow:
+def stopped_row(item: RankItem, stop: Stop) -> RankRow:
     """The row of a model whose process was stopped, or died."""
     return RankRow(name=item.name, status=stop.status, reason=stop.reason, seconds=stop.seconds)
 
 
-def import_zoo(item: Item) -> None:
+def import_zoo(item: RankItem) -> None:
     """Importing a zoo takes seconds, once; they are not the first model's."""
     zoo = item.target.partition(":")[0] if isinstance(item.target, str) else ""
     if zoo in ZOOS:
@@ -97,14 +97,14 @@ def import_zoo(item: Item) -> None:
             importlib.import_module(ZOOS[zoo])
 
 
-def _load(item: Item) -> LoadedModel:
+def _load(item: RankItem) -> LoadedModel:
     if isinstance(item.target, str):
         return load(item.target)
     target = item.target.unpack() if isinstance(item.target, Packed) else item.target
     return build(target, item.name)
 
 
-def _failed(item: Item, loaded: LoadedModel | None, status: Any, error: Exception) -> RankRow:
+def _failed(item: RankItem, loaded: LoadedModel | None, status: Any, error: Exception) -> RankRow:
     first = (str(error).strip().splitlines() or [""])[0]
     kind = "" if isinstance(error, ModelReferenceError) else f"{type(error).__name__}: "
     surprise = "" if isinstance(error, (SedTorchError, MemoryError)) else "unexpected "
@@ -117,7 +117,7 @@ def _failed(item: Item, loaded: LoadedModel | None, status: Any, error: Exceptio
     )
 
 
-def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
+def _row(item: RankItem, loaded: LoadedModel, options: Options) -> RankRow:
     from sed_torch.scoring.model import score_graph
     from sed_torch.tracing import trace
 
@@ -134,7 +134,7 @@ def _row(item: Item, loaded: LoadedModel, options: Options) -> RankRow:
     return replace(row, name=item.name, family=loaded.family, built_on=loaded.built_on)
 
 
-def _row_of(item: Item, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
+def _row_of(item: RankItem, loaded: LoadedModel, graph: Graph, s: Score) -> RankRow:
     return RankRow(
         name=item.name,
         family=loaded.family,

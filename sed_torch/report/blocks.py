@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sed_torch.scoring.result import Block, Score
+from sed_torch.tables import shape_text
 from sed_torch.topology import Step, Topology, cut_path
 
 __all__ = ["BlockEdge", "BlockNode", "blocks_of"]
@@ -108,7 +109,7 @@ def _grouped(
     groups: list[_Group] = []
     place: list[int] = []
     of_block: dict[str, int] = {}
-    shapes = ("×".join(map(str, shape)) for shape in inputs)
+    shapes = (shape_text(shape) for shape in inputs)
     names = itertools.chain((f"input {shape}" for shape in shapes), itertools.repeat("input"))
     for i, step in enumerate(topology.steps):
         block = cut_path(step.path, depth)

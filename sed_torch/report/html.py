@@ -54,8 +54,7 @@ def to_html(*results: Reportable, title: str | None = None, depth: int | None = 
         depth: names of the module path that make a block; each score's own when None.
 
     Raises:
-        InputError: nothing to report on.
-        TypeError: a result of another kind.
+        InputError: nothing to report on, or what is no result.
         MissingDependencyError: matplotlib or jinja2 is not installed.
     """
     if not results:

@@ -19,7 +19,7 @@ from sed_torch.report.parts import (
     Notes,
     Part,
     Section,
-    Table,
+    TablePart,
     table_of,
 )
 from sed_torch.report.style import inline_svg
@@ -182,8 +182,8 @@ def _figures(score: Score, key: str, depth: int | None) -> list[Part]:
         Figure(
             inline_svg(waterfall, f"{key}-fall", f"Parts of the score of {score.name} by block"),
             "Where the score comes from",
-            "Left: the share of the total amplitude that each block adds. Right: from the score had nothing "
-            "decreased down to the score as it is, and the block where it is lost.",
+            "Left: the share of the total amplitude that each block adds. Right: from the score as it would be without "
+            "any loss of local entropy down to the score as it is, and in which block it is lost.",
         ),
     ]
 
@@ -206,7 +206,7 @@ _BLOCK_COLUMNS = (
 )
 
 
-def _block_table(score: Score, key: str, depth: int | None) -> Table:
+def _block_table(score: Score, key: str, depth: int | None) -> TablePart:
     rows = [_block_row(b) for b in score.by_block(depth)]
     return table_of(f"{key}-blocks", "Blocks", _BLOCK_COLUMNS, rows, pale="dead", filter=True)
 
@@ -231,7 +231,7 @@ def _block_row(b: Block) -> dict[str, Any]:
     }
 
 
-def _op_table(score: Score, key: str) -> Table:
+def _op_table(score: Score, key: str) -> TablePart:
     columns = (
         Column("op", "operator", number=False),
         Column("count", "count"),

@@ -10,7 +10,6 @@ from sed_torch import tables
 
 __all__ = [
     "Card",
-    "Cell",
     "Column",
     "Facts",
     "Figure",
@@ -18,7 +17,8 @@ __all__ = [
     "Notes",
     "Part",
     "Section",
-    "Table",
+    "TableCell",
+    "TablePart",
     "table_of",
 ]
 
@@ -100,7 +100,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A cell: what is shown, what it sorts by (None sorts last, ``""`` as shown), and 0 to 100 for a bar."""
 
     text: str
@@ -109,7 +109,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TablePart:
     """Rows that sort by a click on a heading, and filter by words.
 
     Attributes:
@@ -125,12 +125,12 @@ class Table:
     id: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[tuple[Cell, ...], bool], ...]
+    rows: tuple[tuple[tuple[TableCell, ...], bool], ...]
     filter: bool = True
     open: bool = True
 
 
-Part = Card | Facts | Notes | Figure | Findings | Table
+Part = Card | Facts | Notes | Figure | Findings | TablePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def table_of(
     pale: str = "",
     filter: bool | None = None,
     open: bool = True,
-) -> Table:
+) -> TablePart:
     """A table from rows of plain values; numbers sort by their full precision whatever is shown.
 
     A value may be a pair (shown, sorted by). ``pale`` names a key whose truth makes a row pale.
@@ -171,7 +171,7 @@ def table_of(
         (tuple(_cell(r.get(c.key), most.get(c.key)) for c in columns), bool(pale and r.get(pale)))
         for r in values
     )
-    return Table(id, title, tuple(columns), cells, len(values) > 8 if filter is None else filter, open)
+    return TablePart(id, title, tuple(columns), cells, len(values) > 8 if filter is None else filter, open)
 
 
 def _amount(value: Any) -> float:
@@ -179,13 +179,13 @@ def _amount(value: Any) -> float:
     return float(number) if isinstance(number, (int, float)) else 0.0
 
 
-def _cell(value: Any, most: float | None) -> Cell:
+def _cell(value: Any, most: float | None) -> TableCell:
     text, key = value if isinstance(value, tuple) else (value, value)
     shown = tables.cell(text)
     bar = 100.0 * _amount(value) / most if most else None
     if key is None:
-        return Cell(shown, None, bar)
+        return TableCell(shown, None, bar)
     if isinstance(key, bool) or not isinstance(key, (int, float)):
-        return Cell(shown, "", bar)
+        return TableCell(shown, "", bar)
     # what reads as the number it is needs no second copy in the page
-    return Cell(shown, "" if shown == repr(key) else float(f"{key:.9g}"), bar)
+    return TableCell(shown, "" if shown == repr(key) else float(f"{key:.9g}"), bar)

@@ -18,7 +18,7 @@ from sed_torch.report.parts import (
     Notes,
     Part,
     Section,
-    Table,
+    TablePart,
     table_of,
 )
 from sed_torch.report.series import Against
@@ -148,7 +148,7 @@ def _ranked_row(r: RankRow) -> dict[str, Any]:
     }
 
 
-def _failure_table(ranking: Ranking, key: str) -> Table:
+def _failure_table(ranking: Ranking, key: str) -> TablePart:
     columns = (
         Column("name", "model", number=False),
         Column("status", "status", number=False),
@@ -158,7 +158,7 @@ def _failure_table(ranking: Ranking, key: str) -> Table:
     return table_of(f"{key}-failures", "Not ok", columns, rows)
 
 
-def _family_table(ranking: Ranking, key: str) -> Table:
+def _family_table(ranking: Ranking, key: str) -> TablePart:
     columns = (
         Column("family", "family", number=False),
         Column("models", "models", "with a score"),
@@ -204,7 +204,7 @@ def searched(result: SearchResult, key: str) -> Section:
     return Section(f"{key}-search", f"Search of {result.space}", tuple(parts))
 
 
-def _front_table(result: SearchResult, key: str) -> Table:
+def _front_table(result: SearchResult, key: str) -> TablePart:
     columns = (
         Column("arch", "architecture", number=False),
         Column("sed", "SED", NATS),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sed_torch._files import write_text
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
-from sed_torch.scoring.standing import INPUT, SIDES, Reference, ReferenceRow
+from sed_torch.scoring.standing import INPUT, SIDES, ReferenceRow, ReferenceSet
 
 if TYPE_CHECKING:
     from sed_torch.ranking import Ranking
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["make_reference", "write_reference"]
 
 
-def make_reference(patterns: str | Sequence[str] = "torchvision:*", *, jobs: int = 1) -> Reference:
+def make_reference(patterns: str | Sequence[str] = "torchvision:*", *, jobs: int = 1) -> ReferenceSet:
     """Score the reference networks anew: all of torchvision's that classify images.
 
     Raises:
@@ -36,7 +36,7 @@ def make_reference(patterns: str | Sequence[str] = "torchvision:*", *, jobs: int
         raise DataError("; ".join(f"{r.name}: {r.status}: {r.reason}" for r in ranking.failures))
     # vision transformers and the like read images of one size only
     elsewhere = {s: _rows(rank(names, jobs=jobs, input_size=(*INPUT[:2], s, s))) for s in SIDES}
-    return Reference(DEFAULT_DEFINITION, _rows(ranking), dict(ranking.versions), FrozenMapping(elsewhere))
+    return ReferenceSet(DEFAULT_DEFINITION, _rows(ranking), dict(ranking.versions), FrozenMapping(elsewhere))
 
 
 def _rows(ranking: Ranking) -> tuple[ReferenceRow, ...]:
@@ -47,7 +47,7 @@ def _rows(ranking: Ranking) -> tuple[ReferenceRow, ...]:
     )
 
 
-def write_reference(reference: Reference, path: str | os.PathLike[str]) -> None:
+def write_reference(reference: ReferenceSet, path: str | os.PathLike[str]) -> None:
     """Write the table, one row a line."""
     data = reference.to_dict()
     rows = ",\n".join(f"  {json.dumps(r)}" for r in data.pop("rows"))

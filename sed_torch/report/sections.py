@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
 from sed_torch import tables
 from sed_torch.diagnostics import CheckReport
+from sed_torch.errors import InputError
 from sed_torch.evidence import ValidationReport
 from sed_torch.ranking import Ranking
 from sed_torch.report.models import unscored
@@ -47,31 +48,38 @@ def section(result: Any, key: str) -> Section:
     """The section of a result; ``key`` is unique in the page.
 
     Raises:
-        TypeError: it is no result.
+        InputError: it is no result.
     """
     if not isinstance(result, tables.Tabular):
-        raise TypeError(
+        raise InputError(
             f"cannot report on {type(result).__name__}: expected a Score, CheckReport, Ranking, ValidationReport, "
             "SearchResult or another result with tables"
         )
     view = result.view()
     parts: list[Part] = [Notes(tuple(map(apart, view.lines)))] if view.lines else []
-    for i, grid in enumerate(view.grids):
-        columns = [Column(c, c, number=_is_number(grid.rows, c)) for c in grid.columns]
-        rows = [{**row, "pale": k in grid.pale} for k, row in enumerate(grid.rows)]
-        parts.append(
-            table_of(
-                f"{key}-{i}", grid.caption or _TITLES.get(grid.columns[0], "Rows"), columns, rows, pale="pale"
-            )
-        )
+    parts += _tables(view.grids, key)
     if view.notes:
         parts.append(Notes(view.notes))
-    kind = result.kind.partition(" ")[2]  # without its article
+    for k, chapter in enumerate(view.chapters):
+        if chapter.paragraphs:
+            parts.append(Notes(chapter.paragraphs, chapter.heading))
+        parts += _tables(chapter.grids, f"{key}-chapter{k}", chapter.heading)
+        if chapter.after or chapter.notes:
+            parts.append(Notes((*chapter.after, *chapter.notes)))
+    kind = result.kind.removeprefix("an ").removeprefix("a ")
     title = f"{kind[:1].upper()}{kind[1:]}"
     return Section(f"{key}-tables", title, tuple(parts), subtitle=view.headline)
 
 
 _TITLES = {"block": "Blocks", "module": "Modules"}
+
+
+def _tables(grids: Sequence[tables.Grid], key: str, heading: str = "") -> Iterator[Part]:
+    for i, grid in enumerate(grids):
+        columns = [Column(c, c, number=_is_number(grid.rows, c)) for c in grid.columns]
+        rows = [{**row, "pale": k in grid.pale} for k, row in enumerate(grid.rows)]
+        caption = grid.caption or heading or _TITLES.get(next(iter(grid.columns), ""), "Rows")
+        yield table_of(f"{key}-{i}", caption, columns, rows, pale="pale")
 
 
 def _is_number(rows: Sequence[Mapping[str, Any]], column: str) -> bool:

@@ -15,7 +15,7 @@ from sed_torch.report.parts import (
     Notes,
     Part,
     Section,
-    Table,
+    TablePart,
     table_of,
 )
 from sed_torch.report.style import inline_svg
@@ -66,7 +66,7 @@ _STATISTICS = (
 )
 
 
-def _overall_table(report: ValidationReport, key: str) -> Table:
+def _overall_table(report: ValidationReport, key: str) -> TablePart:
     columns = (
         Column("rows", "rows", number=False),
         Column("n", "n"),
@@ -120,7 +120,7 @@ def _rival_tables(report: ValidationReport, key: str) -> Iterable[Part]:
 _LEFT_OUT = 500
 
 
-def _rival_table(report: ValidationReport, key: str) -> Table:
+def _rival_table(report: ValidationReport, key: str) -> TablePart:
     columns = (
         Column("rival", "rival", number=False),
         Column("n", "n", "rows that have both"),
@@ -143,7 +143,7 @@ def _rival_table(report: ValidationReport, key: str) -> Table:
     return table_of(f"{key}-rivals", "Rivals on the same rows", columns, rows)
 
 
-def _within_table(within: Within, key: str) -> Table:
+def _within_table(within: Within, key: str) -> TablePart:
     names = list(within.mean)
     columns = (
         Column("group", "group", number=False),

@@ -14,7 +14,7 @@ NATS = "nats, higher is better"
 
 def shape(sizes: Iterable[Sequence[int]]) -> str:
     """Sizes of tensors: ``1×3×224×224``."""
-    return ", ".join("×".join(map(str, s)) for s in sizes)
+    return ", ".join(tables.shape_text(s) for s in sizes)
 
 
 def number(value: float | None, digits: int = 4) -> str:

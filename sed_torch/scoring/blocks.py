@@ -28,7 +28,8 @@ class Block:
         suppression: effective taps over taps, in (0, 1], higher is better; None without a live operator.
         entropy_in: local entropy per tap of the map it reads, nats at unit variance (1.419 on a white map).
         entropy_out: of the map it leaves.
-        conv: log of its amplitude had nothing decreased, in nats; exp of them add up to exp of :attr:`Score.conv`.
+        conv: the log that its amplitude would have if local entropy had decreased nowhere, in nats; the exponentials of
+            all blocks add up to that of :attr:`Score.conv`.
         pool, skip: its part of :attr:`Score.pool` and :attr:`Score.skip`, in nats; parts of all blocks add up to them.
         lost: its part of what the decrease of local entropy costs, in nats, ≤ 0; parts of all blocks add up to the
             total minus the conv part.

@@ -34,9 +34,10 @@ NO_OPERATOR = "the network has no operator that SED defines (no convolution, no 
 class Term:
     """What one live mixing operator adds to the score.
 
-    Amplitudes of all terms add up to exp of a score: that of the network as it is (``amplitude``), had nothing
-    decreased (``conv``), and so on. An operator's amplitude over their sum is the share of the score that it carries:
-    the nats by which the score moves where its norm moves by one part in a hundred, times a hundred.
+    Amplitudes of all terms add up to exp of a score: that of the network as it is (``amplitude``), that which it
+    would have if no map lost local entropy (``conv``), and so on. An operator's amplitude over their sum is the share
+    of the score that it carries: the nats by which the score moves where its norm moves by one part in a hundred,
+    times a hundred.
 
     Attributes:
         step: index of the step in the topology.

@@ -130,7 +130,7 @@ def rows_of(layers: Sequence[Layer], evaluation: Evaluation) -> tuple[LayerRow, 
 
 
 def _sizes(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) or "scalar"
+    return tables.shape_text(shape, "scalar")
 
 
 def _shapes(shapes: Sequence[Sequence[int]]) -> str | None:

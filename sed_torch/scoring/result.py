@@ -374,7 +374,7 @@ class Score(tables.Tabular):
 
     def _lead(self) -> tuple[str, ...]:
         """What a person asks first."""
-        shapes = ", ".join("×".join(map(str, s)) for s in self.inputs)
+        shapes = ", ".join(tables.shape_text(s) for s in self.inputs)
         size = (
             f"size: {tables.quantity(self.params)} params ({tables.mebibytes(self.params * 4)} in float32), "
             f"{tables.quantity(self.macs)} MACs a sample, input {shapes}"

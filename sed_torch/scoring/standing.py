@@ -25,8 +25,8 @@ __all__ = [
     "INPUT",
     "SCHEMA",
     "SIDES",
-    "Reference",
     "ReferenceRow",
+    "ReferenceSet",
     "Scored",
     "Standing",
     "read_reference",
@@ -93,7 +93,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceSet:
     """The table.
 
     Attributes:
@@ -155,7 +155,7 @@ class Reference:
         if unfit is not None or score.total is None:
             return None, unfit
         if [s[1:] for s in score.inputs] != [INPUT[1:]]:
-            shape = "×".join(map(str, INPUT[1:]))
+            shape = tables.shape_text(INPUT[1:])
             return (
                 None,
                 f"the reference networks were scored at an input of {shape}; scores compare at one size only",
@@ -191,7 +191,7 @@ class Reference:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Reference:
+    def from_dict(cls, data: dict[str, Any]) -> ReferenceSet:
         """Inverse of :meth:`to_dict`.
 
         Raises:
@@ -247,7 +247,7 @@ def _is(row: ReferenceRow, score: Scored) -> bool:
 
 
 @cache
-def read_reference() -> Reference:
+def read_reference() -> ReferenceSet:
     """The table that ships with the package."""
     text = (resources.files("sed_torch") / "scoring" / "reference.json").read_text(encoding="utf-8")
-    return Reference.from_dict(json.loads(text))
+    return ReferenceSet.from_dict(json.loads(text))

@@ -58,10 +58,17 @@ def _at_patch_lags(lines: Array) -> Array:
 
 
 def reads(powers: Array) -> Array:
-    """(basis, j·lag): what T^j φ is at the patch's lags."""
+    """What the 3×3 kernel of a patch reads of T^j φ, for every φ of the basis and every power j.
+
+    Args:
+        powers: T^j of each line, as :func:`pool_powers` gives it.
+
+    Returns:
+        A row a φ; in it the values at the patch's lags for j = 0, then for j = 1, and so on.
+    """
     return _at_patch_lags(powers).reshape(len(powers), -1)
 
 
 def reads_of(powers: Array) -> Array:
-    """(basis·j, lag)."""
+    """The same with a row for each φ and each j: first all powers of the first φ, then those of the second."""
     return _at_patch_lags(flat(powers))

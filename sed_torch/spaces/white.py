@@ -18,7 +18,7 @@ from sed_torch.scoring import definition_of
 from sed_torch.spaces.tally import Sums
 from sed_torch.topology import Topology
 
-__all__ = ["Measure", "Table", "addends", "count", "counted", "place_sums"]
+__all__ = ["Measure", "WhiteTable", "addends", "count", "counted", "place_sums"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,7 +55,7 @@ def count(what: str) -> Measure:
     return measure
 
 
-class Table:
+class WhiteTable:
     """Numbers for each map size: what the parts of a network add, by whatever they are chosen by.
 
     Args:
@@ -77,7 +77,7 @@ class Table:
                 self.values.setdefault(positions, np.zeros(self.shape))[index] += value
 
 
-def place_sums(rest: Table, choices: Table, chosen: Ints) -> dict[float, Array]:
+def place_sums(rest: WhiteTable, choices: WhiteTable, chosen: Ints) -> dict[float, Array]:
     """Sums of networks that make one choice at each of several places, whatever they choose elsewhere.
 
     Args:

@@ -210,10 +210,8 @@ def _at_one_sample(graph: Graph, follow: Callable[[Mapping[str, int]], Graph] | 
             )
             places = {name: axes.inputs.get(name) for name in (n.name for n in single if n.op == "input")}
             return dataclasses.replace(single, batch=1, batch_dims=places, assumed=(*single.assumed, *words))
-    if axes.batch == graph.batch and axes.inputs == graph.batch_dims:
-        return graph
     return dataclasses.replace(
-        graph, batch=axes.batch, batch_dims=axes.inputs, assumed=(*graph.assumed, *words)
+        graph, batch=axes.batch, batch_dims=axes.inputs, axes=axes, assumed=(*graph.assumed, *words)
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sed_torch.errors import InputError, TraceError
 from sed_torch.graph import Graph
+from sed_torch.tables import shape_text
 from sed_torch.tracing.inputs import Inputs
 
 __all__ = ["fitted", "guessed_wrong", "multiplies_ids", "other_readings", "refuse_unbatched"]
@@ -154,7 +155,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def guessed_wrong(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     """The message of an error, after the guess that led to it."""
-    shapes = ["×".join(map(str, a.shape)) for a in inputs.args if isinstance(a, Tensor)]
+    shapes = [shape_text(a.shape) for a in inputs.args if isinstance(a, Tensor)]
     shape = next((tuple(a.shape) for a in inputs.args if isinstance(a, Tensor)), (1, 3, 224, 224))
     written = ",".join(map(str, shape))
     return (

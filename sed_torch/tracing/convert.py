@@ -9,7 +9,7 @@ from typing import Any
 import torch.fx
 from torch import nn
 
-from sed_torch.attributes import Attributes, Conv, Item, Zero
+from sed_torch.attributes import Attributes, Conv, Item, MadeOf
 from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
 from sed_torch.ops import Op, canonical, lookup
 from sed_torch.tracing.calls import read_attrs
@@ -105,9 +105,9 @@ def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
     if facts:
         common["facts"] = {**common["facts"], **facts}
     if op.rule == "zero":
-        return Node(op=name, target=spelling, inputs=(), attrs=Zero(of=inputs), **common)
+        return Node(op=name, target=spelling, inputs=(), attrs=MadeOf(of=inputs), **common)
     if name == "zero":
-        return Node(op="zero", target=spelling, inputs=(), attrs=Zero(of=inputs), **common)
+        return Node(op="zero", target=spelling, inputs=(), attrs=MadeOf(of=inputs), **common)
     if op.rule == "item":
         place: Any = fx_node.args[1]
         return Node(op="item", target=spelling, inputs=inputs, attrs=Item(index=int(place)), **common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
+from sed_torch.tables import shape_text
 from sed_torch.tracing.names import SELECTS
 from sed_torch.tracing.places import describe
 from sed_torch.tracing.tensors import tensors_of
@@ -46,7 +47,7 @@ def failed_call(
             module_path=path,
             source=source,
         )
-    shapes = ", ".join("×".join(map(str, t.shape)) or "scalar" for t in tensors_of(args, {}))
+    shapes = ", ".join(shape_text(t.shape, "scalar") for t in tensors_of(args, {}))
     return ShapeError(
         f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source
     )

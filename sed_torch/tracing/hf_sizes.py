@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_torch.errors import InputError
+from sed_torch.tables import shape_text
 
 __all__ = ["Reading", "hf_readings"]
 
@@ -80,7 +81,7 @@ def hf_readings(model: nn.Module, dtype: torch.dtype) -> list[Reading]:
     for name, shape in likeliest.items():
         if min(shape) < 1:
             raise InputError(
-                f"the config of {type(model).__name__} gives {name} the size {_text(shape)}: give input_size as a "
+                f"the config of {type(model).__name__} gives {name} the size {shape_text(shape)}: give input_size as a "
                 f"mapping with positive sizes, such as {{{name!r}: ...}}, or input_data."
             )
     masks = [n for n in names if n not in likeliest]
@@ -96,7 +97,7 @@ def _reading(
 ) -> Reading:
     by_shape: dict[str, list[str]] = {}
     for name, shape in sizes.items():
-        by_shape.setdefault(_text(shape), []).append(name)
+        by_shape.setdefault(shape_text(shape), []).append(name)
     listed = ", ".join(f"{', '.join(names)} {text}" for text, names in by_shape.items())
     named = {n: (s, torch.int64 if n.endswith("_ids") else dtype) for n, s in sizes.items()}
     why = [f"{listed}, from the model's config"]
@@ -139,7 +140,7 @@ def _of_patches(
         shape = (side * side, *size)
         named = {n: (shape, dtype) if n == patches else ((1, 3), torch.int64) for n in names}
         (name,) = (n for n in names if n in _GRIDS)
-        why = f"{patches} {_text(shape)}, the patches of {name} 1×{side}×{side}, from the model's config"
+        why = f"{patches} {shape_text(shape)}, the patches of {name} 1×{side}×{side}, from the model's config"
         yield Reading(named, {name: grid}, (why,))
 
 
@@ -307,7 +308,3 @@ _SHAPES: Mapping[str, Callable[[nn.Module, Any], Shape]] = {
     "input_values": _values,
     "past_values": _series,
 }
-
-
-def _text(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

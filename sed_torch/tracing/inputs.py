@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_torch.errors import InputError
+from sed_torch.tables import shape_text
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.hf_sizes import hf_readings
 from sed_torch.tracing.programs import inputs_of
@@ -265,9 +266,11 @@ def _inferred(model: nn.Module) -> Inputs:
     return Inputs(
         (_meta(shape, dtype),),
         {},
-        (f"input {_text(shape)}, {why}",),
+        (f"input {shape_text(shape)}, {why}",),
         others=tuple(
-            Inputs((_meta(s, dtype),), {}, (f"input {_text(s)}, {why} and the first usual size that fits",))
+            Inputs(
+                (_meta(s, dtype),), {}, (f"input {shape_text(s)}, {why} and the first usual size that fits",)
+            )
             for s in _usual(shape, first)
         ),
         guessed=True,
@@ -297,10 +300,6 @@ def _placed(size: Any, dtype: torch.dtype) -> Any:
     return [_meta(s, dtype) for s in size] if isinstance(size, list) else _meta(size, dtype)
 
 
-def _text(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
-
-
 def _from_timm(model: nn.Module) -> tuple[Any, str] | None:
     for name in ("pretrained_cfg", "default_cfg"):
         cfg = getattr(model, name, None)
@@ -317,7 +316,7 @@ def _from_timm(model: nn.Module) -> tuple[Any, str] | None:
             # create_model(..., in_chans=1) leaves the cfg at 3; a multiple of it is a space-to-depth stem
             if channels is not None and len(shape) == 4 and channels % shape[1]:
                 shape = (1, channels, *shape[2:])
-            return shape, f"input {_text(shape)}, from timm's {name}"
+            return shape, f"input {shape_text(shape)}, from timm's {name}"
     return None
 
 

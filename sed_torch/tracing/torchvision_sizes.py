@@ -10,27 +10,29 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Known", "torchvision_sizes"]
+from sed_torch.tables import shape_text
+
+__all__ = ["KnownSizes", "torchvision_sizes"]
 
 _CLIP = 16  # frames that the video models were trained on, where their weights do not say
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownSizes:
     """Sizes of the positional arguments, a list of sizes for a list of images, and where they come from."""
 
     sizes: tuple[Any, ...]
     why: str
 
 
-def torchvision_sizes(model: nn.Module) -> Known | None:
+def torchvision_sizes(model: nn.Module) -> KnownSizes | None:
     """None for a model that is not torchvision's, or of which torchvision says nothing."""
     if not type(model).__module__.startswith("torchvision.models."):
         return None
     return _of_detector(model) or _of_weights(model)
 
 
-def _of_detector(model: nn.Module) -> Known | None:
+def _of_detector(model: nn.Module) -> KnownSizes | None:
     """Detectors take a list of images and resize them themselves."""
     transform = getattr(model, "transform", None)
     smallest = getattr(transform, "min_size", None)
@@ -38,10 +40,10 @@ def _of_detector(model: nn.Module) -> Known | None:
         return None
     width, height = getattr(transform, "fixed_size", None) or (smallest[-1], smallest[-1])
     image = (3, int(height), int(width))
-    return Known(([image],), f"input [{_text(image)}], from the model's {type(transform).__name__}")
+    return KnownSizes(([image],), f"input [{shape_text(image)}], from the model's {type(transform).__name__}")
 
 
-def _of_weights(model: nn.Module) -> Known | None:
+def _of_weights(model: nn.Module) -> KnownSizes | None:
     weights = _nearest_weights(model)
     if weights is None:
         return None
@@ -51,7 +53,11 @@ def _of_weights(model: nn.Module) -> Known | None:
     why = f"from the transforms of torchvision's {type(weights).__name__}"
     if sides is None:
         shape = (1, 3, *meta["min_size"])
-        return Known((shape, shape), f"inputs {_text(shape)} twice, {why}") if _is_flow(transforms) else None
+        return (
+            KnownSizes((shape, shape), f"inputs {shape_text(shape)} twice, {why}")
+            if _is_flow(transforms)
+            else None
+        )
     channels, axes = _first_convolution(model)
     height, width = sides[0], sides[-1]
     own = getattr(model, "image_size", None)  # ViT, which may have been made for another size
@@ -60,7 +66,7 @@ def _of_weights(model: nn.Module) -> Known | None:
     frames = (meta.get("min_temporal_size", _CLIP),) if axes == 3 else ()
     frames = tuple(max(n, _CLIP) for n in frames)
     shape = (1, channels, *frames, height, width)
-    return Known((shape,), f"input {_text(shape)}, {why}")
+    return KnownSizes((shape,), f"input {shape_text(shape)}, {why}")
 
 
 def _nearest_weights(model: nn.Module) -> Any:
@@ -85,7 +91,3 @@ def _first_convolution(model: nn.Module) -> tuple[int, int]:
     """(input channels, axes)."""
     first = next((m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))), None)
     return (first.in_channels, len(first.kernel_size)) if first is not None else (3, 2)
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

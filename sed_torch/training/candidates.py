@@ -17,13 +17,13 @@ from sed_torch.training import networks
 from sed_torch.training.references import call, network
 from sed_torch.zoo import expand
 
-__all__ = ["Candidate", "Networks", "candidates"]
+__all__ = ["Networks", "Trainee", "candidates"]
 
 Networks = str | Space[Any] | Ranking | Callable[[], nn.Module] | Sequence[Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Trainee:
     """A network to train.
 
     Attributes:
@@ -74,7 +74,7 @@ def candidates(
     sample_seed: int = 0,
     width: int | None = None,
     cells: int | None = None,
-) -> list[Candidate]:
+) -> list[Trainee]:
     """The networks of a call, each with a name of its own; see :func:`sed_torch.counterparts`.
 
     Raises:
@@ -94,7 +94,7 @@ def candidates(
             if archs is None
             else _given(source, archs, n)
         )
-        return [Candidate(a, _OfSpace(source.name, a, width, cells)) for a in names]
+        return [Trainee(a, _OfSpace(source.name, a, width, cells)) for a in names]
     for name, value in (("archs", archs), ("width", width), ("cells", cells)):
         if value is not None:
             raise InputError(f"{name} goes with a space only")
@@ -117,18 +117,18 @@ def _sampled(space: Space[Any], n: int, seed: int) -> list[str]:
     return list(found)
 
 
-def _ranked(ranking: Ranking) -> list[Candidate]:
+def _ranked(ranking: Ranking) -> list[Trainee]:
     if not ranking.scored:
         raise ModelError("the ranking has no row with a score: there is nothing to train")
-    return [Candidate(row.name, _OfReference(row.name)) for row in ranking.scored]
+    return [Trainee(row.name, _OfReference(row.name)) for row in ranking.scored]
 
 
-def _listed(source: Any) -> list[Candidate]:
+def _listed(source: Any) -> list[Trainee]:
     if isinstance(source, Mapping):
         return [_candidate(target, str(name)) for name, target in source.items()]
     if isinstance(source, (str, os.PathLike)) or callable(source):
         source = [source]
-    found: list[Candidate] = []
+    found: list[Trainee] = []
     for target in source:
         if isinstance(target, str):
             found += [_candidate(ref, ref) for ref in expand(target)]
@@ -137,9 +137,9 @@ def _listed(source: Any) -> list[Candidate]:
     return _unique(found)
 
 
-def _candidate(target: Any, name: str) -> Candidate:
+def _candidate(target: Any, name: str) -> Trainee:
     if isinstance(target, str):
-        return Candidate(name, _OfReference(target))
+        return Trainee(name, _OfReference(target))
     if isinstance(target, nn.Module):
         raise ModelError(
             f"{name} is a module, whose weights are made already, so that no seed can draw them; give a class or "
@@ -147,16 +147,16 @@ def _candidate(target: Any, name: str) -> Candidate:
         )
     if not callable(target):
         raise ModelError(f"cannot train a {type(target).__name__}: expected references, factories or a space")
-    return Candidate(name, _OfFactory(name, target))
+    return Trainee(name, _OfFactory(name, target))
 
 
-def _unique(found: list[Candidate]) -> list[Candidate]:
+def _unique(found: list[Trainee]) -> list[Trainee]:
     """``make``, ``make#2``: two factories of one name are two networks; the same reference twice is one."""
-    out: dict[str, Candidate] = {}
+    out: dict[str, Trainee] = {}
     for candidate in found:
         name, count = candidate.name, 1
         while name in out and out[name].make != candidate.make:
             count += 1
             name = f"{candidate.name}#{count}"
-        out[name] = Candidate(name, candidate.make)
+        out[name] = Trainee(name, candidate.make)
     return list(out.values())

@@ -18,9 +18,9 @@ from sed_torch.proxies.trial import Batch, UndefinedError, forward
 from sed_torch.training.batches import Batches
 from sed_torch.training.recipe import Recipe
 
-__all__ = ["Epoch", "Status", "train"]
+__all__ = ["Epoch", "RunStatus", "train"]
 
-Status = Literal["running", "ok", "stopped", "diverged", "timeout", "failed"]
+RunStatus = Literal["running", "ok", "stopped", "diverged", "timeout", "failed"]
 _NEEDED_GAIN = 1e-3
 
 
@@ -41,7 +41,7 @@ class Epoch:
     """
 
     epoch: int
-    status: Status
+    status: RunStatus
     reason: str | None
     lr: float
     train_loss: float | None
@@ -100,7 +100,7 @@ def train(
             return
 
 
-def _status(recipe: Recipe, epoch: int, since: int) -> tuple[Status, str | None]:
+def _status(recipe: Recipe, epoch: int, since: int) -> tuple[RunStatus, str | None]:
     if epoch == recipe.epochs:
         return "ok", None
     if recipe.patience is not None and since >= recipe.patience:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
 from sed_torch.proxies import PROXIES
-from sed_torch.training.loop import Status
+from sed_torch.training.loop import RunStatus
 
 __all__ = ["COUNTS", "KEY", "RunRow", "cells", "columns", "proxies_of", "row_of"]
 
@@ -56,7 +56,7 @@ class RunRow:
     network: str
     seed: int
     epoch: int = 0
-    status: Status = "failed"
+    status: RunStatus = "failed"
     reason: str | None = None
     lr: float | None = None
     train_loss: float | None = None
@@ -130,8 +130,10 @@ def row_of(header: Sequence[str], values: Sequence[str], where: str) -> RunRow:
     absent = [k for k in (*KEY, "status") if k not in data]
     if absent:
         raise DataError(f"{where}: no {', '.join(absent)}")
-    if data["status"] not in get_args(Status):
-        raise DataError(f"{where}: unknown status {data['status']!r}, expected {', '.join(get_args(Status))}")
+    if data["status"] not in get_args(RunStatus):
+        raise DataError(
+            f"{where}: unknown status {data['status']!r}, expected {', '.join(get_args(RunStatus))}"
+        )
     own = {f.name for f in fields(RunRow)} - {"proxies"}
     rivals = {c: data.pop(c, None) for c in header if c not in own}
     return RunRow(**data, proxies=FrozenMapping(rivals))

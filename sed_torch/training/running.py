@@ -11,14 +11,14 @@ from sed_torch.errors import InputError, SedTorchError
 from sed_torch.jobs import Packed, Stop, Work, check_workers, reporting, run as run_all, worker_died
 from sed_torch.proxies import PROXIES
 from sed_torch.spaces import ALIASES, SPACES, Space
-from sed_torch.training.candidates import Candidate, Networks, candidates
+from sed_torch.training.candidates import Networks, Trainee, candidates
 from sed_torch.training.data import Data
 from sed_torch.training.devices import resolve_device
 from sed_torch.training.files import RunFile, read_rows
 from sed_torch.training.recipe import Recipe
 from sed_torch.training.results import Counterparts
 from sed_torch.training.rows import COUNTS, RunRow
-from sed_torch.training.worker import Job, Settings, run
+from sed_torch.training.worker import Job, TrainSettings, run
 
 __all__ = ["Progress", "counterparts"]
 
@@ -96,7 +96,7 @@ def counterparts(
     numbers = _check(jobs, threads, time_limit, backend, seeds)
     resolve_device(device)
     chosen = candidates(networks, n, archs=archs, sample_seed=sample_seed, width=width, cells=cells)
-    settings = Settings(
+    settings = TrainSettings(
         dataset,
         None if data is None else os.fspath(data),
         recipe or Recipe(),
@@ -160,7 +160,7 @@ def _space(networks: Networks, width: int | None, cells: int | None) -> str | No
 
 
 def _jobs(
-    chosen: list[Candidate], seeds: list[int], settings: Settings, done: set[tuple[str, int]]
+    chosen: list[Trainee], seeds: list[int], settings: TrainSettings, done: set[tuple[str, int]]
 ) -> list[Job]:
     """Seed by seed, so that a call that is cut short has all networks with the first seed."""
     every = [(c, s) for s in seeds for c in chosen]

@@ -11,7 +11,7 @@ import torch
 
 from sed_torch.errors import ModelReferenceError, SedTorchError
 from sed_torch.training.batches import Batches
-from sed_torch.training.candidates import Candidate
+from sed_torch.training.candidates import Trainee
 from sed_torch.training.data import Data, load_data
 from sed_torch.training.devices import repeatable, resolve_device
 from sed_torch.training.loop import train
@@ -19,11 +19,11 @@ from sed_torch.training.predictors import predict
 from sed_torch.training.recipe import Recipe
 from sed_torch.training.rows import RunRow
 
-__all__ = ["Job", "Settings", "run"]
+__all__ = ["Job", "TrainSettings", "run"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """What holds for every run.
 
     Attributes:
@@ -67,10 +67,10 @@ class Job:
         settings: the rest.
     """
 
-    candidate: Candidate
+    candidate: Trainee
     seed: int
     slot: int
-    settings: Settings
+    settings: TrainSettings
 
 
 @lru_cache(maxsize=2)

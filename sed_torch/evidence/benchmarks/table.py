@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["BenchmarkTable"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class BenchmarkTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class BenchmarkTable(tables.Tabular):
     """A benchmark's trained networks; arrays are read-only and aligned with ``archs``.
 
     Attributes:
@@ -41,6 +37,9 @@ class BenchmarkTable:
         notes: what to say wherever the figures are shown.
         source: the file.
     """
+
+    schema: ClassVar = "sed_torch.benchmark_table/1"
+    kind: ClassVar = "a benchmark's table"
 
     benchmark: str
     dataset: str
@@ -88,8 +87,9 @@ class BenchmarkTable:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for strict JSON: missing is None, infinities are strings."""
+        """Plain data for strict JSON, with a schema version: missing is None, infinities are strings."""
         return {
+            "schema": self.schema,
             "benchmark": self.benchmark,
             "dataset": self.dataset,
             "unit": self.unit,
@@ -103,33 +103,83 @@ class BenchmarkTable:
             "seeds": {k: _plain(v) for k, v in self.seeds.items()},
         }
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row an architecture; rivals as ``rival_<name>``, seeds as ``seed_<name>``.
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> BenchmarkTable:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            MissingDependencyError: pandas is not installed.
+            DataError: for data of another kind, or damaged.
         """
-        data: dict[str, Any] = {"arch": list(self.archs), "accuracy": self.accuracy}
-        data |= {k: v for k, v in (("params", self.params), ("macs", self.macs)) if v is not None}
-        data |= {f"rival_{k}": v for k, v in self.rivals.items()}
-        data |= {f"seed_{k}": v for k, v in self.seeds.items()}
-        return tables.to_dataframe(data)
+        checked_schema(data, cls.schema, cls.kind)
+        read = revived(_Saved, data, cls.kind)
+        return cls(
+            read.benchmark,
+            read.dataset,
+            read.archs,
+            _array(read.accuracy),
+            read.unit,
+            read.source,
+            FrozenMapping({k: _array(v) for k, v in read.rivals.items()}),
+            None if read.params is None else _array(read.params),
+            None if read.macs is None else _array(read.macs),
+            FrozenMapping({k: _array(v) for k, v in read.seeds.items()}),
+            read.notes,
+        )
 
-    def __str__(self) -> str:
-        lines = [
+    def _columns(self) -> dict[str, FloatArray]:
+        """Numbers by name: rivals as ``rival_<name>``, seeds as ``seed_<name>``."""
+        counts = {"accuracy": self.accuracy, "params": self.params, "macs": self.macs}
+        return {
+            **{k: v for k, v in counts.items() if v is not None},
+            **{f"rival_{k}": v for k, v in self.rivals.items()},
+            **{f"seed_{k}": v for k, v in self.seeds.items()},
+        }
+
+    def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """One row an architecture; rivals as ``rival_<name>``, seeds as ``seed_<name>``."""
+        columns = {k: [None if v != v else v for v in c.tolist()] for k, c in self._columns().items()}
+        names = ("arch", *columns)
+        return [
+            dict(zip(names, row, strict=True)) for row in zip(self.archs, *columns.values(), strict=True)
+        ], names
+
+    def view(self) -> tables.View:
+        """How many architectures, and what is known of them."""
+        head = (
             f"{self.benchmark} {self.dataset}: {len(self):,} architectures, accuracy "
-            f"{self.accuracy.min():g} to {self.accuracy.max():g} {self.unit}",
-            *(f"  {name}: {int((~np.isnan(v)).sum()):,} rows" for name, v in self.rivals.items()),
-            *(f"  note: {note}" for note in self.notes),
-        ]
-        return "\n".join(lines)
+            f"{self.accuracy.min():g} to {self.accuracy.max():g} {self.unit}"
+        )
+        rows = tuple(_range(name, values) for name, values in self._columns().items())
+        grid = tables.Grid(("column", "rows", "least", "most"), rows, spared=("most", "least"))
+        return tables.View(head, (), (grid,), tuple(f"note: {note}" for note in self.notes))
 
-    def __repr__(self) -> str:
-        return f"BenchmarkTable({self.benchmark!r}, {self.dataset!r}, n={len(self)})"
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+@dataclass(frozen=True)
+class _Saved:
+    """What the JSON of a :class:`BenchmarkTable` holds: numbers as they stand in it."""
+
+    benchmark: str
+    dataset: str
+    unit: str
+    source: str
+    notes: tuple[str, ...]
+    archs: tuple[str, ...]
+    accuracy: tuple[float | None, ...]
+    params: tuple[float | None, ...] | None
+    macs: tuple[float | None, ...] | None
+    rivals: Mapping[str, tuple[float | None, ...]]
+    seeds: Mapping[str, tuple[float | None, ...]]
+
+
+def _range(name: str, values: FloatArray) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    least, most = (float(known.min()), float(known.max())) if known.size else (None, None)
+    return {"column": name, "rows": f"{known.size:,}", "least": least, "most": most}
+
+
+def _array(values: Sequence[float | None]) -> FloatArray:
+    return np.asarray([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
 def _plain(values: FloatArray) -> list[float | str | None]:
-    return [None if math.isnan(v) else v if math.isfinite(v) else str(v) for v in values.tolist()]
+    return [finite(v) for v in values.tolist()]

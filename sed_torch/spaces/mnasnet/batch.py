@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sed_torch.spaces.mnasnet.architecture import CHOICES, STEM_WIDTH, STRIDES, WIDTHS, MnasArch
 from sed_torch.spaces.mnasnet.topology import write_block, write_head, write_stem
 from sed_torch.spaces.tally import Sums, total
-from sed_torch.spaces.white import Measure, Table, addends, count, counted, place_sums
+from sed_torch.spaces.white import Measure, WhiteTable, addends, count, counted, place_sums
 from sed_torch.spaces.writing import part
 
 __all__ = ["counts", "scores"]
@@ -38,9 +38,9 @@ def _sums(archs: Sequence[MnasArch], measure: Measure, image_size: int, num_clas
 
 
 @lru_cache(maxsize=16)
-def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[Table, Table]:
+def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[WhiteTable, WhiteTable]:
     """What every network has, and what (block, choice) adds."""
-    rest, blocks = Table(measure), Table(measure, (len(WIDTHS), max(map(len, CHOICES))))
+    rest, blocks = WhiteTable(measure), WhiteTable(measure, (len(WIDTHS), max(map(len, CHOICES))))
     rest.enter((), part(write_stem, 3, image_size))
     c_in, size = STEM_WIDTH, -(-image_size // 2)
     for i, choices in enumerate(CHOICES):

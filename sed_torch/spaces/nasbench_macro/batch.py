@@ -17,7 +17,7 @@ from sed_torch.spaces.nasbench_macro.architecture import (
 )
 from sed_torch.spaces.nasbench_macro.topology import write_head, write_layer, write_stem
 from sed_torch.spaces.tally import Sums, total
-from sed_torch.spaces.white import Measure, Table, addends, count, counted, place_sums
+from sed_torch.spaces.white import Measure, WhiteTable, addends, count, counted, place_sums
 from sed_torch.spaces.writing import part
 
 __all__ = ["counts", "scores"]
@@ -42,9 +42,9 @@ def _sums(archs: Sequence[MacroLayers], measure: Measure, image_size: int, num_c
 
 
 @lru_cache(maxsize=16)
-def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[Table, Table]:
+def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[WhiteTable, WhiteTable]:
     """What every network has, and what (layer, digit) adds."""
-    rest, layers = Table(measure), Table(measure, (LAYERS, len(BLOCKS)))
+    rest, layers = WhiteTable(measure), WhiteTable(measure, (LAYERS, len(BLOCKS)))
     rest.enter((), part(write_stem, 3, image_size))
     c_in, size = STEM_WIDTH, image_size
     for i in range(LAYERS):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sed_torch.spaces.nats_size.architecture import LAYERS, WIDTHS, Widths
 from sed_torch.spaces.nats_size.topology import write_head, write_layer, write_stem
 from sed_torch.spaces.tally import Sums, total
-from sed_torch.spaces.white import Measure, Table, addends, count, counted
+from sed_torch.spaces.white import Measure, WhiteTable, addends, count, counted
 from sed_torch.spaces.writing import part
 
 __all__ = ["counts", "scores"]
@@ -50,11 +50,11 @@ def _sums(archs: Sequence[Widths], measure: Measure, image_size: int, num_classe
 
 
 @lru_cache(maxsize=16)
-def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[Table, Table, Table]:
+def _tables(measure: Measure, image_size: int, num_classes: int) -> tuple[WhiteTable, WhiteTable, WhiteTable]:
     """What (width of the first layer), (layer, width before, width) and (width of the last layer) add."""
     count = len(WIDTHS)
-    stem, head = Table(measure, (count,)), Table(measure, (count,))
-    layers = Table(measure, (LAYERS, count, count))
+    stem, head = WhiteTable(measure, (count,)), WhiteTable(measure, (count,))
+    layers = WhiteTable(measure, (LAYERS, count, count))
     for i, before in enumerate(WIDTHS):
         stem.enter(i, part(partial(write_stem, width=before), 3, image_size))
         head.enter(i, part(partial(write_head, num_classes=num_classes), before, image_size // 4))

@@ -1,39 +1,34 @@
-"""Rows of plain values → text, Markdown, CSV, HTML and frames; and :class:`Tabular`, which gives every result these.
-
-Knows nothing of what the rows mean. A result says what it shows in one method, ``view()``, and what it is in another,
-``to_dict()``; whatever a person or a program reads of it is made here, so that a new form is written once.
-"""
+"""Rows of plain values → text, Markdown, CSV, HTML and frames; and numbers as a person reads them."""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
-import json
 import math
-import os
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console, ConsoleOptions, RenderResult
 
 __all__ = [
-    "Grid",
-    "Tabular",
-    "View",
+    "Row",
     "bytes_of",
     "cell",
+    "columns_of",
     "count_of",
+    "escaped",
+    "first_of",
+    "listed",
     "mebibytes",
+    "middle_out",
     "quantity",
+    "shape_text",
+    "text_lines",
     "to_csv",
     "to_dataframe",
     "to_html",
@@ -113,6 +108,28 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def shape_text(sizes: Iterable[Any], empty: str = "") -> str:
+    """Sizes as people write them: ``3×224×224``; ``empty`` where there is none."""
+    return "×".join(map(str, sizes)) or empty
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are: ``a, b and 4 more``."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The columns that rows have between them, in the order in which they come."""
+    return tuple(dict.fromkeys(name for row in rows for name in row))
+
+
+def first_of(rows: Sequence[Row], most: int) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """The first rows, and a note of how many there are besides, if there are any."""
+    rest = len(rows) - most
+    return tuple(rows[:most]), ((f"… and {rest:,} more rows",) if rest > 0 else ())
+
+
 def _grid(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     return [[cell(r.get(c)) for c in columns] for r in rows]
 
@@ -142,15 +159,16 @@ def to_text(
             cut in a number: first the spared columns, then words in the first column are shortened.
         spared: columns that may be left out, the first of them first.
     """
-    return "\n".join(_text_lines(rows, columns, width, spared))
+    return "\n".join(text_lines(rows, columns, width, spared))
 
 
 _SHORTEST = 12  # characters of a name that still tell it from others
 
 
-def _text_lines(
+def text_lines(
     rows: Sequence[Row], columns: Sequence[str], width: int | None, spared: Sequence[str]
 ) -> list[str]:
+    """The lines of :func:`to_text`: names of the columns, a rule, one a row."""
     kept = list(columns)
     for column in spared:
         if width is None or _width(rows, kept) <= width:
@@ -182,12 +200,13 @@ def _shortened(grid: list[list[str]], right: Sequence[bool], by: int) -> list[li
         longest = lengths[i]
         room = max(longest - max(by, 0), _SHORTEST)
         if by > 0 and room < longest:
-            grid = [[*g[:i], _middle_out(g[i], room), *g[i + 1 :]] for g in grid]
+            grid = [[*g[:i], middle_out(g[i], room), *g[i + 1 :]] for g in grid]
             by -= longest - room
     return grid
 
 
-def _middle_out(text: str, room: int) -> str:
+def middle_out(text: str, room: int) -> str:
+    """``text`` in at most ``room`` characters, cut in the middle."""
     if len(text) <= room:
         return text
     head = (room - 1) // 3
@@ -196,13 +215,14 @@ def _middle_out(text: str, room: int) -> str:
 
 def to_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """A GitHub table; what Markdown or HTML would read out of values is escaped."""
-    head = f"| {' | '.join(map(_escaped, columns))} |"
+    head = f"| {' | '.join(map(escaped, columns))} |"
     rule = f"|{'|'.join('---:' if _numeric(rows, c) else '---' for c in columns)}|"
-    body = [f"| {' | '.join(map(_escaped, g))} |" for g in _grid(rows, columns)]
+    body = [f"| {' | '.join(map(escaped, g))} |" for g in _grid(rows, columns)]
     return "\n".join([head, rule, *body])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """``text`` with nothing in it that Markdown or HTML would read as its own."""
     for raw, safe in (("|", "\\|"), ("\n", " "), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(raw, safe)
     return text
@@ -252,83 +272,6 @@ def to_dataframe(
     return pd.DataFrame(data, columns=None if columns is None else list(columns))
 
 
-# -- every view of every result ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table as people see it.
-
-    Attributes:
-        columns: names, in order.
-        rows: values by column.
-        caption: above it, or ``""``.
-        spared: columns that a narrow terminal does without, the first of them first.
-        pale: numbers of rows that matter less.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    caption: str = ""
-    spared: tuple[str, ...] = ()
-    pale: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a result shows people.
-
-    Attributes:
-        headline: what it is and says, in one line.
-        lines: what else matters at once.
-        grids: its tables.
-        notes: what explains them.
-    """
-
-    headline: str
-    lines: tuple[str, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def text(self, width: int | None = None) -> str:
-        """Plain text, in lines of at most ``width`` characters where one is given."""
-        return "\n".join(line for line, _ in self._styled(width))
-
-    def markdown(self) -> str:
-        """GitHub Markdown: the headline in bold, lines, tables, a list of notes."""
-        lines = "  \n".join(map(_escaped, self.lines))
-        parts = [f"**{_escaped(self.headline)}**" if self.headline else "", lines]
-        for grid in self.grids:
-            table = to_markdown(grid.rows, grid.columns)
-            parts.append(f"{_escaped(grid.caption)}\n\n{table}" if grid.caption else table)
-        parts.append("\n".join(f"- {_escaped(note)}" for note in self.notes))
-        return "\n\n".join(p for p in parts if p)
-
-    def html(self) -> str:
-        """A fragment for a notebook; everything is escaped."""
-        lines = "<br>".join(html.escape(line) for line in self.lines)
-        head = f"<p><b>{html.escape(self.headline)}</b>{'<br>' if lines else ''}{lines}</p>"
-        grids = "".join(to_html(g.rows, g.columns, g.caption) for g in self.grids)
-        notes = "<br>".join(html.escape(note) for note in self.notes)
-        return f"<div>{head}{grids}{f'<p><small>{notes}</small></p>' if notes else ''}</div>"
-
-    def _styled(self, width: int | None) -> Iterator[tuple[str, str | None]]:
-        """Lines, each with the style it has where there are styles."""
-        if self.headline:
-            yield from ((line, "bold") for line in wrapped(self.headline, width))
-        yield from ((line, None) for text in self.lines for line in wrapped(text, width))
-        for grid in self.grids:
-            yield "", None
-            if grid.caption:
-                yield grid.caption, None
-            lines = _text_lines(grid.rows, grid.columns, width, grid.spared)
-            yield from ((line, None) for line in lines[:2])
-            yield from ((line, "dim" if i in grid.pale else None) for i, line in enumerate(lines[2:]))
-        if self.notes:
-            yield "", None
-        yield from ((line, None) for note in self.notes for line in wrapped(note, width))
-
-
 def wrapped(text: str, width: int | None) -> list[str]:
     """Lines of whole words."""
     if width is None or len(text) <= width:
@@ -336,108 +279,3 @@ def wrapped(text: str, width: int | None) -> list[str]:
     import textwrap
 
     return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False) or [""]
-
-
-Kind = TypeVar("Kind", bound="Tabular")
-
-
-class Tabular(ABC):
-    """A result that people see as tables and programs read as rows.
-
-    A subclass gives :meth:`view` and :meth:`to_dict`, and :meth:`records` where programs get more than people; it then
-    has text, Markdown, CSV, JSON, HTML, a DataFrame, and looks well in a terminal and in a notebook. It names its kind
-    and the schema of its JSON, from which it is read back.
-    """
-
-    __slots__ = ()
-
-    schema: ClassVar[str]
-    """The schema of its JSON, such as ``"sed_torch.cost/1"``."""
-
-    kind: ClassVar[str]
-    """What it is, for messages: ``"a cost"``."""
-
-    @abstractmethod
-    def view(self) -> View:
-        """What people see: headline, tables, notes."""
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for strict JSON."""
-
-    @classmethod
-    def from_dict(cls: type[Kind], data: Mapping[str, Any]) -> Kind:
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            DataError: for data of another kind, or damaged.
-        """
-        checked_schema(data, cls.schema, cls.kind)
-        return revived(cls, data, cls.kind)
-
-    @classmethod
-    def from_json(cls: type[Kind], text: str) -> Kind:
-        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
-        return cls.from_dict(from_text(text, cls.kind))
-
-    def records(self) -> tuple[Sequence[Row], Sequence[str]]:
-        """Rows and columns with full precision, for CSV and frames; what is missing is None."""
-        grid = self.view().grids[0]
-        return grid.rows, grid.columns
-
-    def to_text(self, *, width: int | None = None) -> str:
-        """Plain text, in lines of at most ``width`` characters where one is given; no number is ever cut."""
-        return self.view().text(width)
-
-    def to_markdown(self) -> str:
-        """GitHub Markdown."""
-        return self.view().markdown()
-
-    def to_csv(self) -> str:
-        """CSV with full precision and empty cells for what is missing."""
-        return to_csv(*self.records())
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as strict JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """The rows of :meth:`to_csv` as a pandas DataFrame.
-
-        Raises:
-            MissingDependencyError: pandas is not installed; the message tells how to get it.
-        """
-        return to_dataframe(*self.records())
-
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows of :meth:`to_csv` as a Parquet file, whole or not at all.
-
-        Raises:
-            MissingDependencyError: pandas or pyarrow is not installed.
-        """
-        from sed_torch._files import atomic_write
-        from sed_torch.errors import MissingDependencyError
-
-        frame = self.to_dataframe()
-        buffer = io.BytesIO()
-        try:
-            frame.to_parquet(buffer, index=False)
-        except ImportError:
-            raise MissingDependencyError("pyarrow", "parquet", "to_parquet()") from None
-        with atomic_write(path, "wb") as f:
-            f.write(buffer.getvalue())  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({_middle_out(self.view().headline, 100)})"
-
-    def _repr_html_(self) -> str:
-        return self.view().html()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
-        for line, style in self.view()._styled(options.max_width):
-            yield Text(line, style=style or "", no_wrap=True, overflow="ignore")

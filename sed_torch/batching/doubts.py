@@ -3,6 +3,11 @@
 Reading a model at a second batch size settles what happens to the batch axis, and costs as much as the first time.
 Most networks leave no doubt: the axis stays the first of each value, or goes where a permutation puts it, no call
 works along it, and each reshape takes its size from the input. Whatever is not plainly so is in doubt.
+
+:func:`sed_torch.batching.find_batch` asks another question, and cannot answer this one: it finds where the samples of
+this one trace lie by the entries that axes have (so it says nothing of a batch of one), and takes the likeliest where
+several fit. Here the batch is dimension 0 of every input by agreement, a size that only happens to fit counts for
+nothing, and what is not understood is an answer: doubt. Both read the attributes of a call through the same classes.
 """
 
 from __future__ import annotations
@@ -10,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sed_torch.attributes import AdaptivePool, Expand, Item, Join, Matmul, Permute, Recurrent, Reduce, Slice
-from sed_torch.diagnostics.code import Sizes
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
@@ -21,16 +25,16 @@ class _DoubtError(Exception):
     """Something that is not plain."""
 
 
-def batch_in_doubt(graph: Graph, samples: int, sizes: Sizes) -> bool:
+def batch_in_doubt(graph: Graph, samples: int, follows: Callable[[Node], bool]) -> bool:
     """Whether anything is not plain about the batch axis.
 
     Args:
         graph: of the model; all its inputs begin with the batch.
         samples: how many samples there are.
-        sizes: where the sizes in the model's code come from.
+        follows: whether the sizes that a call is given in the model's code come from its input.
     """
     try:
-        _Follow(graph, samples, sizes).through()
+        _Follow(graph, samples, follows).through()
     except _DoubtError:
         return True
     return False
@@ -39,8 +43,8 @@ def batch_in_doubt(graph: Graph, samples: int, sizes: Sizes) -> bool:
 class _Follow:
     """Follows the batch axis: of each value, the dimension along which its samples lie, None for none."""
 
-    def __init__(self, graph: Graph, samples: int, sizes: Sizes) -> None:
-        self.graph, self.samples, self.sizes = graph, samples, sizes
+    def __init__(self, graph: Graph, samples: int, follows: Callable[[Node], bool]) -> None:
+        self.graph, self.samples, self.follows = graph, samples, follows
         self.at: dict[str, int | None] = {}
 
     def through(self) -> None:
@@ -75,7 +79,7 @@ class _Follow:
         """Of parameters and constants: one that was expanded by the batch has it now."""
         if node.op not in OPS.ruled("expand"):
             return None
-        return 0 if self.sizes.follow(node) else None
+        return 0 if self.follows(node) else None
 
     def _shape(self, name: str) -> tuple[int, ...]:
         shape = self.graph[name].shape
@@ -216,7 +220,7 @@ class _Follow:
             raise _DoubtError
         if node.op == "flatten":
             return 0
-        if node.op not in ("reshape", "unflatten") or not self.sizes.follow(node):
+        if node.op not in ("reshape", "unflatten") or not self.follows(node):
             raise _DoubtError
         return 0
 
@@ -225,7 +229,7 @@ class _Follow:
         if len(data) != 1 or shape is None or node.of(Expand).repeats is not None or node.op != "expand":
             raise _DoubtError
         at += len(shape) - len(source)
-        if shape[at] != source[self.at[data[0]] or 0] or not self.sizes.follow(node):
+        if shape[at] != source[self.at[data[0]] or 0] or not self.follows(node):
             raise _DoubtError
         return at
 
