@@ -2,11 +2,11 @@
 
 A network is built of operators for which the calculus claims an exact Γ: those that are linear, or that only scale
 the map. Activations and max pooling are left out, for their Γ is an approximation; how good it is stands in
-:mod:`test_second_opinion`. Weights are drawn anew for each of :data:`DRAWS` repetitions, since the calculus speaks of
-the mean over random filters; maps are circular, since it speaks of an endless one; what a filter or a gate leaves is
-brought to unit variance, as a normalisation would (how strong a gate is, its weights say, not the graph). Three
-further limits of the draw, each with its reason: branches of a sum start with a convolution of their own except one
-(a sum is of independent branches); nothing strides after upsampling or a transposed convolution (their Γ is a mean
+``test_entropy_second_opinion.py``. Weights are drawn anew for each of :data:`DRAWS` repetitions, since the calculus
+speaks of the mean over random filters; maps are circular, since it speaks of an endless one; what a filter or a gate
+leaves is brought to unit variance, as a normalisation would (how strong a gate is, its weights say, not the graph).
+Three further limits of the draw, each with its reason: branches of a sum start with a convolution of their own except
+one (a sum is of independent branches); nothing strides after upsampling or a transposed convolution (their Γ is a mean
 over phases, of which a stride sees one); strides multiply to 2 at most and pools are few (correlation must not go
 around the map).
 """

@@ -171,7 +171,7 @@ def pool(field: Field, window: tuple[int, ...], stride: tuple[int, ...], dilatio
 
     triangle_p(d) = Π max(0, p - |dᵢ|)/p² is the autocorrelation of a box of width p, exact for average
     pooling. Max pooling is given the same correlation, for it has no closed form: on white noise, windows of
-    2 to 5, its measured correlation is lower by at most 0.07 at any lag (``tests/test_second_opinion.py``).
+    2 to 5, its measured correlation is lower by at most 0.07 at any lag (``tests/test_entropy_second_opinion.py``).
     """
     lags: Array = np.asarray(field.lags)
     for axis, (p, gap) in enumerate(zip(window, dilation, strict=True)):

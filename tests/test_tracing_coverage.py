@@ -1,7 +1,7 @@
 """How much of timm and torchvision is read: a draw in every run, everything in the slow one.
 
-``pytest -m slow tests/test_coverage.py`` builds all of timm on ``meta`` (about 25 minutes on one core) and prints
-what could not be read, and why. ``SED_TORCH_COVERAGE=file.json`` keeps the rows.
+``pytest -m slow tests/test_tracing_coverage.py`` builds all of timm on ``meta`` (about 25 minutes on one core) and
+prints what could not be read, and why. ``SED_TORCH_COVERAGE=file.json`` keeps the rows.
 """
 
 from __future__ import annotations

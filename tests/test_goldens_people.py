@@ -1,6 +1,6 @@
 """What people see, recorded whole: text at 80 columns, and pages on a phone 390 pixels wide.
 
-``pytest tests/test_people_goldens.py --update-goldens`` writes the files in ``tests/goldens`` anew; read them then, as
+``pytest tests/test_goldens_people.py --update-goldens`` writes the files in ``tests/goldens`` anew; read them then, as
 a person who has never seen them would. The pages need a browser and are slow.
 """
 

@@ -290,7 +290,7 @@ class Detector(nn.Module):
 
 def test_a_detector_is_read_up_to_where_its_boxes_are_chosen() -> None:
     with pytest.raises(
-        DataDependentError, match=r"has no shape without data.*test_beyond_timm.py:\d+: how many"
+        DataDependentError, match=r"has no shape without data.*test_tracing_libraries.py:\d+: how many"
     ):
         sed_torch.score(Detector(), input_size=(1, 3, 16, 16), frontend="fx")
     s = sed_torch.score(Detector(), input_size=(1, 3, 16, 16))
@@ -301,7 +301,7 @@ def test_a_detector_is_read_up_to_where_its_boxes_are_chosen() -> None:
     (rest,) = s.unknown
     assert (rest.target, rest.params) == ("what follows __getitem__", after)
     assert rest.source is not None
-    assert "test_beyond_timm.py:" in rest.source
+    assert "test_tracing_libraries.py:" in rest.source
     # as far as it goes, it is the score of the network before
     plain = Detector(second=False)
     plain.forward = lambda x: plain.boxes(torch.relu(plain.body(x)))  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
 """The numbers behind the plots, recorded in ``tests/goldens/plots.json``; no pixels.
 
-``pytest tests/test_plot_goldens.py --update-goldens`` writes the file anew.
+``pytest tests/test_goldens_plots.py --update-goldens`` writes the file anew.
 """
 
 from __future__ import annotations
