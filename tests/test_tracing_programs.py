@@ -54,6 +54,13 @@ def test_a_program_scores_as_its_module_with_or_without_an_input() -> None:
     assert not [f for f in sed_torch.check(program).findings if f.severity == "error"]
 
 
+def test_blocks_and_lines_of_a_program_are_those_of_its_source() -> None:
+    plain, program = sed_torch.trace(Net(), input_size=(2, 3, 8, 8)), sed_torch.trace(_program())
+    for op in ("conv", "batch_norm", "linear"):
+        [ours], [theirs] = ([n for n in g.nodes if n.op == op] for g in (program, plain))
+        assert (ours.path, ours.source) == (theirs.path, theirs.source)
+
+
 def test_arguments_by_name_and_in_containers_are_those_of_the_export() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:

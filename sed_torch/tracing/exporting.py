@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import sys
 import threading
 import warnings
@@ -19,14 +17,13 @@ from torch import Tensor, nn
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import canonical
 from sed_torch.tracing.inputs import Inputs
+from sed_torch.tracing.programs import path_of, source_of
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import Signal
 from sed_torch.tracing.surroundings import surroundings_kept
 from sed_torch.tracing.turns import alone
 
 __all__ = ["export_graph"]
-
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in')
 
 
 def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
@@ -146,7 +143,7 @@ def _annotate(program: Any, shadow: Shadow, model: str) -> None:
     first_names = _first_names(shadow.root)
     held: dict[str, torch.fx.Node] = {}
     for node in list(program.graph.nodes):
-        node.meta["path"], node.meta["source"] = _path(node), _source(node)
+        node.meta["path"], node.meta["source"] = path_of(node), source_of(node)
         node.meta["shape"] = _shape(node, model)
         value = node.meta.get("val")
         node.meta["dtype"] = value.dtype if isinstance(value, Tensor) else None
@@ -198,16 +195,3 @@ def _spelling(node: torch.fx.Node) -> str:
         return "_local_scalar_dense" if name == "item" else name  # "item" is one of several results
     name = getattr(target, "__name__", str(target))
     return "item" if name == "getitem" and not isinstance(node.args[0], Tensor) else name
-
-
-def _path(node: torch.fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    last = list(stack.values())[-1] if stack else ("", None)
-    path = str(last[0]).replace("L['self'].", "").replace("L['self']", "")
-    return re.sub(r"@\d+$", "", path)
-
-
-def _source(node: torch.fx.Node) -> str | None:
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [f for f in frames if not f[0].startswith(torch.__path__[0] + os.sep)]
-    return f"{own[-1][0]}:{own[-1][1]}" if own else None

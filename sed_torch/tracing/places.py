@@ -8,8 +8,10 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
+import torch.fx
 from torch import nn
 
+from sed_torch.tracing.programs import GENERATED, place_in
 from sed_torch.tracing.shadow import Shadow
 
 __all__ = ["Places", "describe", "is_user_code"]
@@ -38,17 +40,25 @@ class Places:
         self._user_code: dict[CodeType, bool] = {}
         self._lines: dict[tuple[CodeType, int], str] = {}
         self._functions: set[CodeType] | None = None
+        self._graphs: dict[int, list[torch.fx.Node]] = {}
 
     def here(self) -> tuple[str, str | None]:
         """Path of the innermost module being called, and ``file:line`` of the user's code."""
         source: str | None = None
+        generated: FrameType | None = None
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_code.co_filename != _ENTRANCE:
             code = frame.f_code
             if code is _CALL_CODE:
-                path = self._shadow.path_of(frame.f_locals["self"])
+                module = frame.f_locals["self"]
+                path = self._shadow.path_of(module)
+                if path is not None and generated is not None:
+                    inner, line = place_in(module, generated, self._graphs)
+                    path, source = ".".join(filter(None, (path, inner))), source or line
                 if path is not None:
                     return path, source or self._user_line(frame)
+            elif code.co_filename.startswith(GENERATED):
+                generated = frame
             elif source is None and self._is_user_code(code):
                 source = self._line(frame)
             frame = frame.f_back
