@@ -97,6 +97,11 @@ def adam_bytes() -> float:
     return float(sizes[""])
 
 
+def half_bytes() -> Any:
+    """Parameters in float16, as accelerate counts them."""
+    return importlib.import_module("accelerate.utils.modeling").compute_module_sizes(net(), torch.float16)[""]
+
+
 @dataclass(frozen=True)
 class Feature:
     """A fact about a network.
@@ -185,6 +190,12 @@ FEATURES = (
          "accelerate": adam_bytes},
     ),
     Feature(
+        *("bytes of parameters in half precision", 'cost(model, dtype="float16").parameters'),
+        lambda: sed_torch.cost(net(), input_size=SIZE, dtype="float16").parameters,
+        {"accelerate": "Total Size, float16"},
+        {"accelerate": half_bytes},
+    ),
+    Feature(
         *("bytes of the largest layer", 'max(r.bytes for r in score.table() if r.param_shapes)'),
         lambda: max(r.bytes for r in table() if r.param_shapes),
         {"accelerate": "Largest Layer"},
@@ -198,6 +209,14 @@ FEATURES = (
         *("memory of training with Adam", 'cost(model, optimizer="adam").peak'),
         lambda: cost().peak,
         {"accelerate": "Training using Adam"},
+    ),
+    Feature(
+        *("an input of your own", "score(model, input_data=batch)"),
+        lambda: sed_torch.score(net(), input_data=torch.zeros(SIZE)).macs,
+        {"torchinfo": "input_data", "fvcore": "inputs", "torchview": "input_data", "torchlens": "input_args",
+         "lightning": "example_input_array"},
+        {"fvcore": lambda: fvcore("FlopCountAnalysis")(net(), torch.zeros(1, *SIZE[1:]))
+         .unsupported_ops_warnings(False).total()},
     ),
     Feature(
         *("mode of each module", 'score.table("mode")'),

@@ -47,7 +47,7 @@ print(score)
 # %% [markdown]
 # ```text
 # Net: SED = 6.8339 nats (higher is better)
-# size: 29.16 k params (0.1 MiB in float32), 7.96 M MACs a sample, input 1×3×32×32
+# size: 29.16 k params (113.9 KiB in float32), 7.96 M MACs a sample, input 1×3×32×32
 # standing: not known: the reference networks were scored at an input of 3×224×224; scores compare at one size only
 # shape: not known: the reference networks were scored at inputs of 96×96 to 640×640
 # conv 7.0654   pool -0.2315   skip +0.0000   suppression 0.656

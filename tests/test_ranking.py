@@ -450,6 +450,8 @@ def test_a_detector_s_list_of_images_are_images() -> None:
     assert sample_size("1x80x3000 + 1x10") == "80x3000 + 10"
     assert modality("3x300x300") == "images"
     assert modality("1x80x3000") == "sequences or signals"
+    empty = Ranking.of([RankRow("a", params=9000, sed=1.0)], limits={"params": "5k"})
+    assert empty.headline() == "No model within params ≤ 5.00 k has a score"
     assert task("?") == "what the data decide (detectors, say)"
     assert task("1x1000") == "one row of numbers (classifiers)"
 

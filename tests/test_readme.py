@@ -9,7 +9,8 @@ import pytest
 
 from sed_torch.cli import main
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_shown_output_is_the_command_s(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +42,10 @@ def test_stories_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 160
+    assert (
+        max(len(line) for line in README.splitlines() if not line.startswith(("|", "standing", "coverage")))
+        <= 150
+    )
 
 
 def test_what_it_names_is_there() -> None:
@@ -55,3 +60,42 @@ def test_commands_are_those_of_ci() -> None:
     assert 'pytest -n 2 -m "not slow"' in README
     assert 'pytest -n 2 -m "not slow"' in ci
     assert "pip install '.[test]'" in README
+
+
+def test_the_picture_is_the_command_s(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    with pytest.raises(SystemExit) as stopped:
+        main(["graph", "timm:resnet50", "-o", str(tmp_path / "drawn.svg")])
+    assert stopped.value.code == 0
+    assert (ROOT / shown).read_text(encoding="utf-8") == (tmp_path / "drawn.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("said", "page", "found"),
+    [
+        (
+            r"(\d+) of (\d+) public repositories",
+            "public-code",
+            r"in {1} repositories were checked.*\*\*{0} repositories",
+        ),
+        (r"best ([\d.]+) % of the space", "top-ten", r"best {0}% of the space in the median"),
+        (r"in the median of (\d+) tasks", "top-ten", r"in the median of {0} tasks"),
+        (r"at random hold one of the best ([\d.]+) %", "top-ten", r"at random hold one of the best {0} %"),
+        (r"by MACs ([\d.]+) %", "top-ten", r"by MACs one of the best {0}%"),
+        (r"by params ([\d.]+) %", "top-ten", r"by parameters hold one of the best {0}%"),
+        (r"down to (\d+) %", "top-ten", r"one of the best {0}\.\d% in the worst"),
+        (r"networks add ([\d.]+) to ρ", "calibration", r"\+{0} with 20"),
+    ],
+)
+def test_numbers_are_those_of_the_result_pages(said: str, page: str, found: str) -> None:
+    numbers = re.search(said, re.sub(r"\s+", " ", README))
+    assert numbers is not None, said
+    text = (ROOT / "examples" / "results" / f"{page}.md").read_text(encoding="utf-8")
+    assert re.search(found.format(*map(re.escape, numbers.groups())), text), numbers.group(0)
+
+
+def test_sets_where_size_says_as_much_are_counted() -> None:
+    above, sets = map(int, re.search(r"apart on (\d+) of (\d+) sets", re.sub(r"\s+", " ", README)).groups())  # type: ignore[union-attr]
+    text = (ROOT / "examples" / "results" / "size-and-shape.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \|(?: [^|]+ \|){5} (above 0|below 0|unclear) \|", text, re.MULTILINE)
+    assert (rows.count("above 0"), len(rows)) == (above, sets)

@@ -87,6 +87,9 @@ def test_headline_and_number(scores: dict[str, Score]) -> None:
     assert float(net) == net.total
     assert net.headline() == f"Net: SED = {net.total:.4f} nats (higher is better)"
     assert repr(net) == f"Score(Net: sed={net.total:.4f}, coverage=100%, definition='sed/2')"
+    again = Score.from_json(net.to_json())
+    assert (again, hash(again)) == (net, hash(net))
+    assert {net: "kept"}[again] == "kept"
     assert scores["dead"].headline().startswith("Dead: SED = -inf (no live path")
     assert float(scores["dead"]) == -math.inf
     assert scores["undefined"].headline().startswith("ReLU: SED undefined (the network has no operator")

@@ -380,7 +380,7 @@ def test_views() -> None:
         assert "15,625 of 15,625 architectures" in text
         assert f"{found.best.sed:.3f}" in text
     assert "\\|nor_conv" in found.to_markdown()
-    assert "stop='exhausted'" in repr(found)
+    assert repr(found).startswith("SearchResult(Search of nasbench201 with params ≤ 1.00 M: the best has SED")
 
 
 # --- fronts ---

@@ -321,6 +321,8 @@ class Ranking(tables.Tabular):
     def headline(self) -> str:
         """The best within the limits that were asked for, else the Pareto front: the largest model is no answer."""
         best = self.best
+        if best is None and self.limits:
+            return f"No model within {self.limits_text} has a score"
         if best is None:
             return f"None of {len(self.rows)} models has a score" if self.rows else "No models"
         if self.limits:

@@ -159,6 +159,9 @@ class Score(tables.Tabular):
         """The total by a number's format, as in ``f"{score:.2f}"``; the whole text without one."""
         return format(float(self), spec) if spec else str(self)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.definition, self.total, self.fingerprint))
+
     def __float__(self) -> float:
         """The total; NaN where it is undefined, as a float cannot be None."""
         return math.nan if self.total is None else self.total

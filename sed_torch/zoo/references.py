@@ -83,6 +83,10 @@ def parse_reference(text: str) -> Reference:
         hint = ""
         if Path(text).is_file():
             hint = " This is a file, but no Python file: one model is read here, from code."
+            if Path(text).suffix.lower() == ".json":
+                hint += (
+                    f" A config of transformers is hf:{text}; rankings are read by 'report' and 'validate'."
+                )
         elif re.fullmatch(r"[\w.]+", text):
             hint = f" Did you mean 'timm:{text}' or 'torchvision:{text}'?"
         raise ModelReferenceError(f"cannot read the model reference {text!r}: expected {FORMS}.{hint}")
