@@ -292,6 +292,15 @@ def test_a_roofline_is_the_slower_of_two_peaks() -> None:
     assert cost(nn.Linear(4, 4), input_size=(1, 4)).seconds() is None
 
 
+def test_layers_of_many_operators_do_work() -> None:
+    """nn.MultiheadAttention leaves two results, an LSTM three: what they compute counts all the same."""
+    layers = {"heads": nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), "states": Recurrent(nn.LSTM)}
+    for layer, size in ((layers["heads"], (2, 10, 32)), (layers["states"], (9, 2, 16))):
+        found = cost(layer, input_size=size)
+        macs = (sed_torch.score(layer, size).macs or 0.0) * found.batch
+        assert 2 * macs <= found.flops < 2.2 * macs
+
+
 @pytest.mark.parametrize("name", DEVICES)
 def test_devices_are_found_by_name(name: str) -> None:
     device = sed_torch.costing.devices.device(name)

@@ -60,12 +60,13 @@ def works(storages: Storages) -> tuple[OperatorWork, ...]:
     """The work of every operator that moves memory; views do nothing."""
     found = []
     for node in storages.graph.nodes:
-        moves = node.inputs and node.shape is not None and not node.shares
-        if moves and node.op != "item":
+        macs = macs_of(storages.graph, node)
+        leaves = node.shape is not None or macs  # layers of many operators leave several results
+        if node.inputs and leaves and not node.shares and node.op != "item":
             size = storages.own_bytes(node.name) + sum(storages.own_bytes(i) for i in node.inputs)
             times = storages.times if node.name in storages.batched else 1.0
-            flops = 2 * macs_of(storages.graph, node) * times or storages.entries(node.name)
-            dtype = storages.dtypes[node.name]
+            flops = 2 * macs * times or storages.entries(node.name)
+            dtype = storages.dtypes[node.name] or storages.dtypes[node.inputs[0]]
             found.append(OperatorWork(node.name, node.path, node.op, flops, size, dtype))
     return tuple(found)
 
