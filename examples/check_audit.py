@@ -301,7 +301,11 @@ def _idle(
 def _with_values(model: nn.Module) -> nn.Module:
     """On the CPU, with small random weights where there are none."""
     if any(t.device.type == "meta" for t in (*model.parameters(), *model.buffers())):
+        held = [(m, n, id(p)) for m in model.modules() for n, p in m._parameters.items() if p is not None]
         model = model.to_empty(device="cpu")
+        shared: dict[int, nn.Parameter | None] = {}
+        for module, name, key in held:  # each place of a shared weight has got one of its own
+            module._parameters[name] = shared.setdefault(key, module._parameters[name])
         for t in (*model.parameters(), *model.buffers()):
             if t.dtype.is_floating_point:
                 t.data.normal_(0.0, 0.02)
