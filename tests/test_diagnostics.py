@@ -127,7 +127,10 @@ class TestReport:
             check(Net(), input_size=SIZE, fail_on="fatal")  # type: ignore[arg-type]
         with pytest.raises(InputError, match="no check is called 'SED9'"):
             check(Net(), input_size=SIZE, select=["SED9"])
-        with pytest.raises(ModelError, match=r"expected an nn\.Module, found str"):
+        with pytest.raises(
+            ModelError,
+            match=r"expected an nn\.Module, found the text .net.\. A reference",
+        ):
             check("net")  # type: ignore[arg-type]
 
 

@@ -23,7 +23,7 @@ from sed_torch.ops import lookup
 LEFT_OUT = frozenset(
     (
         # read values or have no shape without them
-        *("allclose", "equal", "argwhere", "nonzero", "nonzero_static", "unique", "unique_consecutive"),
+        *("allclose", "equal"),
         *("histogram", "histogramdd", "hash_tensor", "broadcast_shapes", "unravel_index"),
         # make tensors, or change the memory under one
         *(

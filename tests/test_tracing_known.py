@@ -277,7 +277,7 @@ def test_where_random_numbers_decide_one_is_drawn_and_that_is_said(keep: Any, la
 def test_the_number_that_was_drawn_is_told_with_its_line() -> None:
     found = sed_torch.score(_Drops(lambda: torch.rand(1) < 2.0), input_size=(2, 8), frontend="fx")
     assert any(
-        re.search(r"decides: rand\(\) in .*test_known_values\.py:\d+ gave 0\.\d+", a) for a in found.assumed
+        re.search(r"decides: rand\(\) in .*test_tracing_known\.py:\d+ gave 0\.\d+", a) for a in found.assumed
     )
 
 

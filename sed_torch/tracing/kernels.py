@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
+from sed_torch.tracing.signals import Signal
+
 __all__ = ["as_elsewhere", "lacks_meta_kernel", "shaped_by_a_run"]
 
 _MOST_ENTRIES = 1 << 20
@@ -54,7 +56,7 @@ def shaped_by_a_run(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
                 warnings.simplefilter("ignore")
                 given, named = tree.tree_unflatten(real, spec)
                 found, shape = tree.tree_flatten(func(*given, **named))
-        except Exception:  # whatever it is, the shape stays unknown
+        except (Exception, Signal):  # whatever it is, the shape stays unknown
             return None
         if not all(isinstance(t, Tensor) for t in found):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import random
 import warnings
@@ -73,14 +74,14 @@ def _deterministic() -> Iterator[None]:
     # cuBLAS reads it when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     cudnn = torch.backends.cudnn
-    flags = cudnn.deterministic, cudnn.benchmark
+    # by its context manager, which also works where something (torch.testing does) froze the flags of the process
+    kept = {name: getattr(cudnn, name) for name in inspect.signature(cudnn.flags).parameters}
+    flags = {**kept, "deterministic": True, "benchmark": False}
     mode = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        cudnn.deterministic, cudnn.benchmark = True, False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        with warnings.catch_warnings():
+        with cudnn.flags(**flags), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*deterministic", UserWarning)
             yield
     finally:
-        cudnn.deterministic, cudnn.benchmark = flags
         torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
