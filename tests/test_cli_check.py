@@ -79,6 +79,21 @@ def test_globs_and_several_references(scratch: Path, capsys: pytest.CaptureFixtu
     assert main(["check", "nets.py:None*"]) == 2
 
 
+def test_a_model_that_cannot_be_read_stops_no_other(
+    scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refs = ["nets.py:Good", "nets.py:Missing", "nets.py:Bad", "--input-size", "3,4"]
+    assert main(["check", *refs]) == 2
+    told = capsys.readouterr()
+    assert "nets.py:Good: ok" in told.out
+    assert "SED001" in told.out
+    assert "error: nets.py:Missing: " in told.err
+    assert "1 of 3 could not be checked" in told.err
+    assert main(["check", *refs, "--baseline", "new.json", "--update-baseline"]) == 2
+    assert "no baseline was written" in capsys.readouterr().err
+    assert not (scratch / "new.json").exists()
+
+
 def test_a_file_alone_lists_its_modules(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "nets.py"]) == 0
     assert capsys.readouterr().out.split() == ["nets.py:Good", "nets.py:Bad"]

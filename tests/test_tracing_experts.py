@@ -185,3 +185,16 @@ def test_experts_of_transformers_equal_what_a_run_counts(kind: str) -> None:
     assert (score.frontend, score.coverage) == ("fx", 1)
     assert score.macs == pytest.approx(counter.get_total_flops() / 2 / len(ids), rel=0.002)
     assert not any("parameter" in words for words in score.assumed)  # no weight was read
+
+
+def test_experts_that_no_token_came_to_are_not_called_unused() -> None:
+    found = sed_torch.check(Layer(by_experts_hit), input_size=(1, 1, CHANNELS)).findings
+    assert "SED001" not in {f.code for f in found}
+
+    class Forgets(Layer):
+        def __init__(self) -> None:
+            super().__init__(by_experts_hit)
+            self.forgotten = nn.Linear(CHANNELS, CHANNELS)
+
+    found = sed_torch.check(Forgets(), input_size=(1, 1, CHANNELS)).findings
+    assert [f.path for f in found if f.code == "SED001"] == ["forgotten"]

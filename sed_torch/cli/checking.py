@@ -7,18 +7,19 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sed_torch.cli.helping import Helped
 from sed_torch.cli.options import byte_count, one_or_many, sizes, writable_as
-from sed_torch.cli.output import FINDINGS, emit, page_of, say
+from sed_torch.cli.output import FAILURE, FINDINGS, emit, page_of, say
 from sed_torch.cli.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from sed_torch.diagnostics import CheckReport
+    from sed_torch.errors import SedTorchError
 
 
 _CHECK_FORMATS = ("text", "json", "sarif", "github")
@@ -123,8 +124,9 @@ def check(
     chosen = _expanded(refs)
     if chosen is None:
         return 0
-    reports = [
-        _checked(
+    reports, unread = _each(
+        chosen,
+        lambda ref: _checked(
             ref,
             settings,
             input_size=one_or_many(input_size) or settings.input_size(ref),
@@ -137,14 +139,38 @@ def check(
             memory=memory,
             optimizer=optimizer or "adamw",
             name=ref,
-        )
-        for ref in chosen
-    ]
-    _emit(reports, form, output, statistics)
+        ),
+    )
+    if reports:
+        _emit(reports, form, output, statistics)
+    for ref, error in unread.items():
+        say(f"error: {ref}: {error}")
+    if unread:
+        kept = "; no baseline was written" if update_baseline else ""
+        say(f"{len(unread)} of {len(chosen)} could not be checked{kept}")
+        return FAILURE
     if update_baseline and baseline is not None:
         _update_baseline(baseline, reports)
         return 0
     return FINDINGS if any(r.failed for r in reports) else 0
+
+
+def _each(
+    refs: list[str], checked: Callable[[str], CheckReport]
+) -> tuple[list[CheckReport], dict[str, SedTorchError]]:
+    """A report of each model, and the errors of those that cannot be read: one among several stops no other."""
+    from sed_torch.errors import ModelError, ModelReferenceError, TraceError
+
+    reports: list[CheckReport] = []
+    unread: dict[str, SedTorchError] = {}
+    for ref in refs:
+        try:
+            reports.append(checked(ref))
+        except (TraceError, ModelError, ModelReferenceError) as error:
+            if len(refs) == 1:
+                raise
+            unread[ref] = error
+    return reports, unread
 
 
 def _expanded(refs: tuple[str, ...]) -> list[str] | None:

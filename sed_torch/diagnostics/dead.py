@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from sed_torch.attributes import MadeOf
+from sed_torch.diagnostics.experts import not_idle_by_chance
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.graph import Graph, Node
@@ -164,7 +165,7 @@ def unused_parameters(subject: Subject) -> Iterator[Hit]:
     """
     names, sure = _without_effect(subject)
     read = _read(subject.graph)
-    never = [n for n in names if n not in read]
+    never = not_idle_by_chance(subject, [n for n in names if n not in read], read)
     called = frozenset(m.path for m in subject.graph.modules if m.calls)
     for path, group in by_module(subject, never, called):
         hit = _unused_hit(

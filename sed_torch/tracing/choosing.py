@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.fx
 from torch import Tensor
 
-__all__ = ["CHOICES", "Choice", "choice_of"]
+__all__ = ["CHOICES", "Choice", "choice_of", "chose"]
 
 CHOICES = "choices of data, taken in turn"
 """The kind of value that :class:`Choice` gives."""
 
+_SPREAD = "is spread evenly over its"
 _SEVERAL = "item"  # spelling of the nodes that take one of several results
 _PLACE = {"topk": 1, "sort": 1, "max": 1, "min": 1, "argmax": None, "argmin": None, "argsort": None}
 _ONE_OF_MANY = frozenset(["argmax", "argmin", "max", "min"])
@@ -35,7 +37,7 @@ class Choice:
 
     def __str__(self) -> str:
         where = f" ({os.path.basename(self._source)})" if self._source else ""
-        return f"what {self._how} chooses is spread evenly over its {self._among}{where}"
+        return f"what {self._how} chooses {_SPREAD} {self._among}{where}"
 
     def indices(self, turn: int = 0) -> Tensor:
         """The indices; another ``turn`` begins elsewhere, as a second choice of the same tokens is another one."""
@@ -51,6 +53,11 @@ class Choice:
             return at.reshape(shape)
         others = [s for i, s in enumerate(shape) if i != dim]
         return at.reshape(*others, chosen).movedim(-1, dim)
+
+
+def chose(assumed: Iterable[str]) -> bool:
+    """Whether a trace assumed a choice of data: then what it did not come by may be chosen another time."""
+    return any(_SPREAD in text for text in assumed)
 
 
 def choice_of(node: torch.fx.Node) -> Choice | None:
