@@ -14,7 +14,8 @@ DIFFERENCES: dict[str, str] = {
     "tab-transformer-pytorch:*": OUTER,
     "itransformer:*": OUTER,
     "torch-geometric:GPSConv": "sed_torch: torch's counter does not see the products of this attention",
-    "vit-pytorch:ats_vit.ViT": "torch: what follows the choice of tokens is not read, and said to be unknown",
+    "vit-pytorch:ats_vit.ViT": "neither: how many tokens stay depends on values; sed_torch says that it takes them as "
+    "spread evenly, torch counts those that stayed with these weights",
     "e3nn:*": "sed_torch: three of its einsums contract an axis of one entry, which torch computes by an elementwise "
     "multiplication that its counter does not see",
     "nflows:transforms.SVDLinear": "sed_torch: torch's counter has no formula for the product of a matrix and a vector "
@@ -25,7 +26,6 @@ DIFFERENCES: dict[str, str] = {
 """Multiply-accumulates that differ from torch's counter: who is right, and why."""
 
 FAILURES: dict[str, str] = {
-    "vit-pytorch:ats_vit.ViT": "tokens are kept by the values of their attention (unique), before any output",
     "torch-geometric:GraphUNet": "a sparse product whose pattern the data decide",
     "spandrel:architectures.HVICIDNet.*": "arithmetic on the entries that a mask of the image chooses; open",
     "torchdyn:*": "whether time runs forward is asked of the values of the times given, which are floats: those of "

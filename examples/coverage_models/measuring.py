@@ -86,7 +86,8 @@ def _measured(case: Case, package: str, version: str) -> Row:
         loaded = zoo.build(case.make, case.name)
     except (SedTorchError, ImportError) as error:
         return Row(**known, error=_text(error), runs=f"not built: {_line(error)}")
-    light = loaded.model.eval()
+    light = loaded.model
+    light.eval()  # gives itself back, unless a model's own train() does not
     known["numel"] = sum(p.numel() for p in light.parameters() if not _is_lazy(p))
     inputs = _real(case.inputs)
     heavy = _with_weights(case) if known["numel"] <= MOST_WEIGHTS else None
@@ -181,7 +182,9 @@ def _with_weights(case: Case) -> nn.Module | None:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return case.make().eval()
+            model = case.make()
+            model.eval()
+            return model
     except Exception:
         return None
 
