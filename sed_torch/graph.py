@@ -13,17 +13,14 @@ import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.attributes import Attributes
 from sed_torch.errors import GraphError
 from sed_torch.tables import shape_text
 
-if TYPE_CHECKING:
-    from sed_torch.batching import BatchAxes
-
-__all__ = ["BYTES", "SCHEMA", "Graph", "ModuleInfo", "Node", "Parameter", "itemsize"]
+__all__ = ["BYTES", "SCHEMA", "BatchAxes", "Graph", "Mixing", "ModuleInfo", "Node", "Parameter", "itemsize"]
 
 SCHEMA = "sed_torch.graph/1"
 
@@ -164,6 +161,55 @@ class ModuleInfo:
     type: str
     calls: int = 0
     training: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """A node that brings the samples of a batch together.
+
+    Attributes:
+        node: its name.
+        how: what it does to the batch axis, as in "averages over", "attends along", "selects from".
+        strong: whether every sample's result depends on the others (an average at the end is weak).
+    """
+
+    node: str
+    how: str
+    strong: bool
+
+
+@dataclass(frozen=True)
+class BatchAxes:
+    """Where the samples are.
+
+    Attributes:
+        batch: how many samples there are; 1 where there is no batch axis.
+        inputs: input node → the dimension along which its samples lie, None where it has none.
+        mixing: what brings samples together, in the order of the nodes.
+        words: what was assumed, where the batch is not dimension 0 of every input; else "".
+        nodes: those of the graph of which it was found.
+    """
+
+    batch: int
+    inputs: Mapping[str, int | None]
+    mixing: tuple[Mixing, ...] = ()
+    words: str = ""
+    _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _carrying: frozenset[str] | None = field(default=None, repr=False)
+    _single: frozenset[str] = field(default=frozenset(), repr=False)
+    nodes: tuple[Node, ...] = field(default=(), repr=False, compare=False)
+
+    def dims(self, name: str) -> tuple[int, ...]:
+        """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
+        return self._dims.get(name, ())
+
+    def holds(self, name: str) -> bool:
+        """Whether a node's result holds all samples, along a dimension or not, as opposed to one of them."""
+        return bool(self.dims(name)) or (self.carries(name) and name not in self._single)
+
+    def carries(self, name: str) -> bool:
+        """Whether a node's result exists once a sample, as opposed to once for all samples."""
+        return self._carrying is None or name in self._carrying
 
 
 @dataclass(frozen=True)

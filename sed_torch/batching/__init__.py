@@ -9,12 +9,12 @@ dimension 0; it is another one, or none, where what the network does speaks agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
 from sed_torch.batching.following import Follower
 from sed_torch.batching.mixing import MESSAGES
-from sed_torch.graph import Graph, Node
+from sed_torch.graph import BatchAxes, Graph, Mixing, Node
 from sed_torch.ops import OPS
 from sed_torch.tables import shape_text
 
@@ -32,55 +32,6 @@ _LAYERS = frozenset(
         "embedding",
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Mixing:
-    """A node that brings the samples of a batch together.
-
-    Attributes:
-        node: its name.
-        how: what it does to the batch axis, as in "averages over", "attends along", "selects from".
-        strong: whether every sample's result depends on the others (an average at the end is weak).
-    """
-
-    node: str
-    how: str
-    strong: bool
-
-
-@dataclass(frozen=True)
-class BatchAxes:
-    """Where the samples are.
-
-    Attributes:
-        batch: how many samples there are; 1 where there is no batch axis.
-        inputs: input node → the dimension along which its samples lie, None where it has none.
-        mixing: what brings samples together, in the order of the nodes.
-        words: what was assumed, where the batch is not dimension 0 of every input; else "".
-        nodes: those of the graph of which it was found.
-    """
-
-    batch: int
-    inputs: Mapping[str, int | None]
-    mixing: tuple[Mixing, ...] = ()
-    words: str = ""
-    _dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _carrying: frozenset[str] | None = field(default=None, repr=False)
-    _single: frozenset[str] = field(default=frozenset(), repr=False)
-    nodes: tuple[Node, ...] = field(default=(), repr=False, compare=False)
-
-    def dims(self, name: str) -> tuple[int, ...]:
-        """Dimensions of a node's result along which the samples lie (merged with others perhaps); () for none."""
-        return self._dims.get(name, ())
-
-    def holds(self, name: str) -> bool:
-        """Whether a node's result holds all samples, along a dimension or not, as opposed to one of them."""
-        return bool(self.dims(name)) or (self.carries(name) and name not in self._single)
-
-    def carries(self, name: str) -> bool:
-        """Whether a node's result exists once a sample, as opposed to once for all samples."""
-        return self._carrying is None or name in self._carrying
 
 
 def find_batch(graph: Graph) -> BatchAxes:
