@@ -2,19 +2,19 @@
 
     python tests/benchmarks/cost_speed.py [--rounds 7]
 
-As `check_speed.py`, whose measuring it takes over. The command exits with 1 where a network misses the aim whose
+Measured as `beside_score.py` says. The command exits with 1 where a network misses the aim whose
 training differs from evaluation by noise and statistics alone, so that one forward tells both.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
-import warnings
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from check_speed import seconds
+from beside_score import run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODELS = (
     "torchvision:resnet50",
@@ -29,47 +29,15 @@ MODELS = (
 IN_DOUBT = ("torchvision:googlenet", "timm:levit_128s")
 """Networks whose own code asks for the mode for more than that: a second forward is due, and no aim holds."""
 AIM = 1.3
+SIZE = (8, 3, 224, 224)
 
 
-def measure(ref: str, amp: str | None, rounds: int) -> tuple[float, float, float]:
-    """Median seconds of a score and of a cost, and the median ratio."""
+def cost(model: nn.Module, size: tuple[int, ...], amp: Literal["bf16"] | None) -> Any:
     import sed_torch
-    from sed_torch.zoo import load
 
-    model = load(ref).model
-    size = (8, 3, 224, 224)
-
-    def score() -> Any:
-        return sed_torch.score(model, input_size=size)
-
-    def cost() -> Any:
-        return sed_torch.cost(model, input_size=size, amp=amp)
-
-    score(), cost()
-    turns = [(seconds(score), seconds(cost)) for _ in range(rounds)]
-    scores, costs = zip(*turns, strict=True)
-    return statistics.median(scores), statistics.median(costs), statistics.median(c / s for s, c in turns)
-
-
-def main() -> None:
-    import torch
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    missed = []
-    print("| network | autocast | score, CPU s | cost, CPU s | ratio | aim |\n|---|---|---:|---:|---:|---|")
-    for ref in (*MODELS, *IN_DOUBT):
-        for amp in (None, "bf16"):
-            score, cost, ratio = measure(ref, amp, args.rounds)
-            aim = f"≤ {AIM}" if ref in MODELS else "in doubt"
-            print(f"| {ref} | {amp or '–'} | {score:.3f} | {cost:.3f} | {ratio:.2f} | {aim} |", flush=True)
-            missed += [f"{ref} ({amp}): {ratio:.2f}"] if ref in MODELS and ratio > AIM else []
-    if missed:
-        sys.exit(f"over {AIM}: {'; '.join(missed)}")
+    return sed_torch.cost(model, input_size=size, amp=amp)
 
 
 if __name__ == "__main__":
-    main()
+    settings = {amp or "–": (SIZE, partial(cost, amp=amp)) for amp in (None, "bf16")}
+    run(__doc__, "cost", MODELS, IN_DOUBT, AIM, "autocast", settings)
