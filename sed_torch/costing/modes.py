@@ -113,7 +113,7 @@ class _Asked:
         kind = type(module)
         if kind not in self._known:
             of_torch = kind.__module__.startswith("torch.nn.")
-            self._known[kind] = of_torch or asks_for_mode(module)
+            self._known[kind] = of_torch or asks_for_mode(kind)
         return self._known[kind]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from sed_torch.tracing.code import functions_of, tree_of
+from sed_torch.tracing.statements import called
 
 __all__ = ["asks_for_mode", "mode_matters"]
 
@@ -43,15 +44,14 @@ def mode_matters(model: nn.Module) -> bool:
     return any(_kind_matters(kind, _falsy(kind, modules)) for kind, modules in by_kind.items())
 
 
-def asks_for_mode(module: nn.Module) -> bool:
-    """Whether code of the module's own asks for its mode at all."""
-    kind: type = type(module)
+def asks_for_mode(kind: type) -> bool:
+    """Whether code of a module's class, not torch's, asks for its mode at all."""
     return any(_names_mode(f) for f in functions_of(kind))
 
 
 def _falsy(kind: type, modules: list[nn.Module]) -> _Falsy:
     """Plain switches that are off in all modules of a kind."""
-    if not any(_names_mode(f) for f in functions_of(kind)):
+    if not asks_for_mode(kind):
         return frozenset()
     off = [
         {k for k, v in vars(m).items() if v is None or (isinstance(v, (int, float)) and v == 0)}
@@ -252,7 +252,7 @@ class _Reading:
         for n in (n for n in inside if n not in raising):
             if isinstance(n, ast.Attribute) and n.attr in _CUTS:
                 return False
-            if isinstance(n, ast.Call) and self._holds_data(n) and _called(n) not in _NOISE:
+            if isinstance(n, ast.Call) and self._holds_data(n) and called(n) not in _NOISE:
                 return False
             if isinstance(n, ast.Call) and _root(n.func) == self._self:
                 return False
@@ -296,10 +296,6 @@ def _root(function: ast.expr) -> str | None:
     while isinstance(function, (ast.Attribute, ast.Subscript)):
         function = function.value
     return function.id if isinstance(function, ast.Name) else None
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _resolved(function: ast.expr, names: Mapping[str, Any]) -> Any:

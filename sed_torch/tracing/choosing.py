@@ -16,13 +16,14 @@ import torch
 import torch.fx
 from torch import Tensor
 
+from sed_torch.tracing.names import ITEM
+
 __all__ = ["CHOICES", "Choice", "choice_of", "chose"]
 
 CHOICES = "choices of data, taken in turn"
 """The kind of value that :class:`Choice` gives."""
 
 _SPREAD = "is spread evenly over its"
-_SEVERAL = "item"  # spelling of the nodes that take one of several results
 _PLACE = {"topk": 1, "sort": 1, "max": 1, "min": 1, "argmax": None, "argmin": None, "argsort": None}
 _ONE_OF_MANY = frozenset(["argmax", "argmin", "max", "min"])
 _MOST = 4096
@@ -63,7 +64,7 @@ def chose(assumed: Iterable[str]) -> bool:
 def choice_of(node: torch.fx.Node) -> Choice | None:
     """The choice that a node makes, if it is one whose turns may be told; None otherwise."""
     call, place = node, None
-    if node.meta.get("spelling") == _SEVERAL and isinstance(node.args[0], torch.fx.Node):
+    if node.meta.get("spelling") == ITEM and isinstance(node.args[0], torch.fx.Node):
         call, place = node.args[0], node.args[1]
     how = str(call.meta.get("spelling"))
     if how not in _PLACE or _PLACE[how] != place or not call.args:

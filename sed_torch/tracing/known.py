@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sed_torch.tracing.choosing import CHOICES, choice_of
 from sed_torch.tracing.gates import open_gates
-from sed_torch.tracing.names import CALL, SHAPED_LIKE
+from sed_torch.tracing.names import CALL, ITEM, SHAPED_LIKE
 from sed_torch.tracing.tensors import nodes_in
 
 __all__ = ["UNKNOWN", "Known", "shaped_by_values"]
@@ -28,7 +28,6 @@ UNKNOWN: Any = object()
 
 _MOST_ENTRIES = 1 << 24  # of one tensor on the way: what decides control flow is far smaller
 _RANDOM = "random numbers"
-_SEVERAL = "item"  # spelling of the nodes that take one of several results
 
 
 class Known:
@@ -199,7 +198,7 @@ class Known:
             node in self._held
             or node in self._draws
             or CALL in node.meta
-            or node.meta.get("spelling") == _SEVERAL
+            or node.meta.get("spelling") == ITEM
         )
 
     def _first_value(self, node: torch.fx.Node) -> Any:

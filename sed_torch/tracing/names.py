@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "CALL",
     "INPUT_IS_NOT_FIRST",
+    "ITEM",
     "NEEDS_VALUES",
     "OF_AUTOGRAD",
     "PRINTS",
@@ -24,6 +25,8 @@ __all__ = [
 
 CALL = "call"
 """Where a node's ``meta`` keeps the function called, and whether it writes into its first argument."""
+ITEM = "item"
+"""Spelling of the nodes that take one of several results."""
 
 # Asking these must not make a node.
 SILENT = frozenset(

@@ -31,12 +31,15 @@ def asking() -> FrameType | None:
 
 @dataclass(frozen=True)
 class Statement:
+    """A statement, and the function that it stands in, or the module."""
+
     statement: ast.stmt
     function: ast.AST
 
 
 @functools.lru_cache(maxsize=64)
 def parsed(filename: str) -> tuple[Statement, ...]:
+    """All statements of a file, inner ones too; none where its source is not at hand."""
     try:
         tree = ast.parse("".join(linecache.getlines(filename)))
     except (SyntaxError, ValueError):
@@ -53,13 +56,8 @@ def parsed(filename: str) -> tuple[Statement, ...]:
 
 
 def called(call: ast.Call) -> str:
-    return (
-        call.func.attr
-        if isinstance(call.func, ast.Attribute)
-        else call.func.id
-        if isinstance(call.func, ast.Name)
-        else ""
-    )
+    """The name of what is called, the last one of ``a.b.c()``; nothing where it has none."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def is_guarded() -> bool:

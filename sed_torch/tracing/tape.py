@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.fast_shapes import fast_shape
-from sed_torch.tracing.names import CALL, RANDOM, VIEWS, in_place, target
+from sed_torch.tracing.names import CALL, ITEM, RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.regions import overlap, region_of
 from sed_torch.tracing.sharing import copied_by, fusable, shared_by
@@ -149,7 +149,7 @@ class Tape:
     def item(self, part: Tensor, of: torch.fx.Node, i: int, path: str, source: str | None) -> torch.fx.Node:
         """One of several results of a call."""
         item = self.graph.create_node("call_function", target("item_of"), (of, i), {})
-        item.meta["spelling"] = "item"
+        item.meta["spelling"] = ITEM
         self.bind(part, item, path, source)
         return item
 
@@ -222,7 +222,7 @@ class Tape:
         known = self._again.get((view, base))
         if known is not None:
             return known
-        first = self._view_of(view.args[0], base) if view.meta["spelling"] == "item" else base  # type: ignore[arg-type]
+        first = self._view_of(view.args[0], base) if view.meta["spelling"] == ITEM else base  # type: ignore[arg-type]
         again = self.graph.create_node(
             "call_function", view.target, (first, *view.args[1:]), dict(view.kwargs)
         )
@@ -239,7 +239,7 @@ def _index(view: torch.fx.Node | None) -> Any:
     args, spelling = view.args, view.meta.get("spelling")
     if spelling == "__getitem__":
         return args[1]
-    if spelling == "item" and isinstance(args[0], torch.fx.Node) and args[0].meta["spelling"] == "unbind":
+    if spelling == ITEM and isinstance(args[0], torch.fx.Node) and args[0].meta["spelling"] == "unbind":
         dim = args[0].args[1] if len(args[0].args) > 1 else args[0].kwargs.get("dim", 0)
         return _at(dim, args[1])
     if spelling == "select" and len(args) == 3:
