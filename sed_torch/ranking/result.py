@@ -329,10 +329,10 @@ class Ranking(tables.Tabular):
             return f"Best within {self.limits_text}: {described(best)}"
         if len(self.scored) == 1:
             return described(best)
-        some = self.front_in_short
+        front, some = self.front, self.front_in_short
         return (
-            f"{len(self.front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
-            + (", among them " if len(some) < len(self.front) else ": ")
+            f"{len(front)} of {len(self.scored)} scored models are on the Pareto front of score, params and MACs"
+            + (", among them " if len(some) < len(front) else ": ")
             + "; ".join(map(described, some))
         )
 
