@@ -200,13 +200,11 @@ def _attention(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
     calls = [n for n in graph.nodes if n.op in OPS and OPS[n.op].rule == "attention"]
     if not calls:
         return ()
-    apart = [n for n in calls if runs_apart(n, kernels)]
+    apart = dict.fromkeys(n.path or "(root)" for n in calls if runs_apart(n, kernels))
     words = "by a fused kernel (flash or memory-efficient), which keeps no attention weights"
     if not apart:
         return (f"attention is done {words}",)
-    where = ", ".join(dict.fromkeys(n.path or "(root)" for n in apart[:3]))
-    named = f"{where} and {len(apart) - 3} more" if len(apart) > 3 else where
-    return (f"attention is done {words}, but operator by operator in {named}",)
+    return (f"attention is done {words}, but operator by operator in {listed(tuple(apart), 3)}",)
 
 
 def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
+from sed_torch.tables import shape_text
 
 
 def _values_a_statistic(subject: Subject, node: Node) -> int | None:
@@ -157,7 +158,7 @@ def _attention_over_one(subject: Subject) -> Iterator[Hit]:
             continue
         yield Hit(
             node.path,
-            f"{node.target} over one key ({'×'.join(map(str, key.shape))}): its weight is 1 whatever query and key are",
+            f"{node.target} over one key ({shape_text(key.shape)}): its weight is 1 whatever query and key are",
             "give it the axis of tokens that is meant, or use a linear layer",
             {"shape": key.shape, "dim": at},
             node.source,

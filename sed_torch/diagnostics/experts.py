@@ -19,15 +19,12 @@ def not_idle_by_chance(subject: Subject, never: list[str], read: Container[str])
     """
     if not never or not chose(subject.graph.assumed):
         return never
-    kept = subject.model.named_modules(remove_duplicate=False)
-    lists = {path: m for path, m in kept if isinstance(m, (nn.ModuleList, nn.ModuleDict))}
-    idle = []
-    for path, members in lists.items():
-        prefix = f"{path}." if path else ""
-        busy = {
-            type(m)
-            for name, m in members.named_children()
-            if any(f"{prefix}{name}.{p}" in read for p, _ in m.named_parameters())
-        }
-        idle += [f"{prefix}{name}." for name, m in members.named_children() if type(m) in busy]
+    idle: list[str] = []
+    for path, members in subject.modules.items():
+        if isinstance(members, (nn.ModuleList, nn.ModuleDict)):
+            inside = {f"{path}.{name}.".lstrip("."): m for name, m in members.named_children()}
+            busy = {
+                type(m) for at, m in inside.items() if any(at + p in read for p, _ in m.named_parameters())
+            }
+            idle += [at for at, m in inside.items() if type(m) in busy]
     return [n for n in never if not n.startswith(tuple(idle))]
