@@ -14,10 +14,10 @@ from sed_torch.tracing.tensors import meta_like
 __all__ = ["counted", "formatted", "is_device", "on_meta", "written_by"]
 
 
-def formatted(func: Callable[..., Any], tensor: Tensor, spec: str = "") -> str:
-    """A tensor in an f-string; a number without a value has no digits to show."""
+def formatted(func: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """A tensor as text, printed or in an f-string; a number without a value has no digits to show."""
     try:
-        return str(func(tensor, spec))
+        return str(func(*args, **kwargs))
     except TypeError:
         return "…"
 
