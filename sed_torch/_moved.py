@@ -1,6 +1,6 @@
-"""Modules that stand elsewhere now: for one release their old names lead there, with a ``DeprecationWarning``.
+"""Modules that stand elsewhere now: their old names lead there until 1.0, with a ``DeprecationWarning``.
 
-``import sed_torch.results`` gives the module that holds what was in it. A row is taken out again one release later.
+``import sed_torch.results`` gives the module that holds what was in it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ MOVED: Mapping[str, str] = {
 """Old dotted name of a module → where its content stands."""
 
 MOVED_NAMES: Mapping[str, str] = {
-    "sed_torch.comparing.Sensitivity": "sed_torch.sensitivity",
-    "sed_torch.comparing.Variation": "sed_torch.sensitivity",
-    "sed_torch.comparing.sensitivity": "sed_torch.sensitivity",
-    "sed_torch.topology.TopologyBuilder": "sed_torch.building",
-    "sed_torch.topology.Value": "sed_torch.building",
+    "sed_torch.benchmarking.SPACES": "sed_torch.benchmarking.REPORTED",
+    "sed_torch.comparing.Sensitivity": "sed_torch.sensitivity.Sensitivity",
+    "sed_torch.comparing.Variation": "sed_torch.sensitivity.Variation",
+    "sed_torch.comparing.sensitivity": "sed_torch.sensitivity.sensitivity",
+    "sed_torch.topology.TopologyBuilder": "sed_torch.building.TopologyBuilder",
+    "sed_torch.topology.Value": "sed_torch.building.Value",
 }
-"""Old dotted name of what stands in a module → the module it stands in now."""
+"""Old dotted name of what stands in a module → its dotted name now."""
 
 
 def moved_name(module: str, name: str) -> Any:
@@ -51,8 +52,9 @@ def moved_name(module: str, name: str) -> Any:
     new = MOVED_NAMES.get(f"{module}.{name}")
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is now in {new}", DeprecationWarning, stacklevel=3)
-    return getattr(importlib.import_module(new), name)
+    home, _, now = new.rpartition(".")
+    warnings.warn(f"{module}.{name} is now {new}", DeprecationWarning, stacklevel=3)
+    return getattr(importlib.import_module(home), now)
 
 
 class _Signpost(MetaPathFinder, Loader):
@@ -65,9 +67,7 @@ class _Signpost(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         old, new = module.__name__, MOVED[module.__name__]
-        warnings.warn(
-            f"{old} is now {new}; the old name goes with the next release", DeprecationWarning, stacklevel=2
-        )
+        warnings.warn(f"{old} is now {new}; the old name goes with 1.0", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(new)
 
 

@@ -8,7 +8,7 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 import sed_torch
 from sed_torch import errors
-from sed_torch._moved import MOVED
+from sed_torch._moved import MOVED, MOVED_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
@@ -258,6 +258,15 @@ def test_public_names() -> None:
         assert name == "__version__" or getattr(sed_torch, name).__doc__, f"{name} has no docstring"
 
 
+@pytest.mark.parametrize("old", MOVED_NAMES)
+def test_names_that_stand_elsewhere(old: str) -> None:
+    (module, name), new = old.rsplit(".", 1), MOVED_NAMES[old]
+    with pytest.warns(DeprecationWarning, match=re.escape(f"{old} is now {new}")):
+        found = getattr(importlib.import_module(module), name)
+    home, now = new.rsplit(".", 1)
+    assert found is getattr(importlib.import_module(home), now)
+
+
 @pytest.mark.parametrize("old", MOVED)
 def test_old_names_of_modules_lead_on(old: str) -> None:
     sys.modules.pop(old, None)
@@ -352,8 +361,21 @@ SAME_NAME = {
 }
 """Public classes that several files have, and why."""
 
+SAME_CONSTANT = {
+    "COLUMNS": "of the table of each result",
+    "LEVEL": "of the intervals that a room gives: 90 % of accuracies, 95 % of correlations",
+    "MAX_BYTES": "of a file that a room reads",
+    "ROWS": "of a table in code: operators, benchmarks",
+    "SCHEMA": "of the file of each result",
+    **dict.fromkeys(
+        ("BLOCKS", "HEAD_WIDTH", "LAYERS", "OPS", "STEM_WIDTH", "WIDTHS"), "of each search space"
+    ),
+}
+"""Public constants that several files have, and why. One name with two meanings is what this list keeps out."""
 
-def test_no_two_public_classes_have_one_name() -> None:
+
+def _several(defined: Callable[[ast.stmt], Iterable[str]]) -> dict[str, list[str]]:
+    """Public names that more than one file defines → these files."""
     homes: dict[str, list[str]] = {}
     for module, path in MODULES.items():
         body = _tree(path).body
@@ -364,8 +386,26 @@ def test_no_two_public_classes_have_one_name() -> None:
             for e in ast.walk(node.value)
             if isinstance(e, ast.Constant)
         }
-        for node in body:
-            if isinstance(node, ast.ClassDef) and node.name in public:
-                homes.setdefault(node.name, []).append(module)
-    several = {name for name, modules in homes.items() if len(modules) > 1}
-    assert several == set(SAME_NAME), {n: homes[n] for n in several ^ set(SAME_NAME)}
+        for name in (n for node in body for n in defined(node) if n in public):
+            homes.setdefault(name, []).append(module)
+    return {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+def _classes(node: ast.stmt) -> Iterable[str]:
+    return [node.name] if isinstance(node, ast.ClassDef) else []
+
+
+def _constants(node: ast.stmt) -> Iterable[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+
+
+@pytest.mark.parametrize(
+    ("defined", "known"), [(_classes, SAME_NAME), (_constants, SAME_CONSTANT)], ids=["classes", "constants"]
+)
+def test_no_public_name_has_two_meanings(
+    defined: Callable[[ast.stmt], Iterable[str]], known: Mapping[str, str]
+) -> None:
+    several = _several(defined)
+    assert set(several) == set(known), {n: several.get(n) for n in set(several) ^ set(known)}

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_torch.benchmarking import SPACES, picks, run_benchmarks
-from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, half_limit, search_rows
+from sed_torch.benchmarking import REPORTED, picks, run_benchmarks
+from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM_NETWORK, half_limit, search_rows
 from sed_torch.benchmarking.timing import time_networks, time_search
 from sed_torch.cli import main
 from sed_torch.errors import DataError
@@ -47,7 +47,7 @@ TABLE = BenchmarkTable(
 def test_picks_by_hand() -> None:
     scores = column(2, 3, -math.inf, math.nan, 1)
     found = {p.by: p for p in picks(TABLE, scores)}
-    assert list(found) == ["SED", LARGEST, MOST_MACS, "zen", RANDOM, BEST]
+    assert list(found) == ["SED", LARGEST, MOST_MACS, "zen", RANDOM_NETWORK, BEST]
     # b has the best score: three of the other four are less accurate. -inf and NaN are no candidates.
     assert found["SED"].to_dict() == {
         "by": "SED", "candidates": 3, "ties": 1, "accuracy": 80, "params": 20, "percentile": 0.75,
@@ -61,7 +61,11 @@ def test_picks_by_hand() -> None:
         25,
         3,
     )
-    assert (found[RANDOM].accuracy, found[RANDOM].candidates, found[RANDOM].percentile) == (70, 5, 0.5)
+    assert (
+        found[RANDOM_NETWORK].accuracy,
+        found[RANDOM_NETWORK].candidates,
+        found[RANDOM_NETWORK].percentile,
+    ) == (70, 5, 0.5)
     assert (found[BEST].accuracy, found[BEST].percentile) == (90, 1)
 
 
@@ -70,7 +74,7 @@ def test_picks_within_a_limit() -> None:
     found = {p.by: p for p in picks(TABLE, column(1, 0, 9, 9, 9), 25)}
     assert (found["SED"].accuracy, found["SED"].candidates) == (90, 2)
     assert found[LARGEST].accuracy == 80
-    assert found[RANDOM].accuracy == 85
+    assert found[RANDOM_NETWORK].accuracy == 85
     with pytest.raises(ValueError, match="bench: no network has at most 5 parameters"):
         picks(TABLE, TABLE.accuracy, 5)
     bare = replace(TABLE, params=None)
@@ -132,7 +136,7 @@ def test_a_report(data: Path) -> None:
     assert [(r.benchmark, r.dataset) for r in found.results] == [
         ("nasbench201", d) for d in ("cifar10", "cifar100", "imagenet16")
     ]
-    assert dict(found.absent) == dict.fromkeys(SPACES[1:], "no file in the data folder")
+    assert dict(found.absent) == dict.fromkeys(REPORTED[1:], "no file in the data folder")
     first = found.results[0]
     assert first.validation.overall.spearman == pytest.approx(-1)
     zen = next(c for c in first.validation.rivals if c.rival == "zen")
@@ -204,7 +208,7 @@ def test_the_recorded_report_is_whole_and_of_this_form() -> None:
         r"Made by `sed-torch benchmark` on 20\d\d-\d\d-\d\dT\d\d:\d\d\+00:00 with sed-torch ", text
     )
     assert f"Score: definition `{DEFAULT_DEFINITION}`," in text
-    assert {key[0] for key in quality()} == set(SPACES)
+    assert {key[0] for key in quality()} == set(REPORTED)
     assert not re.search(r"(?<![\w.])/(?:home|root|tmp|work|usr)\b", text)
     for part in ("## Search", "## Time", "## Data", "held fixed", "weighted τ", "95 % percentile bootstrap"):
         assert part in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sed_torch.attributes import Item, Recurrent, Slice
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
-from sed_torch.batching.mixing import RULES, Rules
+from sed_torch.batching.mixing import BATCH_RULES, Rules
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
@@ -48,7 +48,7 @@ class Follower(Rules):
                 self._item(node)
             return
         rule = OPS[node.op].rule if node.op in OPS else ""
-        visit = RULES.get(rule, Rules._like_inputs)
+        visit = BATCH_RULES.get(rule, Rules._like_inputs)
         dims = visit(self, node, inputs)
         self.dims[node.name] = self._sized(node, dims)
 

@@ -9,7 +9,7 @@ from sed_torch.batching.axes import FIXED, WALKED, WEAK, Dim, Dims, entries
 from sed_torch.batching.moving import Moving
 from sed_torch.graph import Node
 
-__all__ = ["MESSAGES", "RULES", "Rules"]
+__all__ = ["BATCH_RULES", "MESSAGES", "Rules"]
 
 MESSAGES = "passes messages along"
 """What the nodes of a graph do, which are read as samples nevertheless."""
@@ -279,7 +279,7 @@ def _grouped(dim: Dim, groups: int) -> tuple[Dim, Dim]:
     return (), dim
 
 
-RULES: Mapping[str, Callable[[Rules, Node, list[str]], Dims | None]] = {
+BATCH_RULES: Mapping[str, Callable[[Rules, Node, list[str]], Dims | None]] = {
     "keep": Rules._keep,
     "gate": Rules._gate,
     "norm": Rules._norm,

@@ -19,7 +19,7 @@ __all__ = [
     "BEST",
     "LARGEST",
     "PUBLIC_FLOPS",
-    "RANDOM",
+    "RANDOM_NETWORK",
     "Pick",
     "SearchRow",
     "half_limit",
@@ -33,7 +33,7 @@ Spread = tuple[float, float, float]
 PUBLIC_FLOPS = "flops, public"
 """What the benchmark's authors count; ``macs`` are this project's own."""
 
-BEST, LARGEST, MOST_MACS, RANDOM = "best possible", "largest network", "most MACs", "random network"
+BEST, LARGEST, MOST_MACS, RANDOM_NETWORK = "best possible", "largest network", "most MACs", "random network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Pick:
     """What a predictor picks of a benchmark's networks: the one it likes best.
 
     Attributes:
-        by: the predictor; or :data:`BEST`, the highest accuracy; or :data:`RANDOM`, the mean over all.
+        by: the predictor; or :data:`BEST`, the highest accuracy; or :data:`RANDOM_NETWORK`, the mean over all.
         candidates: networks it could choose among: within the limit, and scored by it.
         ties: networks it likes equally well; accuracy and params are their means.
         accuracy: of the pick, in the benchmark's unit, higher is better.
@@ -87,7 +87,7 @@ def picks(table: BenchmarkTable, scores: FloatArray, limit: float | None = None)
     rivals = {n: v for n, v in table.rivals.items() if n not in ("params", "flops", PUBLIC_FLOPS)}
     counts = {n: v for n, v in ((LARGEST, table.params), (MOST_MACS, table.macs)) if v is not None}
     found = [_pick(table, n, v, within) for n, v in {"SED": scores, **counts, **rivals}.items()]
-    chance = _of_rows(table, RANDOM, np.flatnonzero(within), int(within.sum()), within)
+    chance = _of_rows(table, RANDOM_NETWORK, np.flatnonzero(within), int(within.sum()), within)
     best = _pick(table, BEST, table.accuracy, within)
     return (*(p for p in found if p is not None), chance, *((best,) if best else ()))
 

@@ -27,11 +27,11 @@ from sed_torch.evidence.benchmarks import (
     space_of,
 )
 from sed_torch.scoring import DEFAULT_DEFINITION
-from sed_torch.spaces import SPACES as SEARCH_SPACES
+from sed_torch.spaces import SPACES
 
-__all__ = ["SPACES", "run_benchmarks"]
+__all__ = ["REPORTED", "run_benchmarks"]
 
-SPACES = (
+REPORTED = (
     *("nasbench201", "nasbench101", "nasbench301", "transnas_micro", "transnas_macro"),
     *("accel_nasbench", "nasbench_macro"),
 )
@@ -41,7 +41,7 @@ SPACES = (
 def run_benchmarks(
     data: str | os.PathLike[str] | None = None,
     *,
-    only: Iterable[str] = SPACES,
+    only: Iterable[str] = REPORTED,
     n_bootstrap: int = 1000,
     seed: int = 0,
     networks: int = 8,
@@ -53,7 +53,7 @@ def run_benchmarks(
 
     Args:
         data: folder of benchmark files, see :func:`sed_torch.evidence.benchmarks.find_data`.
-        only: benchmarks, some of :data:`SPACES`.
+        only: benchmarks, some of :data:`REPORTED`.
         n_bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         seed: of resampling and of the timed networks.
         networks: built networks that are timed; 0 leaves out whatever is timed, searches of a second too.
@@ -65,10 +65,10 @@ def run_benchmarks(
         DataError: no data, none of the files, an unknown benchmark, or a file that is not what it should be.
     """
     chosen = tuple(only)
-    unknown = [n for n in chosen if n not in SPACES]
+    unknown = [n for n in chosen if n not in REPORTED]
     if unknown:
         raise DataError(
-            f"no benchmark {unknown[0]!r} of a search space: expected some of {', '.join(SPACES)}"
+            f"no benchmark {unknown[0]!r} of a search space: expected some of {', '.join(REPORTED)}"
         )
     folder = find_data(data)
     present, absent = _present(chosen, folder)
@@ -90,7 +90,7 @@ def run_benchmarks(
         absent=absent,
         results=tuple(results),
         searches=searches,
-        found=tuple(_looked_up(time_search(n), tables) for n in SEARCH_SPACES) if networks else (),
+        found=tuple(_looked_up(time_search(n), tables) for n in SPACES) if networks else (),
         space_times=time_space() if networks else None,
         network_times=time_networks(networks=networks, seed=seed) if networks else None,
         definition=DEFAULT_DEFINITION,
@@ -160,7 +160,7 @@ def _searches(tables: Sequence[BenchmarkTable], looks: int, runs: int) -> tuple[
     small = [t for t in tables if t.benchmark == "nasbench201"]
     large = [t for t in tables if t.benchmark == "nasbench301"]
     found: tuple[SearchRow, ...] = ()
-    if small and all(len(t) == SEARCH_SPACES["nasbench201"].size for t in small):
+    if small and all(len(t) == SPACES["nasbench201"].size for t in small):
         found += search_rows("nasbench201", small, (None, half_limit(small[0])), looks=looks, runs=runs)
     if large:
         found += search_rows("darts", (), (None, half_limit(large[0])), looks=looks, runs=runs)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sed_torch import tables
-from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM, Pick, SearchRow
+from sed_torch.benchmarking.picks import BEST, LARGEST, MOST_MACS, RANDOM_NETWORK, Pick, SearchRow
 from sed_torch.benchmarking.result import DatasetResult, grouped
 from sed_torch.benchmarking.timing import NetworkTimes, SearchTime, SpaceTimes
 from sed_torch.evidence.correlation import Interval
@@ -250,9 +250,11 @@ def picks_summary(results: Sequence[DatasetResult]) -> tables.Chapter:
 
 def _picks_row(result: DatasetResult, limit: float | None, found: Mapping[str, Pick]) -> dict[str, Any]:
     own = found.get("SED")
-    rivals = [p for by, p in found.items() if by not in ("SED", BEST, RANDOM, LARGEST, MOST_MACS)]
+    rivals = [p for by, p in found.items() if by not in ("SED", BEST, RANDOM_NETWORK, LARGEST, MOST_MACS)]
     no_better = sum(own is not None and p.accuracy <= own.accuracy for p in rivals)
-    cells = {by: _pick_cell(found[by]) if by in found else "–" for by in ("SED", LARGEST, RANDOM, BEST)}
+    cells = {
+        by: _pick_cell(found[by]) if by in found else "–" for by in ("SED", LARGEST, RANDOM_NETWORK, BEST)
+    }
     return {
         "benchmark": result.benchmark,
         "dataset, unit": f"{result.dataset}, {result.unit}",
@@ -275,7 +277,8 @@ def picks_of(name: str, results: Sequence[DatasetResult]) -> tables.Chapter:
             grids.append(grid_of(_pick_rows(shown, of), caption))
     text = (
         "Accuracy (params; share of the networks allowed that are less accurate). A mean where several are liked "
-        f"equally well. Rivals choose among the networks that they have a score for. *{RANDOM}*: the mean of all."
+        "equally well. Rivals choose among the networks that they have a score for. "
+        f"*{RANDOM_NETWORK}*: the mean of all."
     )
     heading = f"{name}: the network that each rival likes best"
     return tables.Chapter(heading, (), tuple(grids), (text,), folded=True)
@@ -283,7 +286,7 @@ def picks_of(name: str, results: Sequence[DatasetResult]) -> tables.Chapter:
 
 def _pick_rows(results: Sequence[DatasetResult], of: Callable[[DatasetResult], tuple[Pick, ...]]) -> Rows:
     names = list(dict.fromkeys(p.by for r in results for p in of(r)))
-    first = [n for n in ("SED", BEST, RANDOM, LARGEST) if n in names]
+    first = [n for n in ("SED", BEST, RANDOM_NETWORK, LARGEST) if n in names]
     rows = []
     for name in [*first, *(n for n in names if n not in first)]:
         row: dict[str, Any] = {"by": name}

@@ -14,12 +14,12 @@ from sed_torch.calibration.process import Component, Mixture, Setting
 from sed_torch.calibration.scales import Scale
 from sed_torch.calibration.seen import Domain
 
-__all__ = ["COUNTS", "TEXTS", "fields_of"]
+__all__ = ["SIZES", "TEXTS", "fields_of"]
 
 Array = NDArray[np.float64]
 
 TEXTS = ("title", "unit", "note", "source", "date", "definition")
-COUNTS = ("networks", "candidates")
+SIZES = ("networks", "candidates")
 
 
 def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
     if (noise < 0).any():
         raise ValueError("a variance of the noise is negative")
     texts = {name: _text(data[name], name) for name in TEXTS}
-    counts = {name: int(_number(data[name], name, 0)) for name in COUNTS}
+    counts = {name: int(_number(data[name], name, 0)) for name in SIZES}
     return {
         **texts,
         **counts,

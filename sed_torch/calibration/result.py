@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.networks import candidates_of, measured_of, numbers_of
-from sed_torch.calibration.parsing import COUNTS, TEXTS, fields_of
+from sed_torch.calibration.parsing import SIZES, TEXTS, fields_of
 from sed_torch.calibration.process import Mixture
 from sed_torch.calibration.scales import DIGITS, Scale
 from sed_torch.calibration.seen import Domain
@@ -268,7 +268,7 @@ class Calibration(tables.Tabular):
         domain, mixture = self.domain, self.mixture
         return {
             "schema": self.schema,
-            **{name: getattr(self, name) for name in (*TEXTS, *COUNTS)},
+            **{name: getattr(self, name) for name in (*TEXTS, *SIZES)},
             "versions": dict(self.versions),
             "features": list(self.features),
             "domain": {

@@ -48,11 +48,11 @@ def benchmark(
     \b
     OMP_NUM_THREADS=1 sed-torch benchmark --data FOLDER -o benchmarks.md
     """
-    from sed_torch.benchmarking import SPACES, run_benchmarks
+    from sed_torch.benchmarking import REPORTED, run_benchmarks
 
     result = run_benchmarks(
         data,
-        only=only or SPACES,
+        only=only or REPORTED,
         n_bootstrap=bootstrap,
         networks=networks,
         seed=seed,

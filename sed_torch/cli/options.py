@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sed_torch.cli.output import FORMS, form_of, refuse_form
+from sed_torch.cli.output import METHODS, form_of, refuse_form
 
 __all__ = [
     "byte_count",
@@ -24,14 +24,14 @@ __all__ = [
     "writable_as",
 ]
 
-_WRITTEN = (*FORMS, "html", "parquet")
+_WRITTEN = (*METHODS, "html", "parquet")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--format",
         "form",
-        type=click.Choice([*FORMS]),
+        type=click.Choice([*METHODS]),
         is_eager=True,  # the callback of --output looks at it
         help="Default: by the suffix of --output, else text.",
     )(command)

@@ -14,8 +14,8 @@ from sed_torch.tables import Tabular
 __all__ = [
     "FAILURE",
     "FINDINGS",
-    "FORMS",
     "INTERRUPTED",
+    "METHODS",
     "Views",
     "emit",
     "form_of",
@@ -29,7 +29,7 @@ FINDINGS, FAILURE, INTERRUPTED = 1, 2, 130
 
 Views = Mapping[str, Callable[[], str]]
 
-FORMS = {"text": "to_text", "json": "to_json", "csv": "to_csv", "md": "to_markdown"}
+METHODS = {"text": "to_text", "json": "to_json", "csv": "to_csv", "md": "to_markdown"}
 """What ``--format`` may ask of any result, and the method that gives it."""
 
 _SUFFIXES = {
@@ -110,7 +110,7 @@ def _is_rich(result: Any) -> bool:
 def _views_of(result: Any) -> dict[str, Callable[[], str]]:
     if not isinstance(result, Tabular):
         return {}
-    views = {form: getattr(result, method) for form, method in FORMS.items()}
+    views = {form: getattr(result, method) for form, method in METHODS.items()}
     return {**views, "html": lambda: page_of(result)}
 
 

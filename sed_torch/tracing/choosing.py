@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sed_torch.tracing.names import ITEM
 
-__all__ = ["CHOICES", "Choice", "choice_of", "chose"]
+__all__ = ["CHOSEN", "Choice", "choice_of", "chose"]
 
-CHOICES = "choices of data, taken in turn"
+CHOSEN = "choices of data, taken in turn"
 """The kind of value that :class:`Choice` gives."""
 
 _SPREAD = "is spread evenly over its"

@@ -16,7 +16,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from sed_torch.tracing.choosing import CHOICES, choice_of
+from sed_torch.tracing.choosing import CHOSEN, choice_of
 from sed_torch.tracing.gates import open_gates
 from sed_torch.tracing.names import CALL, ITEM, SHAPED_LIKE
 from sed_torch.tracing.tensors import nodes_in
@@ -115,7 +115,7 @@ class Known:
     def _one_kind(self, nodes: Iterable[torch.fx.Node]) -> bool:
         """What takes both the caller's values and weights is a computation of the network: data-dependent."""
         kinds = {self._kinds[name] for n in nodes for name in self._rests_on.get(n, ())}
-        return len(kinds - {CHOICES}) < 2
+        return len(kinds - {CHOSEN}) < 2
 
     def _note_read(self, nodes: Iterable[torch.fx.Node]) -> None:
         for node in nodes:
@@ -162,7 +162,7 @@ class Known:
                 told, where = str(choice), str(node.meta.get("path"))
                 self._values[node] = choice.indices(self._turns[where])
                 self._turns[where] += 1
-                self._kinds[told], self._rests_on[node] = CHOICES, frozenset([told])
+                self._kinds[told], self._rests_on[node] = CHOSEN, frozenset([told])
                 return True
             if self._opened(node):
                 return True
@@ -180,7 +180,7 @@ class Known:
             return self._values[of]
 
         found = open_gates(node, value)
-        if found is None or CHOICES not in {self._kinds[name] for name in read}:
+        if found is None or CHOSEN not in {self._kinds[name] for name in read}:
             return False
         self._values[node], self._rests_on[node] = found, frozenset(read)
         return True
@@ -271,7 +271,7 @@ class Known:
             kinds.setdefault(kind, []).append(name)
         return tuple(
             "; ".join(names)
-            if kind == CHOICES
+            if kind == CHOSEN
             else f"followed as one draw of its random numbers decides: {'; '.join(names)}"
             if kind == _RANDOM
             else f"followed as the values of {kind}{'s' if len(names) > 1 else ''} {', '.join(names)} decide"

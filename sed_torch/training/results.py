@@ -19,7 +19,7 @@ from sed_torch.errors import DataError
 from sed_torch.evidence import ValidationReport, validate
 from sed_torch.evidence.correlation import correlate
 from sed_torch.training.files import read_rows
-from sed_torch.training.rows import COUNTS, RunRow, columns
+from sed_torch.training.rows import STATIC, RunRow, columns
 
 if TYPE_CHECKING:
     pass
@@ -103,7 +103,7 @@ class Counterparts(tables.Tabular):
             DataError: there is no such predictor, no run was finished, or the scores are of several definitions.
             MissingDependencyError: scipy is not installed.
         """
-        known = (*COUNTS, *self.proxies)
+        known = (*STATIC, *self.proxies)
         if score not in known:
             raise DataError(f"no predictor {score!r} in these runs: expected one of {', '.join(known)}")
         if len(self.definitions) > 1:
@@ -222,7 +222,7 @@ class Counterparts(tables.Tabular):
     def _summed(self, network: str) -> dict[str, Any]:
         runs = [r for r in self.finals if r.network == network]
         found = [r.test_accuracy for r in runs if r.trained and r.test_accuracy is not None]
-        predicted = {p: next((r.predictor(p) for r in runs), None) for p in (*COUNTS, *self.proxies)}
+        predicted = {p: next((r.predictor(p) for r in runs), None) for p in (*STATIC, *self.proxies)}
         return {
             "network": network,
             "seeds": len(found),
@@ -237,7 +237,7 @@ class Counterparts(tables.Tabular):
         for row in rows:
             row["params"] = tables.quantity(row["params"])
             row["macs"] = tables.quantity(row["macs"])
-        names = ["network", "seeds", "accuracy", "sd", *COUNTS, *self.proxies]
+        names = ["network", "seeds", "accuracy", "sd", *STATIC, *self.proxies]
         return rows, [*names, "reason"] if any(r["reason"] for r in rows) else names
 
     def view(self) -> tables.View:

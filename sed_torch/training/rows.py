@@ -12,11 +12,11 @@ from sed_torch.errors import DataError
 from sed_torch.proxies import PROXIES
 from sed_torch.training.loop import RunStatus
 
-__all__ = ["COUNTS", "KEY", "RunRow", "cells", "columns", "proxies_of", "row_of"]
+__all__ = ["KEY", "STATIC", "RunRow", "cells", "columns", "proxies_of", "row_of"]
 
 KEY = ("network", "seed", "epoch")
-COUNTS = ("sed", "params", "macs")
-_BEFORE = (*KEY, "status", "reason", "lr", "train_loss", "test_loss", "test_accuracy", "seconds", *COUNTS)
+STATIC = ("sed", "params", "macs")
+_BEFORE = (*KEY, "status", "reason", "lr", "train_loss", "test_loss", "test_accuracy", "seconds", *STATIC)
 _AFTER = ("missing", "space", "dataset", "recipe", "device", "software", "features")
 _AFTER_0_1 = _AFTER[:-1]
 _TEXTS = {"network", "status", "reason", *_AFTER}
@@ -87,7 +87,7 @@ class RunRow:
 
     def predictor(self, name: str) -> float | None:
         """``sed``, ``params``, ``macs`` or a proxy, by name."""
-        value = getattr(self, name) if name in COUNTS else self.proxies.get(name)
+        value = getattr(self, name) if name in STATIC else self.proxies.get(name)
         return None if value is None else float(value)
 
     def to_dict(self) -> dict[str, Any]:

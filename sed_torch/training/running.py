@@ -17,12 +17,12 @@ from sed_torch.training.devices import resolve_device
 from sed_torch.training.files import RunFile, read_rows
 from sed_torch.training.recipe import Recipe
 from sed_torch.training.results import Counterparts
-from sed_torch.training.rows import COUNTS, RunRow
+from sed_torch.training.rows import STATIC, RunRow
 from sed_torch.training.worker import Job, TrainSettings, run
 
-__all__ = ["Progress", "counterparts"]
+__all__ = ["RunProgress", "counterparts"]
 
-Progress = Callable[[int, int, RunRow], None]
+RunProgress = Callable[[int, int, RunRow], None]
 """Called with (runs done, runs in all, last row of the run)."""
 
 
@@ -47,7 +47,7 @@ def counterparts(
     backend: Literal["loky", "dask", "ray"] = "loky",
     scheduler: Any = None,
     resume: bool = True,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> Counterparts:
     """Train networks under one recipe and keep their accuracies beside SED and its rivals.
 
@@ -128,7 +128,7 @@ def _proxies(names: Sequence[str]) -> tuple[str, ...]:
     unknown = [p for p in names if p not in PROXIES]
     if isinstance(names, str) or unknown:
         raise InputError(f"unknown proxies {names!r}: expected a sequence of {', '.join(PROXIES)}")
-    return tuple(dict.fromkeys(p for p in names if p not in COUNTS))
+    return tuple(dict.fromkeys(p for p in names if p not in STATIC))
 
 
 def _check(

@@ -14,11 +14,11 @@ from sed_torch.evidence.benchmarks.row import Benchmark
 from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import Table
 
-__all__ = ["PROXIES", "archs_of", "build_table", "mean_of_repeats", "without_failures"]
+__all__ = ["NASLIB_PROXIES", "archs_of", "build_table", "mean_of_repeats", "without_failures"]
 
 FloatArray = npt.NDArray[np.float64]
 
-PROXIES = (
+NASLIB_PROXIES = (
     "epe_nas",
     "fisher",
     "grad_norm",

@@ -9,7 +9,7 @@ import numpy as np
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
-from sed_torch.evidence.benchmarks.building import PROXIES, build_table
+from sed_torch.evidence.benchmarks.building import NASLIB_PROXIES, build_table
 from sed_torch.evidence.benchmarks.naslib import key_integers
 from sed_torch.evidence.benchmarks.row import Benchmark
 from sed_torch.evidence.benchmarks.table import BenchmarkTable
@@ -36,7 +36,7 @@ def _read(file: Path, benchmark: Benchmark, dataset: str, max_bytes: int) -> Ben
         dataset,
         dataset,
         archs=_archs(table),
-        rivals={p: f"naslib_{p}" for p in PROXIES},
+        rivals={p: f"naslib_{p}" for p in NASLIB_PROXIES},
         params=params.get(dataset, ("naslib_params", 1e6)),
         macs=("naslib_flops", 1e6) if naslib else None,
         scale=1.0 if naslib else 100.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.evidence.benchmarks.building import PROXIES, archs_of, build_table
+from sed_torch.evidence.benchmarks.building import NASLIB_PROXIES, archs_of, build_table
 from sed_torch.evidence.benchmarks.row import NASLIB_INPUTS, NASLIB_NOTES, Benchmark
 from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.reading import read_table
@@ -23,7 +23,7 @@ def _read(file: Path, benchmark: Benchmark, dataset: str, max_bytes: int) -> Ben
         dataset,
         "val_accuracy",
         archs=archs_of(table),
-        rivals={p: p for p in PROXIES},
+        rivals={p: p for p in NASLIB_PROXIES},
         params=("params", 1e6),
         macs=("flops", 1e6),
         notes=[_SURROGATE],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
-from sed_torch.evidence.benchmarks.building import PROXIES, archs_of, build_table
+from sed_torch.evidence.benchmarks.building import NASLIB_PROXIES, archs_of, build_table
 from sed_torch.evidence.benchmarks.naslib import key_integers
 from sed_torch.evidence.benchmarks.row import NASLIB_INPUTS, NASLIB_NOTES, Benchmark
 from sed_torch.evidence.benchmarks.table import BenchmarkTable
@@ -28,7 +28,7 @@ def _read(file: Path, benchmark: Benchmark, dataset: str, max_bytes: int) -> Ben
         dataset,
         target,
         archs=archs_of(table),
-        rivals={p: f"{dataset}_{p}" for p in PROXIES},
+        rivals={p: f"{dataset}_{p}" for p in NASLIB_PROXIES},
         params=("params_M", 1e6),
         macs=("cifar10_flops_M", 1e6),
         seeds={s: f"{dataset}_test_{s}" for s in ("seed0", "seed1", "seed2")},

@@ -10,10 +10,10 @@ from sed_torch.errors import SpaceError
 
 __all__ = [
     "CHOICES",
-    "FEATURES",
     "HEAD_WIDTH",
     "STEM_WIDTH",
     "STRIDES",
+    "TRAITS",
     "WIDTHS",
     "BlockChoice",
     "MnasArch",
@@ -25,7 +25,7 @@ WIDTHS = (16, 24, 40, 80, 112, 192, 320)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 HEAD_WIDTH = 1280
 
-FEATURES = ("expansion", "kernel", "layers", "squeeze")
+TRAITS = ("expansion", "kernel", "layers", "squeeze")
 _COMMON = {"expansion": (1, 4, 6), "kernel": (3, 5), "layers": (1, 2, 3), "squeeze": (0, 1)}
 
 
@@ -80,9 +80,7 @@ class MnasArch:
             SpaceError: if it is none.
         """
         columns = [re.sub(r"[\s|]", "", c) for c in re.split("[-,;]", text.strip())]
-        if len(columns) != len(FEATURES) or not all(
-            re.fullmatch(rf"\d{{{len(WIDTHS)}}}", c) for c in columns
-        ):
+        if len(columns) != len(TRAITS) or not all(re.fullmatch(rf"\d{{{len(WIDTHS)}}}", c) for c in columns):
             raise SpaceError(
                 f"not an architecture of mnasnet: {text[:80]!r}: expected expansions-kernels-layers-squeeze of"
                 f" {len(WIDTHS)} digits each, such as 6466611-3535533-1233222-0000000"

@@ -12,7 +12,7 @@ from sed_torch.building import Value
 from sed_torch.errors import SpaceError
 from sed_torch.spaces.base import Counts, Scores, Space, not_enumerable, other_than
 from sed_torch.spaces.mnasnet import batch
-from sed_torch.spaces.mnasnet.architecture import CHOICES, FEATURES, WIDTHS, BlockChoice, MnasArch
+from sed_torch.spaces.mnasnet.architecture import CHOICES, TRAITS, WIDTHS, BlockChoice, MnasArch
 from sed_torch.spaces.mnasnet.topology import write_network
 from sed_torch.spaces.writing import SpaceBuilder
 
@@ -52,7 +52,7 @@ class MnasNet(Space[MnasArch]):
             raise SpaceError(f"mnasnet: expected {len(WIDTHS)} blocks, found {len(arch.blocks)}")
         for i, (block, choices) in enumerate(zip(arch.blocks, CHOICES, strict=True)):
             if block not in choices:
-                allowed = "; ".join(f"{f} {sorted({getattr(c, f) for c in choices})}" for f in FEATURES)
+                allowed = "; ".join(f"{f} {sorted({getattr(c, f) for c in choices})}" for f in TRAITS)
                 raise SpaceError(f"mnasnet: block {i + 1} is {block}: expected {allowed}")
         return arch
 
@@ -66,8 +66,8 @@ class MnasNet(Space[MnasArch]):
         """One number of one block is changed."""
         blocks = list(self.resolve(arch).blocks)
         place = int(rng.integers(len(blocks)))
-        feature = FEATURES[rng.integers(len(FEATURES))]
-        others = [f for f in FEATURES if f != feature]
+        feature = TRAITS[rng.integers(len(TRAITS))]
+        others = [f for f in TRAITS if f != feature]
         near = [c for c in CHOICES[place] if all(getattr(c, f) == getattr(blocks[place], f) for f in others)]
         blocks[place] = near[other_than(near.index(blocks[place]), len(near), rng)]
         return MnasArch(tuple(blocks))
@@ -95,5 +95,5 @@ class MnasNet(Space[MnasArch]):
 
 
 def _suggest_block(trial: Any, block: int) -> BlockChoice:
-    values = {f: sorted({getattr(c, f) for c in CHOICES[block]}) for f in FEATURES}
+    values = {f: sorted({getattr(c, f) for c in CHOICES[block]}) for f in TRAITS}
     return BlockChoice(*(trial.suggest_categorical(f"block_{block}_{f}", v) for f, v in values.items()))
