@@ -64,13 +64,15 @@ class Attributes(Mapping[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        for name, default in _defaults(type(self)).items():
-            value = getattr(self, name)
-            if value is not default and value != default:
-                yield name
+        return iter([name for name, _ in self.stated()])
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self.stated())
+
+    def stated(self) -> list[tuple[str, Any]]:
+        """The entries at once, which is quicker than one by one."""
+        found = [(n, getattr(self, n), default) for n, default in _defaults(type(self)).items()]
+        return [(n, v) for n, v, default in found if v is not default and v != default]
 
     def __hash__(self) -> int:
         return hash(frozenset(self.items()))

@@ -82,9 +82,10 @@ class Node:
     copied: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attrs, (Attributes, FrozenMapping)):
+        # the commonest first: to ask an abstract class takes longer than all else here
+        if self.attrs is not _NOTHING and not isinstance(self.attrs, (Attributes, FrozenMapping)):
             object.__setattr__(self, "attrs", FrozenMapping(self.attrs))
-        if not isinstance(self.facts, FrozenMapping):
+        if self.facts is not _NOTHING and not isinstance(self.facts, FrozenMapping):
             object.__setattr__(self, "facts", FrozenMapping(self.facts) if self.facts else _NOTHING)
 
     def of(self, kind: type[A]) -> A:
@@ -303,7 +304,8 @@ class Graph:
         place = self.index
         digest = hashlib.sha256(b"([")
         for i, n in enumerate(self.nodes):  # row by row: all in one string would be most of a score's memory
-            row = n.op, [place[i] for i in n.inputs], n.shape, sorted(n.attrs.items()), n.path
+            stated = n.attrs.stated() if isinstance(n.attrs, Attributes) else n.attrs.items()
+            row = n.op, [place[i] for i in n.inputs], n.shape, sorted(stated), n.path
             digest.update(f"{', ' if i else ''}{row!r}".encode())
         outputs = [place[o] for o in self.outputs]
         parameters = [(p.name, p.shape) for p in self.parameters]

@@ -49,6 +49,14 @@ _NAMESPACES = frozenset(
 
 def canonical(spelling: str) -> str:
     """``"Tensor.add_"`` → ``"add"``: without namespace, overload (``"aten.add.Tensor"``) and in-place underscore."""
+    known = OPS.plain  # of this moment: another thread may give a row its name meanwhile
+    found = known.get(spelling)
+    if found is None:
+        found = known[spelling] = _canonical(spelling)
+    return found
+
+
+def _canonical(spelling: str) -> str:
     name = spelling.rsplit("::", 1)[-1]
     if "." in name:
         parts = name.split(".")

@@ -13,13 +13,18 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """The table, growing by :meth:`register`. A spelling belongs to one row; a second claim raises."""
+    """The table, growing by :meth:`register`. A spelling belongs to one row; a second claim raises.
+
+    Attributes:
+        plain: names as they are called → the spelling meant, as far as that was found; it holds as long as the rows.
+    """
 
     def __init__(self, rows: Iterable[Op] = ()) -> None:
         self._ops: dict[str, Op] = {}
         self._by_spelling: dict[str, Op] = {}
         self._by_module: dict[type, Op] = {}
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
+        self.plain: dict[str, str] = {}
         self._lock = threading.Lock()
         for op in rows:
             self.register(op)
@@ -54,6 +59,7 @@ class Registry:
             if op.module is not None:
                 self._by_module[op.module] = op
             self._asked.clear()
+            self.plain = {}
 
     def unregister(self, name: str) -> None:
         """Take a row out again; unknown names are ignored."""
@@ -65,6 +71,7 @@ class Registry:
                 if op.module is not None:
                     self._by_module.pop(op.module, None)
                 self._asked.clear()
+                self.plain = {}
 
     def by_spelling(self, spelling: str) -> Op | None:
         """The row a spelling belongs to, or None."""

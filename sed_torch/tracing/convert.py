@@ -11,7 +11,7 @@ from torch import nn
 
 from sed_torch.attributes import Attributes, Conv, Item, MadeOf
 from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
-from sed_torch.ops import Op, canonical, lookup
+from sed_torch.ops import OPS, Op, canonical
 from sed_torch.tracing.calls import read_attrs
 from sed_torch.tracing.facts import facts_of
 from sed_torch.tracing.tensors import nodes_in
@@ -66,66 +66,67 @@ def _call_counts(nodes: list[Node]) -> dict[str, int]:
 
 
 def _node(fx_node: torch.fx.Node) -> Node:
-    shape = fx_node.meta.get("shape")
-    dtype = fx_node.meta.get("dtype")
+    meta = fx_node.meta
+    dtype = meta.get("dtype")
     common: dict[str, Any] = {
         "name": fx_node.name,
-        "shape": shape,
+        "shape": meta.get("shape"),
         "dtype": _dtype(dtype) if dtype is not None else "",
-        "path": fx_node.meta.get("path", ""),
-        "source": fx_node.meta.get("source"),
-        "shares": _name(fx_node.meta.get("shares")),
-        "until": _name(fx_node.meta.get("until")),
-        "facts": fx_node.meta.get("facts") or {},
-        "copied": tuple(n.name for n in fx_node.meta.get("copied", ())),
+        "path": meta.get("path", ""),
+        "source": meta.get("source"),
     }
-    if fx_node.op == "placeholder":
+    # what few nodes have is said of those alone
+    for key in ("shares", "until"):
+        if (other := meta.get(key)) is not None:
+            common[key] = other.name
+    if facts := meta.get("facts"):
+        common["facts"] = facts
+    if copied := meta.get("copied"):
+        common["copied"] = tuple(n.name for n in copied)
+    kind = fx_node.op
+    if kind == "placeholder":
         return Node(op="input", target=str(fx_node.target), **common)
-    if fx_node.op == "get_attr":
-        is_parameter = fx_node.meta.get("parameter") is not None
+    if kind == "get_attr":
+        is_parameter = meta.get("parameter") is not None
         return Node(op="parameter" if is_parameter else "constant", target=str(fx_node.target), **common)
     return _call(fx_node, common)
 
 
-def _name(fx_node: torch.fx.Node | None) -> str:
-    return fx_node.name if fx_node is not None else ""
-
-
 def _call(fx_node: torch.fx.Node, common: dict[str, Any]) -> Node:
-    spelling: str = fx_node.meta["spelling"]
-    op: Op | None = fx_node.meta.get("op") or lookup(spelling)
-    shaped_like = op is not None and canonical(spelling) in op.shaped_like
-    inputs = tuple(
-        n.name for n in nodes_in(fx_node.args[:1] if shaped_like else (fx_node.args, fx_node.kwargs))
-    )
+    meta, args, kwargs = fx_node.meta, fx_node.args, fx_node.kwargs
+    spelling: str = meta["spelling"]
+    plain = canonical(spelling)
+    op: Op | None = meta.get("op") or OPS.by_spelling(plain)
+    shaped_like = op is not None and plain in op.shaped_like
+    inputs = tuple(n.name for n in nodes_in(args[:1] if shaped_like else (args, kwargs)))
     if op is None:
         return Node(op="unknown", target=spelling, inputs=inputs, **common)
-    name = _refined(op, inputs, fx_node)
-    facts = facts_of(name, fx_node.args, fx_node.kwargs)
+    name = _refined(op, inputs, args)
+    facts = facts_of(name, args, kwargs)
     if facts:
-        common["facts"] = {**common["facts"], **facts}
+        common["facts"] = {**common.get("facts", {}), **facts}
     if op.rule == "zero":
         return Node(op=name, target=spelling, inputs=(), attrs=MadeOf(of=inputs), **common)
     if name == "zero":
         return Node(op="zero", target=spelling, inputs=(), attrs=MadeOf(of=inputs), **common)
     if op.rule == "item":
-        place: Any = fx_node.args[1]
+        place: Any = args[1]
         return Node(op="item", target=spelling, inputs=inputs, attrs=Item(index=int(place)), **common)
-    attrs: Attributes | None = fx_node.meta.get("attrs")
+    attrs: Attributes | None = meta.get("attrs")
     if attrs is None:
-        attrs = read_attrs(op, canonical(spelling), fx_node.args, fx_node.kwargs)
+        attrs = read_attrs(op, plain, args, kwargs)
     if isinstance(attrs, Conv) and attrs.transposed:
         name = "conv_transpose"
-    if "stale" in fx_node.meta:  # who reads, by its old name, a value that this call overwrote
-        attrs = dataclasses.replace(attrs, stale=tuple(fx_node.meta["stale"]))
+    if "stale" in meta:  # who reads, by its old name, a value that this call overwrote
+        attrs = dataclasses.replace(attrs, stale=tuple(meta["stale"]))
     return Node(op=name, target=spelling, inputs=inputs, attrs=attrs, **common)
 
 
-def _refined(op: Op, inputs: tuple[str, ...], fx_node: torch.fx.Node) -> str:
+def _refined(op: Op, inputs: tuple[str, ...], args: tuple[Any, ...]) -> str:
     """Spellings whose meaning depends on the arguments."""
     if op.name in ("max", "min") and len(inputs) == 2:
         return "maximum" if op.name == "max" else "minimum"
-    if op.name == "mul" and len(fx_node.args) == 2 and any(map(_is_zero, fx_node.args)):
+    if op.name == "mul" and len(args) == 2 and any(map(_is_zero, args)):
         return "zero"
     return op.name
 

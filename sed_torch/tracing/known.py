@@ -56,7 +56,7 @@ class Known:
 
     def hold(self, node: torch.fx.Node, value: Tensor) -> None:
         """``node`` stands for ``value``; it is not read until something asks."""
-        if value.device.type != "meta" and value.layout is torch.strided and not value.is_quantized:
+        if not value.is_meta and value.layout is torch.strided and not value.is_quantized:
             self._held[node] = value
             self._versions[node] = _version(value)
 

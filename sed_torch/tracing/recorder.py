@@ -214,14 +214,12 @@ class Recorder(TorchFunctionMode):
 
     def _depends(self, tensors: list[Tensor]) -> bool:
         """True when a call must be recorded: it touches an input, a parameter or what came from one."""
-        return any(
-            t.device.type == "meta"
-            or t in self._stand_ins
-            or id(t) in self.shadow.tensors
-            or isinstance(t, nn.Parameter)
-            or self._stand_ins.is_filled(t)
-            for t in tensors
-        )
+        for t in tensors:
+            if t.is_meta or id(t) in self.shadow.tensors or t in self._stand_ins:
+                return True
+            if isinstance(t, nn.Parameter) or self._stand_ins.is_filled(t):
+                return True
+        return False
 
     def _gradients(self, outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
         """``torch.autograd.grad``: tensors like the inputs, which depend on all that was computed."""

@@ -19,7 +19,7 @@ from sed_torch.tracing.regions import index_of, region_of
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import LostValueError, Signal
 from sed_torch.tracing.tape import Tape
-from sed_torch.tracing.tensors import meta_like, storage_of
+from sed_torch.tracing.tensors import PLAIN, meta_like, storage_of
 from sed_torch.tracing.values import Held
 
 __all__ = ["StandIns"]
@@ -67,7 +67,7 @@ class StandIns:
 
     def is_filled(self, tensor: Tensor) -> bool:
         """A constant no longer: something that depends on the input was written into its memory."""
-        return bool(self._filled) and tensor.device.type != "meta" and storage_of(tensor) in self._filled
+        return bool(self._filled) and not tensor.is_meta and storage_of(tensor) in self._filled
 
     def fill(self, tensor: Tensor) -> None:
         """From now on the memory of a constant depends on the input."""
@@ -89,7 +89,8 @@ class StandIns:
             return self.of(value)
         kind = type(value)
         if kind is tuple or kind is list:
-            return kind(self.to_meta(v) for v in value)
+            found = [v if type(v) in PLAIN else self.to_meta(v) for v in value]
+            return found if kind is list else tuple(found)
         if kind is dict:
             return {k: self.to_meta(v) for k, v in value.items()}
         if kind is slice:
@@ -105,21 +106,38 @@ class StandIns:
         if tensor in self._tape.values:
             return tensor
         name = self._shadow.tensors.get(id(tensor))
-        made = isinstance(tensor, nn.Parameter) or tensor.device.type != "meta" or self._is_fresh(tensor)
-        if name is None and not made and self._is_alias(tensor):
-            return tensor
-        if name is None and not made:
-            shape = tuple(tensor.shape)
-            raise Signal(
-                LostValueError(
-                    f"the fx front-end lost track: a tensor of shape {shape} appeared that no recorded call produced"
-                )
+        if name is None:
+            if self._made_elsewhere(tensor):
+                return tensor
+            if self.is_filled(tensor) and self._filled[storage_of(tensor)] is not tensor:
+                return self._view_of_filled(tensor)
+        return self._new(tensor, name)
+
+    def _made_elsewhere(self, tensor: Tensor) -> bool:
+        """Whether a tensor that the model does not name is another object for one that is known.
+
+        Raises:
+            Signal: where nothing tells what it is.
+        """
+        if isinstance(tensor, nn.Parameter) or not tensor.is_meta or self._is_fresh(tensor):
+            return False
+        if self._is_alias(tensor):
+            return True
+        shape = tuple(tensor.shape)
+        raise Signal(
+            LostValueError(
+                f"the fx front-end lost track: a tensor of shape {shape} appeared that no recorded call produced"
             )
-        if name is None and self.is_filled(tensor) and self._filled[storage_of(tensor)] is not tensor:
-            return self._view_of_filled(tensor)
+        )
+
+    def _new(self, tensor: Tensor, name: str | None) -> Tensor:
+        """A stand-in, with its node."""
         meta = meta_like(tensor)
-        node = self._tape.graph.create_node("get_attr", name or "constant")
-        node.meta["parameter"] = name if isinstance(tensor, nn.Parameter) else None
+        # where there is nothing to put into small letters, fx need not look
+        label = name if name is not None and name.islower() and name[:2] != "__" else None
+        node = self._tape.graph.create_node("get_attr", name or "constant", (), {}, label)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        node.meta["parameter"] = name if is_parameter else None
         if name is None:
             node.meta["facts"] = self._shadow.unregistered(tensor)
         if id(tensor) in self._draws:
@@ -128,7 +146,7 @@ class StandIns:
             self.known.hold(node, tensor)
         self._tape.bind(meta, node, path=name.rpartition(".")[0] if name else "", source=None)
         self._known[id(tensor)] = self._tape.values.held(meta)
-        if name is None or not isinstance(tensor, nn.Parameter):  # the model's parameters the shadow keeps
+        if name is None or not is_parameter:  # the model's parameters the shadow keeps
             self._kept += [tensor, meta]
         return meta
 

@@ -15,7 +15,7 @@ from sed_torch.tracing.names import CALL, ITEM, RANDOM, VIEWS, in_place, target
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.regions import overlap, region_of
 from sed_torch.tracing.sharing import copied_by, fusable, shared_by
-from sed_torch.tracing.tensors import storage_of, tensors_of
+from sed_torch.tracing.tensors import PLAIN, storage_of, tensors_of
 from sed_torch.tracing.values import Held, Values
 
 __all__ = ["Tape"]
@@ -52,9 +52,9 @@ class Tape:
         if isinstance(value, Tensor):
             return self.node(value)
         if isinstance(value, list):  # x[[0, 1]] is not x[0, 1]
-            return [self.nodes(v) for v in value]
+            return [v if type(v) in PLAIN else self.nodes(v) for v in value]
         if isinstance(value, tuple):
-            return tuple(self.nodes(v) for v in value)
+            return tuple([v if type(v) in PLAIN else self.nodes(v) for v in value])
         if type(value) is dict:
             return {k: self.nodes(v) for k, v in value.items()}
         if type(value) is slice:
@@ -85,9 +85,12 @@ class Tape:
         label = self._labels.get(name)
         if label is None:
             label = self._labels[name] = self.graph._target_to_str(called)
-        node = self.graph.create_node(
-            "call_function", called, self.nodes(args), self.nodes(kwargs) if kwargs else {}, label
-        )
+        read, named = self.nodes(args), self.nodes(kwargs) if kwargs else None
+        # arguments are given afterwards: fx looks through those of a new node for symbolic numbers, which none are
+        node = self.graph.create_node("call_function", called, (), {}, label)
+        node.args = read
+        if named:
+            node.kwargs = named
         node.meta["spelling"] = name
         if name not in RANDOM or kwargs.get("training") is False:
             writes = in_place(name) or bool(kwargs and kwargs.get("inplace"))

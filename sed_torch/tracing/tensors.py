@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import collections
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
-__all__ = ["has_tensor", "meta_like", "nodes_in", "storage_of", "tensors_in", "tensors_of"]
+__all__ = ["PLAIN", "has_tensor", "meta_like", "nodes_in", "storage_of", "tensors_in", "tensors_of"]
+
+PLAIN = frozenset([bool, int, float, complex, str, type(None), torch.dtype, torch.device])
+"""Kinds of arguments that hold no tensor: most of them are of one."""
 
 
 def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
@@ -23,6 +26,8 @@ def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
     stack: list[Any] = [*reversed(list(kwargs.values())), *reversed(args)] if kwargs else [*reversed(args)]
     while stack:
         value = stack.pop()
+        if type(value) in PLAIN:
+            continue
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, (tuple, list)):
@@ -56,18 +61,25 @@ def storage_of(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else 0
 
 
-def nodes_in(value: Any) -> Iterator[torch.fx.Node]:
+def nodes_in(value: Any) -> list[torch.fx.Node]:
     """The fx nodes among a call's arguments, inside containers and slices too, in order."""
+    found: list[torch.fx.Node] = []
+    _collect_nodes(value, found)
+    return found
+
+
+def _collect_nodes(value: Any, found: list[torch.fx.Node]) -> None:
     if isinstance(value, torch.fx.Node):
-        yield value
+        found.append(value)
     elif isinstance(value, (tuple, list)):
         for v in value:
-            yield from nodes_in(v)
+            if type(v) not in PLAIN:
+                _collect_nodes(v, found)
     elif isinstance(value, dict):
         for v in value.values():
-            yield from nodes_in(v)
+            _collect_nodes(v, found)
     elif isinstance(value, slice):
-        yield from nodes_in((value.start, value.stop, value.step))
+        _collect_nodes((value.start, value.stop, value.step), found)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
