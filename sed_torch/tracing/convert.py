@@ -14,6 +14,7 @@ from sed_torch.graph import Graph, ModuleInfo, Node, Parameter
 from sed_torch.ops import OPS, Op, canonical
 from sed_torch.tracing.calls import read_attrs
 from sed_torch.tracing.facts import facts_of
+from sed_torch.tracing.modules import named_modules
 from sed_torch.tracing.tensors import nodes_in
 
 __all__ = ["to_graph"]
@@ -48,7 +49,7 @@ def to_graph(
             for n, p in model.named_parameters()
         ),
         modules=tuple(
-            ModuleInfo(p, type(m).__name__, counts.get(p, 0), m.training) for p, m in model.named_modules()
+            ModuleInfo(p, type(m).__name__, counts.get(p, 0), m.training) for p, m in named_modules(model)
         ),
         frontend=frontend,
         assumed=assumed,

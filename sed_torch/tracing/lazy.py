@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_l
 from sed_torch.errors import ModelError
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs
+from sed_torch.tracing.modules import tree_of
 from sed_torch.tracing.surroundings import surroundings_kept
 
 __all__ = ["settled"]
@@ -57,7 +58,7 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _first_lazy(model: nn.Module) -> tuple[str, nn.Module, str] | None:
-    for path, module in model.named_modules():
+    for path, module in tree_of(model):
         for name, t in (*module._parameters.items(), *module._buffers.items()):
             if is_lazy(t):
                 return path, module, name

@@ -17,6 +17,7 @@ from torch import nn
 from sed_torch.errors import ModelError
 from sed_torch.tracing.facts import held_names, rows_of
 from sed_torch.tracing.mirror import Mirror
+from sed_torch.tracing.modules import named_modules, tree_of
 from sed_torch.tracing.programs import module_of
 from sed_torch.tracing.quantised import float_forward
 from sed_torch.tracing.scripted import Scripted
@@ -69,8 +70,8 @@ _METHODS = frozenset(
 
 
 def _refuse_unreadable(model: nn.Module) -> None:
-    for path, module in _tree("", model, set()):
-        hidden = _METHODS & module.__dict__.keys()
+    for path, module in tree_of(model):
+        hidden = [name for name in _METHODS if name in module.__dict__]
         if hidden:
             name = min(hidden)
             raise ModelError(
@@ -90,17 +91,6 @@ def _refuse_unreadable(model: nn.Module) -> None:
                 )
 
 
-def _tree(path: str, module: nn.Module, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    """As ``named_modules``, which an attribute of that name would hide."""
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield path, module
-    for name, child in module._modules.items():
-        if child is not None:
-            yield from _tree(f"{path}.{name}" if path else name, child, seen)
-
-
 class Shadow:
     """Shadow modules of a model, with the way back to the model's own paths.
 
@@ -117,11 +107,12 @@ class Shadow:
         self._training = training
         self._clones: dict[int, nn.Module] = {}
         self._empty: dict[str, Any] = {}
+        self._warners: dict[type, list[str]] = {}
         self._paths_of_originals: dict[int, str] | None = None
         self._held: dict[int, str] | None = None
         self.tensors: dict[int, str] = {}
         self.root = self._clone(model)
-        modules = [*model.named_modules()]
+        modules = named_modules(model)
         for path, module in modules:
             clone = self._clones.get(id(module))
             if clone is not None:
@@ -197,12 +188,20 @@ class Shadow:
         kind = type(module)
         clone = object.__new__(kind)
         self._clones[id(module)] = clone
-        names = clone.__dict__
+        names, empty = clone.__dict__, self._empty
         for name, value in dict(module.__dict__).items():
             # set one by one, not by update(): so the instances of a class share one table of names
-            plain = type(value) in _SIMPLE and name != "training"
-            names[name] = value if plain else self._state(name, value)
-        clone.__dict__.update({name: _nothing for name in _WARNERS if hasattr(kind, name)})
+            if type(value) in _SIMPLE and name != "training":
+                names[name] = value
+            elif name in empty and not value:  # the commonest by far
+                names[name] = empty[name]
+            else:
+                names[name] = self._state(name, value)
+        warners = self._warners.get(kind)
+        if warners is None:
+            warners = self._warners[kind] = [name for name in _WARNERS if hasattr(kind, name)]
+        for name in warners:
+            names[name] = _nothing
         return clone
 
     def _state(self, name: str, value: Any) -> Any:
@@ -223,10 +222,11 @@ class Shadow:
         """Attributes and hooks point into the shadow, so that what they change is the shadow's."""
         names = clone.__dict__
         for name, value in names.items():
-            if type(value) in _SIMPLE:
-                continue
+            kind = type(value)
+            if kind in _SIMPLE or (kind is tuple and _SIMPLE.issuperset(map(type, value))):
+                continue  # nothing in it can change or is a tensor
             if name in _MODULE_STATE:
-                if value and name in _TABLES and name.endswith("_hooks"):
+                if name in _HOOKS and value:
                     names[name] = mirror(value)
                 continue
             if not isinstance(value, _PLAIN):
@@ -278,6 +278,7 @@ _MODULE_STATE = frozenset(nn.Module().__dict__)
 _TABLES = frozenset(
     n for n, v in nn.Module().__dict__.items() if isinstance(v, (dict, set)) and n != "_modules"
 )
+_HOOKS = frozenset(name for name in _TABLES if name.endswith("_hooks"))
 # Empty in nearly all of the thousands of modules of a deep model, and harmless when common to them: flags of
 # hooks are looked up by a hook's id, nothing goes backward here, the rest concerns saving and loading.
 _SHARED_TABLES = _TABLES & {

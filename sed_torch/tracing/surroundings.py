@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sed_torch.tracing.modules import tree_of
 from sed_torch.tracing.reaching import LRU_CACHE, is_object, reach_of
 from sed_torch.tracing.turns import others_run
 
@@ -83,7 +84,7 @@ class Surroundings:
 
     def note_reach_of(self, model: nn.Module) -> None:
         """What the code of a module tree and of its hooks can reach by name."""
-        modules = [*model.modules()]
+        modules = [module for _, module in tree_of(model)]
         kinds = {type(m) for m in modules}
         functions = tuple(_functions_of(modules))
         for reach in reach_of(kinds, functions):
@@ -251,7 +252,8 @@ def _functions_of(modules: Iterable[nn.Module]) -> Iterator[Any]:
             if type(value) in _FUNCTIONS:
                 yield value
         for table in (module._forward_hooks, module._forward_pre_hooks):
-            yield from (v for v in table.values() if hasattr(v, "__module__"))
+            if table:
+                yield from (v for v in table.values() if hasattr(v, "__module__"))
     for table in _global_hooks():
         yield from (v for v in table.values() if hasattr(v, "__module__"))
 
