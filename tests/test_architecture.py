@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sed_torch"
 
 ROAD = [
-    *("_version", "_moved", "errors", "_files", "_frozen", "_listed", "_plain", "tables"),
+    *("_version", "_moved", "errors", "_collecting", "_files", "_frozen", "_listed", "_plain", "tables"),
     *("attributes", "graph", "entropy", "ops", "batching", "tracing"),
     *("topology", "building", "lowering", "scoring", "costing"),
     *("comparing", "sensitivity", "diagnostics", "spaces", "proxies", "zoo", "jobs", "ranking", "searching"),

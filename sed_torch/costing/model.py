@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from sed_torch._collecting import collected_rarely
 from sed_torch.costing.devices import Device, device
 from sed_torch.costing.modes import both_modes, dropping
 from sed_torch.costing.optimizers import state_entries, step_entries
@@ -78,27 +79,30 @@ def cost(
     lower_dtype = _checked(dtype, amp, kernels, batch_size)
     given: dict[str, Any] = {"input_size": input_size, "input_data": input_data}
     under = autocast(lower_dtype, device=kernels) if lower_dtype and dtype is None else None
-    try:
-        training, evaluation, assumed = both_modes(model, {**given, "autocast": under}, batch_size)
-    except TraceError:
-        if under is None:
-            raise
-        training, evaluation, assumed = both_modes(model, given, batch_size)
-        assumed += ("the forward could not be followed under autocast: dtypes by the lists of its operators",)
-    return cost_of_graphs(
-        training,
-        evaluation,
-        buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
-        batch_size=batch_size,
-        dtype=dtype,
-        amp=amp,
-        optimizer=optimizer,
-        checkpointing=checkpointing,
-        gpu=gpu,
-        kernels=kernels,
-        name=name,
-        assumed=assumed,
-    )
+    with collected_rarely():
+        try:
+            training, evaluation, assumed = both_modes(model, {**given, "autocast": under}, batch_size)
+        except TraceError:
+            if under is None:
+                raise
+            training, evaluation, assumed = both_modes(model, given, batch_size)
+            assumed += (
+                "the forward could not be followed under autocast: dtypes by the lists of its operators",
+            )
+        return cost_of_graphs(
+            training,
+            evaluation,
+            buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
+            batch_size=batch_size,
+            dtype=dtype,
+            amp=amp,
+            optimizer=optimizer,
+            checkpointing=checkpointing,
+            gpu=gpu,
+            kernels=kernels,
+            name=name,
+            assumed=assumed,
+        )
 
 
 def cost_of_graphs(

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from sed_torch._collecting import collected_rarely
 from sed_torch.costing import optimizer_named
 from sed_torch.diagnostics import (
     batch,
@@ -129,7 +130,7 @@ def check(
         if input_size is not None or input_data is not None:
             raise InputError("give a batch, input_size or input_data, one of them")
         input_data, chosen = model_inputs(unwrap(model), batch)
-    with default_device_set_aside():
+    with default_device_set_aside(), collected_rarely():
         report = _report(model, input_size, input_data, rules, loss, name, room, optimizer)
     if chosen:
         report = dataclasses.replace(report, assumed=(*report.assumed, f"input: {chosen}"))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sed_torch._collecting import collected_rarely
 from sed_torch.errors import RuleError, UnsupportedOpError
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering import lower
@@ -76,10 +77,15 @@ def score(
         4.3882
     """
     start = time.perf_counter()
-    graph = trace(
-        model, input_size=input_size, input_data=input_data, frontend=frontend, ignore_modules=ignore_modules
-    )
-    return score_graph(graph, depth=depth, strict=strict, definition=definition, name=name, start=start)
+    with collected_rarely():
+        graph = trace(
+            model,
+            input_size=input_size,
+            input_data=input_data,
+            frontend=frontend,
+            ignore_modules=ignore_modules,
+        )
+        return score_graph(graph, depth=depth, strict=strict, definition=definition, name=name, start=start)
 
 
 def score_graph(

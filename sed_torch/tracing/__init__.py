@@ -26,6 +26,7 @@ import torch
 import torch.fx
 from torch import nn
 
+from sed_torch._collecting import collected_rarely
 from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
@@ -85,7 +86,7 @@ def trace(
         InputError: the input is missing or malformed.
         TraceError: the forward could not be followed; the message tells where.
     """
-    with default_device_set_aside():
+    with default_device_set_aside(), collected_rarely():
         return _trace(model, input_size, input_data, frontend, ignore_modules, training, batch, autocast)
 
 

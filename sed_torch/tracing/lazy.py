@@ -60,7 +60,7 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
 def _first_lazy(model: nn.Module) -> tuple[str, nn.Module, str] | None:
     for path, module in tree_of(model):
         for name, t in (*module._parameters.items(), *module._buffers.items()):
-            if is_lazy(t):
+            if t is not None and is_lazy(t):
                 return path, module, name
     return None
 
