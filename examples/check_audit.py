@@ -221,14 +221,21 @@ _DEPTHS = (
 )
 
 
+WORDS = 1 << 15
+"""Of more words, embeddings and their gradients take all memory where a backward pass needs values."""
+
+
 def of_transformers(kind: str, head: str) -> tuple[nn.Module, Inputs]:
-    """A model from its default configuration, two layers deep, with a mask; on ``meta``."""
+    """A model from its default configuration, two layers deep, of at most 2¹⁵ words, with a mask; on ``meta``."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     more = {"vocab_size": 33, "pad_token_id": 1} if kind == "esm" else {}
     sizes = transformers.AutoConfig.for_model(kind, **more).to_dict()
     more.update({name: 2 for name in _DEPTHS if isinstance(sizes.get(name), int) and sizes[name] > 2})
+    last_id = max((v for k, v in sizes.items() if k.endswith("token_id") and isinstance(v, int)), default=0)
+    if isinstance(sizes.get("vocab_size"), int) and sizes["vocab_size"] > WORDS > last_id:
+        more["vocab_size"] = WORDS
     config = transformers.AutoConfig.for_model(kind, **more)
     config.use_cache = False
     with torch.device("meta"):

@@ -21,6 +21,9 @@ from sed_torch.ops import OPS
 __all__ = ["batch_in_doubt"]
 
 
+_RUNS = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort"])
+
+
 class _DoubtError(Exception):
     """Something that is not plain."""
 
@@ -110,7 +113,8 @@ class _Follow:
         """Calls that normalise must not do it along the batch."""
         dim, rank = node.facts.get("dim"), len(node.shape or ())
         named = "dim" in node.facts and node.op in OPS.having("squashes")
-        normalises = named or "softm" in node.op or node.op == "normalize"
+        runs = "dim" in node.facts and node.op in _RUNS
+        normalises = named or runs or "softm" in node.op or node.op == "normalize"
         if normalises and (not isinstance(dim, int) or dim % rank == at):
             raise _DoubtError
         return at

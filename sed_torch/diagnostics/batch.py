@@ -72,10 +72,7 @@ def _time(node: Node, source: Node) -> int | None:
 def _along(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
     """Attention and recurrent layers that run along the samples: batch_first was forgotten."""
     kept = _keep_batch(subject, dims)
-    sure = any(
-        n.op in ("conv", "conv_transpose", "batch_norm", *OPS.ruled("pool")) and 0 in dims[n.name]
-        for n in subject.live
-    )
+    sure = _first_is_batch(subject, dims)
     for node in subject.live:
         if not (node.op in OPS.having("attends", "recurrent") and node.inputs):
             continue
@@ -86,13 +83,51 @@ def _along(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
         rank = len(source.shape or ())
         consumed = any(len(n.shape or ()) < rank for n in kept)
         name = "attends" if node.op in OPS.having("attends") else "runs"
-        if kept:
+        if kept or sure:
+            told = node.of(Recurrent).time == 1 if node.op in OPS.having("recurrent") else False
+            why = "the batch is no longer the first axis" if told else "batch_first=True is missing"
+            yield node, f"{node.target} {name} along the batch axis: {why}", sure or consumed
+        return  # the layers after it do the same
+
+
+def _first_is_batch(subject: Subject, dims: Dims) -> bool:
+    """Whether a layer that can read samples along the first axis alone has read them there."""
+    layers = ("conv", "conv_transpose", "batch_norm", *OPS.ruled("pool"))
+    return any(n.op in layers and 0 in dims[n.name] for n in subject.live)
+
+
+_RUNS = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort"])
+"""Calls that hand something on along the dimension that they are given."""
+
+
+def _running(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
+    """Sums, maxima and orders that run along the samples."""
+    for node in subject.live:
+        dim, mine = node.facts.get("dim"), dims[node.name]
+        rank = len(node.shape or ())
+        if node.op not in _RUNS or not isinstance(dim, int) or rank < 2 or dim % rank not in mine:
+            continue
+        if len(mine) == 1 and _size(node, dim % rank) == subject.samples:
+            text = f"{node.target} runs along the batch axis (dimension {dim % rank})"
+            yield node, text, _is_map(subject)
+
+
+def _averaged_away(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
+    """A mean over the samples where one over another axis was meant: no output has an entry a sample."""
+    sure = _first_is_batch(subject, dims)
+    for node in subject.live:
+        source = subject.graph[node.inputs[0]] if node.inputs else node
+        shape = source.shape or ()
+        if node.op not in OPS.ruled("reduce") or dims[source.name] != (0,) or dims[node.name]:
+            continue
+        alone = {d % max(len(shape), 1) for d in node.of(Reduce).dims or ()} == {0}
+        if alone and len(shape) > 2 and shape[0] == subject.samples and shape[1] > 1:
             yield (
                 node,
-                f"{node.target} {name} along the batch axis: batch_first=True is missing",
-                sure or consumed,
+                f"{node.target} over the batch axis (dimension 0): no output has an entry a sample",
+                sure,
             )
-        return  # the layers after it do the same
+            return
 
 
 _LOSSES_THAT_BROADCAST = frozenset(["mse_loss", "l1_loss"])
@@ -173,10 +208,12 @@ def batch_axis_mixed(subject: Subject) -> Iterator[Hit]:
 
     The batch axis is found by reading the model at two batch sizes. Looked for: a softmax over it (also
     ``F.softmax`` without ``dim`` on three axes, which takes the first), a mean, deviation or norm over it that goes
-    back into each sample, an attention or recurrent layer that runs along it because ``batch_first`` was forgotten
-    (info where the model may take sequences first on purpose); these only where an output still has one entry a
-    sample. And ``(N,)`` with ``(N, 1)`` that broadcasts to N × N, also in ``mse_loss`` and the like, unless another
-    table of pairs meets it, as in distances and similarities of all pairs.
+    back into each sample, a cumulative sum or a sort along it, an attention or recurrent layer that runs along it
+    because ``batch_first`` was forgotten (info where the model may take sequences first on purpose); these only where
+    an output still has one entry a sample. Where none has: a mean over the samples of a map, and a recurrent layer
+    along them, for sure where a convolution or batch normalisation has read samples along the first axis.
+    And ``(N,)`` with ``(N, 1)`` that broadcasts to N × N, also in ``mse_loss`` and the like, unless another table of
+    pairs meets it, as in distances and similarities of all pairs.
 
     Why it matters: shapes fit and the loss falls, and at another batch size the network gives other answers.
 
@@ -217,7 +254,8 @@ def batch_axis_mixed(subject: Subject) -> Iterator[Hit]:
     if dims is None:
         return
     kept = _keep_batch(subject, dims)
-    for find in (_normalised, _along, _statistics, _tables) if kept else (_tables,):
+    finders = (_normalised, _along, _statistics, _running, _tables)
+    for find in finders if kept else (_along, _averaged_away, _tables):
         for node, message, sure in find(subject, dims):
             yield Hit(
                 node.path,
@@ -277,6 +315,20 @@ def _lost(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str]]:
             continue
         if 0 not in dims[node.name] and _size(node, 0) == subject.samples:
             yield node, f"{node.target} has the batch size {subject.samples} written into it"
+            return
+    yield from _counted(subject, dims, outputs)
+
+
+def _counted(subject: Subject, dims: Dims, outputs: list[Node]) -> Iterator[tuple[Node, str]]:
+    """Samples that are taken one by one up to a literal number: rows of the output at any batch size."""
+    if not all(n.shape is not None and n.shape[:1] == (subject.samples,) for n in outputs):
+        return
+    for node in subject.live:
+        at = node.facts.get("at") if node.op == "select" else node.facts.get("index")
+        at = at[0] if isinstance(at, tuple) and at and at[0] != "slice" else at
+        source = subject.graph[node.inputs[0]] if node.inputs else node
+        if at == subject.samples - 1 and dims[source.name] == (0,) and 0 not in dims[node.name]:
+            yield node, f"the forward takes {subject.samples} samples one by one, whatever the batch size is"
             return
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sed_torch.diagnostics.registry import Hit, rule
-from sed_torch.diagnostics.subject import Subject
+from sed_torch.diagnostics.subject import Subject, is_in_place
 from sed_torch.graph import Graph
 from sed_torch.ops import OPS
 
@@ -17,9 +17,29 @@ def _read(graph: Graph) -> set[str]:
     return {n.target for n in graph.nodes if n.op == "constant"}
 
 
+def _used(graph: Graph) -> set[str]:
+    """Constants on which an output depends, or into which something is written."""
+    written = {i for n in graph.nodes if is_in_place(n) for i in n.inputs[:1]}
+    return {
+        n.target for n in graph.nodes if n.op == "constant" and (n.name in graph.needed or n.name in written)
+    }
+
+
+def _dropped(subject: Subject, path: str, own: Mapping[str, torch.Tensor], seen: bool) -> Hit:
+    kind = type(subject.modules[path]).__name__
+    return Hit(
+        path,
+        f"{kind} is called, and no output depends on what it makes of its {len(own)} buffer{'s' * (len(own) > 1)}",
+        "use its result or remove it",
+        {"buffers": tuple(own), "entries": sum(b.numel() for b in own.values())},
+        subject.assigned(path),
+        None if seen else "info",
+    )
+
+
 @rule("SED008", "unused-buffers", "warning")
 def unused_buffers(subject: Subject) -> Iterator[Hit]:
-    """A module with buffers and no parameters that is never called, such as a table of positions.
+    """A module with buffers and no parameters that is never called, or in vain, such as a table of positions.
 
     Why it matters: an encoding of positions that was registered and forgotten leaves attention blind to order;
     nothing else tells, for there is no parameter without a gradient. A floating-point buffer that a called module
@@ -71,9 +91,12 @@ def unused_buffers(subject: Subject) -> Iterator[Hit]:
     graphs = [subject.graph, *([subject.training_graph] if subject.training_graph is not None else [])]
     read = set().union(*map(_read, graphs))
     called = {m.path for g in graphs for m in g.modules if m.calls}
+    dropped = read - set().union(*map(_used, graphs))
     seen = subject.training_graph is not None
     for path, module in subject.modules.items():
         own = {f"{path}.{n}" if path else n: b for n, b in module.named_buffers(recurse=False)}
+        if own and dropped >= set(own) and not any(True for _ in module.parameters()):
+            yield _dropped(subject, path, own, seen)
         idle = {n: b for n, b in own.items() if n not in read and _is_content(module, b)}
         if not idle:
             continue

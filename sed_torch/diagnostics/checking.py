@@ -27,6 +27,7 @@ from sed_torch.diagnostics import (
     modes,
     reach,
     redundancy,
+    roots,
     shapes,
     sharing,
     traps,
@@ -52,7 +53,7 @@ __all__ = ["check"]
 
 _THEMES = (
     *(batch, buffers, constants, dead, fading, gradient, inplace, local, losses),
-    *(memory, modes, reach, redundancy, shapes, sharing, traps),
+    *(memory, modes, reach, redundancy, roots, shapes, sharing, traps),
 )  # importing them fills RULES
 
 

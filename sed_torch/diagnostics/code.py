@@ -17,7 +17,7 @@ from torch import nn
 from sed_torch.graph import Node
 from sed_torch.tracing.code import functions_of, tree_of
 
-__all__ = ["Sizes", "reads_again"]
+__all__ = ["Sizes", "called_at", "reads_again"]
 
 _READS_SIZE = frozenset(["shape", "size"])
 
@@ -38,14 +38,37 @@ def reads_again(function: types.FunctionType, line: int, call: str) -> bool:
     arguments = tree.args
     given = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     held = {*given[1:], *(n for s in body[:at] for n in _names(s, ast.Store))}
-    read = {n.id for n in ast.walk(body[at]) if isinstance(n, ast.Name) and n not in inside}
+    read = {n.id for n in _read_in(body[at]) if n not in inside}
     bound = _names(body[at], ast.Store)
-    later = {n for s in body[at + 1 :] for n in _names(s, ast.Load)}
+    later = {n.id for s in body[at + 1 :] for n in _read_in(s)}
     return len(calls) != 1 or bool(held & ((later | (read - bound)) - bound))
+
+
+def called_at(function: Any, name: str) -> int | None:
+    """The line of the file at which a function calls ``self.name``, where it does so once."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    tree, before = tree_of(function.__code__)
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _method(n) == name] if tree else []
+    return calls[0].lineno + before if len(calls) == 1 else None
 
 
 def _method(call: ast.Call) -> str | None:
     return call.func.attr if isinstance(call.func, ast.Attribute) else None
+
+
+_OF_KIND = frozenset(["device", "dtype", "shape", "size", "dim", "ndim"])
+"""What these tell of a tensor are not its entries."""
+
+
+def _read_in(tree: ast.AST) -> list[ast.Name]:
+    """Names that are read, for more than what kind of tensor they hold."""
+    kinds = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in _OF_KIND}
+    return [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and id(n) not in kinds
+    ]
 
 
 def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:

@@ -1,4 +1,4 @@
-"""SED301 and SED318 to SED321: values that cannot be other than they are, and gradients that are zero or not finite."""
+"""SED301 and SED318 to SED320: values that cannot be other than they are, and gradients that are zero or not finite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from sed_torch.attributes import Reduce
 from sed_torch.diagnostics.masks import rows_blocked
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
@@ -27,6 +28,9 @@ def _values_a_statistic(subject: Subject, node: Node) -> int | None:
     if node.op == "group_norm":
         groups = node.facts.get("groups")
         return math.prod(shape[1:]) // groups if isinstance(groups, int) and groups else None
+    if node.op == "normalize":
+        dim = node.facts.get("dim")
+        return shape[dim] if isinstance(dim, int) and -len(shape) <= dim < len(shape) else None
     if node.op in ("layer_norm", "rms_norm"):
         over = node.facts.get("normalized")
         sizes = over if isinstance(over, tuple) else (over,)
@@ -41,7 +45,8 @@ def norm_over_one_value(subject: Subject) -> Iterator[Hit]:
 
     Batch normalisation of one sample with one position, ``LayerNorm(1)``, instance normalisation of a 1×1 map,
     group normalisation with one channel a group on one position: the mean is the value itself, the result is the
-    shift, whatever comes in.
+    shift, whatever comes in. Also ``F.normalize`` over an axis of length one, which leaves the sign, and a value less
+    its own mean over one entry.
 
     Why it matters: nothing before a layer normalisation over one value has an effect or gets a gradient; batch and
     instance normalisation raise "Expected more than 1 value per channel when training". That also happens in the
@@ -64,15 +69,21 @@ def norm_over_one_value(subject: Subject) -> Iterator[Hit]:
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
         size = (2, 3, 32, 32)
     """
+    yield from _centred_alone(subject)
     for node in subject.live:
-        if _values_a_statistic(subject, node) != 1:
+        if _values_a_statistic(subject, node) != 1 or (node.op == "normalize" and _of_batch(subject, node)):
             continue
         batch = node.op == "batch_norm"
         name = node.op.replace("_", " ")
+        left = "sign" if node.op == "normalize" else "shift"
         yield Hit(
             node.path,
             f"{name} over one value"
-            + (f" a channel at batch size {subject.samples}" if batch else ": its result is its shift alone"),
+            + (
+                f" a channel at batch size {subject.samples}"
+                if batch
+                else f": its result is its {left} alone"
+            ),
             "train with two samples or more (drop_last=True), or use group normalisation here"
             if batch
             else "normalise over the axis that is meant",
@@ -80,6 +91,35 @@ def norm_over_one_value(subject: Subject) -> Iterator[Hit]:
             node.source,
             "info" if batch else None,
         )
+
+
+def _of_batch(subject: Subject, node: Node) -> bool:
+    """Whether the axis that is normalised over is that of the samples."""
+    dim, rank = node.facts.get("dim"), len(node.shape or ())
+    return isinstance(dim, int) and (
+        dim % max(rank, 1) == 0 or dim % rank in (subject.batch_dims or {}).get(node.name, ())
+    )
+
+
+def _centred_alone(subject: Subject) -> Iterator[Hit]:
+    """A value less its mean over axes that hold one entry: 0, whatever it is."""
+    for node in subject.live:
+        if node.op != "sub" or len(node.inputs) != 2:
+            continue
+        value, mean = (subject.graph[i] for i in node.inputs)
+        if mean.op not in OPS.ruled("reduce") or mean.target != "mean" or mean.inputs[:1] != (value.name,):
+            continue
+        dims, shape = mean.of(Reduce).dims, value.shape or ()
+        sizes = [shape[d] for d in dims or () if d % max(len(shape), 1) != 0]
+        if value.name in subject.trained and sizes and set(sizes) == {1} and len(sizes) == len(dims or ()):
+            yield Hit(
+                node.path,
+                "a value less its mean over one entry is 0, whatever it is",
+                "take the mean over the axis that is meant",
+                {"values": 1, "shape": shape},
+                node.source,
+                None if subject.batch_given else "info",
+            )
 
 
 @rule("SED318", "softmax-over-one", "warning")
@@ -329,93 +369,5 @@ def masked_row(subject: Subject) -> Iterator[Hit]:
                 f"the mask blocks every key of {rows} quer{'ies' if rows > 1 else 'y'}: their softmax is NaN",
                 "let each query see at least one key",
                 {"rows": rows, "operator": node.target},
-                node.source,
-            )
-
-
-_PLACES = frozenset(
-    ["getitem", "unsqueeze", "expand", "repeat", "reshape", "permute", "transpose", "contiguous"]
-)
-
-
-def _difference_with_itself(subject: Subject, node: Node) -> bool:
-    """Whether a value is the square of x[:, None] - x[None], summed perhaps: exactly 0 where an entry meets itself."""
-    squared = False
-    while True:
-        inputs = subject.data_inputs(node)
-        if node.op == "sub" and len(inputs) == 2:
-            break
-        squares = node.op == "square" or (node.op == "pow" and node.facts.get("scalar") == 2)
-        squares = squares or (node.op == "mul" and len(set(node.inputs)) == 1)
-        if len({i.name for i in inputs}) != 1 or not (squares or node.op in ("sum", "mean", "abs", *_PLACES)):
-            return False
-        squared, node = squared or squares, inputs[0]
-    a, b = (subject.graph[i] for i in node.inputs)
-    spread = max(a.numel, b.numel) < node.numel
-    return squared and spread and _placed(subject, a) == _placed(subject, b)
-
-
-def _placed(subject: Subject, node: Node) -> str:
-    """The value behind changes of place."""
-    while node.op in _PLACES and len(subject.data_inputs(node)) == 1:
-        node = subject.data_inputs(node)[0]
-    return node.name
-
-
-@rule("SED321", "root-at-zero", "warning")
-def root_at_zero(subject: Subject) -> Iterator[Hit]:
-    """A square root of a value that is exactly zero for many inputs.
-
-    Looked for: ``sqrt`` (or a power between 0 and 1) of what a rectifier or a clamp at zero leaves, and of a
-    squared difference of a value with itself, with nothing added in between.
-
-    Why it matters: the derivative of √x at 0 is infinite; times the rectifier's 0 it is NaN, which spreads to all
-    weights.
-
-    What to do: ``torch.sqrt(x + 1e-8)``.
-
-    Reference: d√x/dx = 1/(2√x).
-
-    Triggers::
-
-        class Net(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a = nn.Linear(4, 4)
-            def forward(self, x):
-                return torch.sqrt(torch.relu(self.a(x)))
-        model = Net()
-        size = (2, 4)
-
-    Near miss::
-
-        class Net(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a = nn.Linear(4, 4)
-            def forward(self, x):
-                return torch.sqrt(torch.relu(self.a(x)) + 1e-6)
-        model = Net()
-        size = (2, 4)
-    """
-    passed = OPS.ruled("reshape", "permute", "slice", "item") | OPS.having("identity")
-    for node in subject.trained_as.live:
-        scalar = node.facts.get("scalar")
-        root = node.op in ("sqrt", "rsqrt") or (
-            node.op == "pow" and isinstance(scalar, float) and 0.0 < scalar < 1.0 and len(node.inputs) == 1
-        )
-        if not root or node.name not in subject.trained_as.trained:
-            continue
-        before = subject.trained_as.back_through(node, passed)
-        clamped = before.op == "clamp" and before.facts.get("low") in (0, 0.0)
-        same = _difference_with_itself(subject.trained_as, before)
-        if before.op in ("relu", "relu6") or clamped or same:
-            yield Hit(
-                node.path,
-                f"{node.target} of each entry's distance from each other: its own is 0, where the gradient is infinite"
-                if same
-                else f"{node.target} of what {before.target} leaves: at 0 its gradient is infinite",
-                "add a small number first",
-                {"operator": node.target, "of": before.target},
                 node.source,
             )

@@ -40,7 +40,8 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     E[x²] is followed from layer to layer for an input of unit variance, with the second moments of the weights
     that the model holds now (a sample of each; nothing is run). PyTorch's default initialisation gives
     Var(w) = 1/(3·fan_in), which with ReLU divides the signal by six at every layer. Models on ``meta`` have no
-    weights and are passed over; so are branches that a skip goes around, and the last layer.
+    weights and are passed over; so are branches that a skip goes around, and the last layer. Of sums with a skip it is
+    said where E[x²] passes 10⁶ after three of them or more.
 
     The variance between inputs, what of E[x²] depends on which input it was, is followed as well: a bias keeps
     E[x²] up while the difference between two inputs is gone. Below 10⁻⁸ float32 hardly tells two inputs apart and
@@ -76,7 +77,9 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
     layers = [n for n in subject.live if n.op in ("conv", "linear")]
     depths = _depths(subject)
     # a value that a skip goes around may be as small as its author likes, and so may the logits
-    passed = [n for n in cuts(subject) if n in layers and n is not layers[-1]]
+    through = cuts(subject)
+    yield from _piled_up(subject, found, through)
+    passed = [n for n in through if n in layers and n is not layers[-1]]
     least = min((min(found[n.name].moment, found[n.name].between) for n in passed), default=1.0)
     for node in passed:
         signal = found[node.name]
@@ -105,6 +108,27 @@ def signal_out_of_range(subject: Subject) -> Iterator[Hit]:
         )
         return  # what follows is a consequence
     yield from _gradient(subject, found, layers)
+
+
+PILED_UP = 1e6
+"""E[x²] of a sum above which it has grown by more than a sum a block."""
+
+
+def _piled_up(subject: Subject, found: Mapping[str, Signal], through: Sequence[Node]) -> Iterator[Hit]:
+    """The first sum of a skip and its block that has grown beyond what sums alone explain."""
+    sums = [n for n in through if n.op == "add" and len(subject.data_inputs(n)) > 1]
+    for place, node in enumerate(sums):
+        q = found[node.name].moment
+        if q > PILED_UP and place + 1 >= CHAIN:
+            yield Hit(
+                node.path,
+                f"E[x²] is {q:.2g} after {place + 1} sums with skips for an input of unit variance: "
+                "each multiplies it",
+                "normalise in the block, or let its last layer start small",
+                {"second_moment": q, "limits": (LOW, PILED_UP), "blocks": place + 1},
+                node.source,
+            )
+            return
 
 
 def positions(node: Node) -> int:

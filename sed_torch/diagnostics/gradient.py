@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from sed_torch.attributes import MadeOf
-from sed_torch.diagnostics.code import reads_again
+from sed_torch.diagnostics.code import called_at, reads_again
 from sed_torch.diagnostics.dead import by_module
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import NOT_DATA, Subject, is_in_place
@@ -33,6 +37,11 @@ def _cuts_gradient(node: Node) -> bool:
         or _without_gradient(node)
         or (known is not None and known.has("no_gradient") and known.name != "detach")
     )
+
+
+def _leaves_torch(node: Node) -> bool:
+    """Whether a graph ends where tensors become plain numbers, which have no gradient whatever is made of them."""
+    return node.op == "opaque" and node.target == "what follows tolist"
 
 
 def _passes_on(node: Node) -> tuple[str, ...]:
@@ -67,6 +76,9 @@ def differentiable(graph: Graph) -> tuple[set[str], list[Node]]:
         if node.name in reached:
             if _fills_a_leaf(graph, node):
                 reached.update(_written(node))
+            elif _leaves_torch(node):
+                cuts.append(node)
+                reached.update(i for i in node.inputs if graph[i].op == "parameter")
             elif _cuts_gradient(node):
                 cuts.append(node)
             else:
@@ -161,15 +173,27 @@ def _may_pass_a_cut(subject: Subject) -> bool:
     end = next((n for n in subject.graph.nodes if n.op == "opaque"), None)
     if subject.graph.frontend != "fx+cut" or end is None:
         return False
-    forward = inspect.unwrap(type(subject.model).forward)
-    line = (end.source or "").rpartition(":")[2]
-    call = end.target.rpartition(" ")[2]
-    known = not end.path and line.isdigit() and isinstance(forward, types.FunctionType)
-    return not known or reads_again(forward, int(line), call)
+    line, call = (end.source or "").rpartition(":")[2], end.target.rpartition(" ")[2]
+    path = end.path
+    while True:
+        module: Any = subject.modules.get(path)
+        if not isinstance(module, nn.Sequential):
+            forward = inspect.unwrap(type(module).forward)
+            if not line.isdigit() or not isinstance(forward, types.FunctionType):
+                return True
+            if reads_again(forward, int(line), call):
+                return True
+        if not path:
+            return False
+        path, _, call = path.rpartition(".")
+        holder: Any = subject.modules.get(path)
+        line = str(called_at(inspect.unwrap(type(holder).forward), call) or "")
 
 
 def _is_read(subject: Subject, cut: Node, reached: set[str]) -> bool:
     """Whether something that is trained reads what a cut leaves; a target that is only returned is meant so."""
+    if _leaves_torch(cut):
+        return any(subject.graph[i].op == "parameter" for i in cut.inputs)
     return any(r.name in reached for r in subject.readers.get(cut.name, ()))
 
 
@@ -191,7 +215,8 @@ def unregistered_weights(subject: Subject) -> Iterator[Hit]:
 
     Layers in a Python list or dict, ``nn.Parameter(...)`` that went through ``.to()`` or a product before it was
     assigned, layers that the forward makes anew at every call. Tensors without ``requires_grad`` that a layer
-    reads as its weight are info. What is frozen, or read under ``no_grad``, may be hidden on purpose.
+    reads as its weight are info, and a warning where their entries look drawn at random, as a weight's are. What is
+    frozen, or read under ``no_grad``, may be hidden on purpose.
 
     Why it matters: ``parameters()`` does not list them, so that no optimizer trains them, ``state_dict()`` does
     not save them, and ``to(device)`` leaves them behind.
@@ -257,18 +282,52 @@ def _plain_weights(subject: Subject) -> Iterator[Hit]:
     """Weights of layers that are plain tensors: they stay behind when the model moves."""
     seen: set[str] = set()
     for node in subject.live:
-        if node.op not in OPS.having("weighted") or len(node.inputs) < 2:
-            continue
-        weight = subject.graph[node.inputs[1]]
-        held = weight.facts.get("held")
-        if weight.op == "constant" and held and not weight.facts["requires_grad"] and held not in seen:
+        read = node.inputs[1:2] if node.op in OPS.having("weighted") else ()
+        for name in node.inputs[:2] if node.op in OPS.ruled("matmul") else read:
+            weight = subject.graph[name]
+            held = weight.facts.get("held")
+            if weight.op != "constant" or not held or weight.facts["requires_grad"] or held in seen:
+                continue
+            random = _looks_random(_held_tensor(subject, str(held)))
+            if not random and node.op not in OPS.having("weighted"):
+                continue
             seen.add(held)
             path, _, name = str(held).rpartition(".")
             yield Hit(
                 path,
-                f"the weight self.{name} is a plain tensor: to(device) and state_dict() leave it out",
-                "register it with register_buffer",
+                f"the weight self.{name} is a plain tensor{' of random numbers' if random else ''}: "
+                "to(device) and state_dict() leave it out" + (", no optimizer trains it" if random else ""),
+                "make it an nn.Parameter, or register it with register_buffer",
                 {"tensor": held, "entries": weight.numel},
                 subject.assigned(held) or node.source,
-                "info",
+                "warning" if random else "info",
             )
+
+
+def _held_tensor(subject: Subject, held: str) -> Tensor | None:
+    """The tensor behind a dotted name, an attribute of one of the modules."""
+    path, _, name = held.rpartition(".")
+    value = vars(subject.modules[path]).get(name) if path in subject.modules else None
+    return value if isinstance(value, Tensor) else None
+
+
+_FEW_ENTRIES = 32
+"""Of so few nobody can tell whether they were drawn."""
+
+
+def _looks_random(tensor: Tensor | None) -> bool:
+    """Whether the entries of a matrix or kernel look drawn one by one: all different, neighbours without relation.
+
+    What is designed (filters, Fourier and wavelet tables) repeats numbers, or runs smoothly along an axis.
+    """
+    if tensor is None or tensor.device.type == "meta" or not tensor.is_floating_point():
+        return False
+    if tensor.dim() < 2 or tensor.numel() < _FEW_ENTRIES:
+        return False
+    values = tensor.detach().double().reshape(tensor.shape[0], -1)[:256, :256]
+    if torch.unique(values).numel() < 0.99 * values.numel():
+        return False
+    centred = values - values.mean()
+    own = float(centred.square().mean())
+    shifts = [s for s in (centred[1:] * centred[:-1], centred[:, 1:] * centred[:, :-1]) if s.numel()]
+    return own > 0 and all(abs(float(s.mean())) / own < 4 / s.numel() ** 0.5 for s in shifts)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from sed_torch.attributes import Linear
+from sed_torch.diagnostics.own_losses import first_use, losses_of_steps
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
 from sed_torch.errors import InputError
@@ -34,6 +35,8 @@ _READS: Mapping[str, str] = {
     "nll_loss": _LOG_PROBABILITIES,
     "KLDivLoss": _LOG_PROBABILITIES,
     "kl_div": _LOG_PROBABILITIES,
+    "SoftMarginLoss": _BINARY_LOGITS,
+    "soft_margin_loss": _BINARY_LOGITS,
     "CTCLoss": _LOG_PROBABILITIES,
     "ctc_loss": _LOG_PROBABILITIES,
     "BCELoss": _PROBABILITIES,
@@ -64,11 +67,41 @@ def _kind(loss: Any) -> tuple[str, str] | None:
         if kind.__name__ in _READS:
             return _READS[kind.__name__], kind.__name__
     inner = [k for m in loss.children() if (k := _kind(m)) is not None]
-    return inner[0] if len(inner) == 1 else None
+    return inner[0] if len(inner) == 1 else _by_use(loss)
+
+
+_USES: Mapping[str, str] = {
+    **_READS,
+    "softmax": _LOGITS,
+    "log_softmax": _LOGITS,
+    "Softmax": _LOGITS,
+    "LogSoftmax": _LOGITS,
+    "sigmoid": _BINARY_LOGITS,
+    "Sigmoid": _BINARY_LOGITS,
+    "logsigmoid": _BINARY_LOGITS,
+    "log": _PROBABILITIES,
+}
+"""What a loss of one's own says about its first argument by giving it to a call of this name."""
+
+
+def _by_use(loss: Any) -> tuple[str, str] | None:
+    """By what a loss of one's own does with its first argument."""
+    used = first_use(loss, _USES.get, lambda m: _use_of(m) if isinstance(m, nn.Module) else None)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return (used, "the loss" if name == "<lambda>" else name) if used is not None else None
+
+
+def _use_of(module: nn.Module) -> str | None:
+    known = _USES.get(type(module).__name__)
+    found = _kind(module) if known is None else None
+    return known if found is None else found[0]
 
 
 def _called_in(function: Any) -> tuple[str, str] | None:
-    """The only loss that a function of one's own calls, where it applies nothing that a loss could want before."""
+    """As :func:`_by_use`; else the only loss that a function of one's own calls, where it applies nothing before."""
+    used = _by_use(function)
+    if used is not None:
+        return used
     code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
     if code is None:
         return None
@@ -105,6 +138,13 @@ def _held(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
     else:
         pairs = [(o, loss) for o in _read_by_one(names, graph.outputs)]
     return [(o, kind) for o, one in pairs if one is not None and (kind := _kind(one)) is not None]
+
+
+def _of_steps(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
+    """As :func:`_held`, of the losses that the module's own steps apply to its only output."""
+    losses = losses_of_steps(subject.model, _READS.__contains__) if len(subject.graph.outputs) == 1 else []
+    kinds = {k for loss in losses if (k := _kind(loss)) is not None}
+    return [(subject.graph.outputs[0], k) for k in sorted(kinds)]
 
 
 def _names(output: Node) -> tuple[str, ...]:
@@ -188,12 +228,13 @@ def _reads(subject: Subject, node: Node, op: str) -> bool:
 def activation_and_loss(subject: Subject) -> Iterator[Hit]:
     """The network ends in an activation that the loss applies again, or lacks one that it expects.
 
-    Looked at where the forward applies a loss itself, and when ``check(..., loss=...)`` gives it: an instance, a
-    class, a function, a partial, or a name; for several outputs a sequence with one loss an output or a mapping by
-    name. One loss for several
-    outputs is held against the one called ``logits``, else against the first. The network is read as it is
-    trained. ``CrossEntropyLoss`` applies log-softmax, ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss``, ``KLDivLoss``
-    and ``CTCLoss`` expect log-probabilities, ``BCELoss`` probabilities. A rectified or bounded end (ReLU, tanh,
+    Looked at where the forward applies a loss itself, where the module holds a loss or applies one to its output in
+    another method (``training_step``), and when ``check(..., loss=...)`` gives it: an instance, a class, a function, a
+    partial, or a name; for several outputs a sequence with one loss an output or a mapping by name. Of a loss of your
+    own it is read what it does with its first argument. One loss for several outputs is held against the one called
+    ``logits``, else against the first. The network is read as it is trained.
+    ``CrossEntropyLoss`` applies log-softmax, ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss``, ``KLDivLoss`` and
+    ``CTCLoss`` expect log-probabilities, ``BCELoss`` probabilities. A rectified or bounded end (ReLU, tanh,
     clamp) before a loss that takes logits is a warning.
 
     Why it matters: softmax of softmax has nearly uniform probabilities and a tiny gradient; training looks
@@ -220,7 +261,7 @@ def activation_and_loss(subject: Subject) -> Iterator[Hit]:
     inside = [
         (n.inputs[0], k) for n in trained.live if n.inputs and (k := _kind(canonical(n.target))) is not None
     ]
-    given = _held(trained) if subject.loss is not None else []
+    given = _held(trained) if subject.loss is not None else _of_steps(trained)
     for output, (expects, loss) in (*given, *inside):
         end = _end(trained, output)
         found = _misfit(trained, expects, end, trained.graph[output])

@@ -23,7 +23,8 @@ def dropout_always_on(subject: Subject) -> Iterator[Hit]:
     """Dropout that evaluation mode does not turn off.
 
     ``F.dropout(x, p)`` is on unless ``training=self.training`` is given, a dropout layer that the forward makes
-    is always in training mode, and ``scaled_dot_product_attention(dropout_p=…)`` knows no mode at all.
+    is always in training mode, and ``scaled_dot_product_attention(dropout_p=…)`` knows no mode at all. A product with
+    random zeros and ones that is divided by the share kept is dropout, or stochastic depth, by hand.
 
     Why it matters: predictions are random and worse than the network can give; validation understates it.
 
@@ -75,6 +76,62 @@ def dropout_always_on(subject: Subject) -> Iterator[Hit]:
             if node.op == "dropout"
             else "give 0.0 unless self.training",
             {"p": rate, "operator": node.target, "times": len(nodes)},
+            node.source,
+        )
+
+    yield from _dropped_by_hand(subject)
+
+
+_OF_MASKS = frozenset(["eq", "float", "to", "floor", "add", "div", "mul", "type_as", "logical_not"])
+
+
+def _is_random_mask(subject: Subject, node: Node) -> tuple[bool, bool]:
+    """Whether a value is a mask of random zeros and ones, or one multiple of them; and whether it is scaled."""
+    scaled = False
+    while node.op in _OF_MASKS or node.op in OPS.ruled("expand", "reshape"):
+        if len(node.inputs) != 1:
+            return False, False
+        scaled |= _scales_up(node)
+        tells = node.op in ("eq", "floor")
+        node = subject.graph[node.inputs[0]]
+        if tells and (node.op in ("add", "constant") or node.op in OPS.having("random")):
+            return _is_drawn(subject, node), scaled
+    return node.target.startswith("bernoulli") and node.name not in subject.reached, scaled
+
+
+def _is_drawn(subject: Subject, node: Node) -> bool:
+    while node.op == "add" and len(node.inputs) == 1:
+        node = subject.graph[node.inputs[0]]
+    return bool(node.facts.get("drawn")) or node.op in OPS.having("random")
+
+
+def _scales_up(node: Node) -> bool:
+    """Whether a call divides by a share that is kept, or multiplies by its inverse."""
+    scalar = node.facts.get("scalar")
+    if not isinstance(scalar, (int, float)) or len(node.inputs) != 1:
+        return False
+    return (node.op == "div" and 0.0 < scalar < 1.0) or (node.op == "mul" and scalar > 1.0)
+
+
+def _dropped_by_hand(subject: Subject) -> Iterator[Hit]:
+    """A product with random zeros and ones that is scaled for what is kept, as dropout and stochastic depth are."""
+    found: dict[tuple[str, str | None], Node] = {}
+    for node in subject.live:
+        inputs = [subject.graph[i] for i in node.inputs]
+        data = [i for i in inputs if i.name in subject.reached]
+        if node.op != "mul" or len(inputs) != 2 or len(data) != 1:
+            continue
+        mask, scaled = _is_random_mask(subject, next(i for i in inputs if i is not data[0]))
+        after = subject.needed_readers(node)
+        scaled = scaled or _scales_up(data[0]) or (len(after) == 1 and _scales_up(after[0]))
+        if mask and scaled:
+            found.setdefault((node.path, node.source), node)
+    for node in found.values():
+        yield Hit(
+            node.path,
+            "a product with random zeros and ones, scaled as dropout is, stays on in evaluation mode",
+            "leave it out unless self.training",
+            {"operator": node.target},
             node.source,
         )
 

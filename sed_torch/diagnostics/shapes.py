@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from sed_torch.attributes import Item, Recurrent, Sliding
 from sed_torch.diagnostics.batch import is_channels
+from sed_torch.diagnostics.heads import heads_instead_of_tokens
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject, common_path
 from sed_torch.diagnostics.traces import Aligned
@@ -107,7 +108,8 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
     each token into pieces and deals them out to other tokens; (N, L, D) viewed as (N, heads, L, D / heads) does the
     same. Also a map (N, C, H, W) viewed as tokens (N, H·W, C), tokens viewed as a map, and whole axes put together
     in another order, as in the final state (layers, N, D) of an LSTM viewed as (N, layers · D), or (N, T, V, D) viewed
-    as (N · V, T, D); these last where the batch could be read at two sizes. Where it could, all hold at both.
+    as (N · V, T, D); these last where the batch could be read at two sizes. Where it could, all hold at both. And
+    attention whose (N, L, heads, d) nobody transposed: it runs over the heads of each token.
 
     Why it matters: shapes fit and the network trains, on features, tokens and samples that are mixed up.
 
@@ -140,6 +142,7 @@ def reshape_that_permutes(subject: Subject) -> Iterator[Hit]:
         model = Net()
         size = (2, 3, 32, 32)
     """
+    yield from heads_instead_of_tokens(subject)
     found: dict[str | None, list[Node]] = {}
     for node in subject.live:
         inputs = subject.data_inputs(node)
@@ -211,15 +214,32 @@ def _index(node: Node) -> tuple[object, ...] | None:
     return index if isinstance(index, tuple) and index[:1] != ("slice",) else (index,)
 
 
-def _at_one_step(subject: Subject, reader: Node, source: Node, time: int) -> bool:
-    """Whether x[…] takes the last step of every direction: one place in time, all channels."""
+def _at_one_step(reader: Node, source: Node, time: int) -> int | None:
+    """Whether x[…] takes the first (0) or the last step (-1) of every direction: one place in time, all channels."""
     index = _index(reader)
     length = (source.shape or ())[time] if source.shape else 0
-    if index is None or len(index) <= time or index[time] not in (-1, length - 1) or length < 2:
-        return False
+    if index is None or len(index) <= time or index[time] not in (0, -1, length - 1) or length < 2:
+        return None
     rest = index[time + 1 :]
     whole = all(i in ("...", ("slice", None, None, None)) for i in (*index[:time], *rest))
-    return whole and (reader.shape or (0,))[-1] == (source.shape or (1,))[-1]
+    if not whole or (reader.shape or (0,))[-1] != (source.shape or (1,))[-1]:
+        return None
+    return 0 if index[time] == 0 else -1
+
+
+def _of_one_direction(reader: Node, source: Node) -> str | None:
+    """The direction whose channels alone x[…] takes; None where it takes others."""
+    index, rank = _index(reader), len(source.shape or ())
+    channels = (source.shape or (0,))[-1]
+    if index is None or not index or (len(index) < rank and "..." not in index):
+        return None
+    taken = index[-1]
+    if not isinstance(taken, tuple) or taken[:1] != ("slice",) or len(taken) != 4 or taken[3] is not None:
+        return None
+    bounds = [b + channels if isinstance(b, int) and b < 0 else b for b in taken[1:3]]
+    if bounds[0] in (None, 0) and bounds[1] == channels // 2:
+        return "forward"
+    return "backward" if bounds[0] == channels // 2 and bounds[1] in (None, channels) else None
 
 
 def _recurrent_items(subject: Subject, node: Node) -> tuple[Node | None, Node | None]:
@@ -231,8 +251,9 @@ def _recurrent_items(subject: Subject, node: Node) -> tuple[Node | None, Node | 
 def half_read_direction(subject: Subject) -> Iterator[Hit]:
     """Of a bidirectional layer only one direction is read as it ends.
 
-    ``output[:, -1]`` holds the forward state after all steps and the backward state after its first one; ``h[-1]``
-    is the backward direction of the last layer alone.
+    ``output[:, -1]`` holds the forward state after all steps and the backward state after its first one, and
+    ``output[:, 0]`` the other way round; ``h[-1]`` is the backward direction of the last layer alone,
+    ``output[..., :hidden]`` the forward one.
 
     Why it matters: half of the layer, and half of its cost, sees one step of the sequence or is not read. Of several
     layers it is the last one: those below hand all their steps on to it.
@@ -274,11 +295,17 @@ def half_read_direction(subject: Subject) -> Iterator[Hit]:
         readers = _read_at(subject, output) if output is not None else []
         returned = output is not None and output.name in subject.graph.outputs
         if output is not None and readers and isinstance(time, int) and not returned:
-            if all(_at_one_step(subject, r, output, time) for r in readers):
-                last = " of its last layer" if len(node.of(Recurrent).layers) > 2 else ""
+            steps = {_at_one_step(r, output, time) for r in readers}
+            last = " of its last layer" if len(node.of(Recurrent).layers) > 2 else ""
+            if steps in ({0}, {-1}):
+                which = "forward" if steps == {0} else "backward"
                 yield _half(
-                    node, readers[0], f"the backward direction{last} is read after its first step only"
+                    node, readers[0], f"the {which} direction{last} is read after its first step only"
                 )
+            halves = {_of_one_direction(r, output) for r in readers}
+            if len(halves) == 1 and None not in halves and not _read_at(subject, state or node):
+                other = "backward" if halves == {"forward"} else "forward"
+                yield _half(node, readers[0], f"the {other} direction{last} is not read")
             continue
         if state is not None and not readers:
             taken = [_index(r) for r in _read_at(subject, state)]

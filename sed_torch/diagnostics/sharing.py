@@ -89,7 +89,8 @@ def _is_split(subject: Subject, node: Node) -> bool:
 def shared_weights(subject: Subject) -> Iterator[Hit]:
     """A layer is called several times with the same weights.
 
-    It is a warning where one instance stands several times in one list, one after the other: ``[layer] * n``.
+    It is a warning where one instance stands several times in one list or dict, one after the other:
+    ``[layer] * n``, or ``copy.copy(layer)``, which copies the module and not its weights.
 
     Why it matters: meant in recurrent, siamese and weight-tied networks; otherwise one instance was created
     where several were wanted, and the layers cannot learn different things. Its operators count once each in
@@ -143,15 +144,23 @@ def shared_weights(subject: Subject) -> Iterator[Hit]:
 def _listed(subject: Subject, path: str) -> tuple[str, ...]:
     """The places of one list or sequence at which the module that holds a layer stands, if several."""
     for holder, container in subject.modules.items():
-        if not isinstance(container, (nn.ModuleList, nn.Sequential)):
+        if not isinstance(container, (nn.ModuleList, nn.Sequential, nn.ModuleDict)):
             continue
         for name, child in container._modules.items():
             inner = f"{holder}.{name}" if holder else name
             if child is not None and (path == inner or path.startswith(f"{inner}.")):
-                same = tuple(n for n, c in container._modules.items() if c is child)
+                same = tuple(n for n, c in container._modules.items() if _alike(c, child))
                 if len(same) > 1:
                     return tuple(f"{holder}.{n}" if holder else n for n in same)
     return ()
+
+
+def _alike(a: nn.Module | None, b: nn.Module) -> bool:
+    """Whether two entries are one module, or shallow copies that hold the same parameters."""
+    if a is b or a is None or type(a) is not type(b):
+        return a is b
+    mine, its = ([*map(id, m.parameters())] for m in (a, b))
+    return bool(mine) and mine == its
 
 
 def _in_a_chain(subject: Subject, calls: list[Node]) -> bool:

@@ -49,6 +49,7 @@ from sed_torch.tracing.surroundings import default_device_set_aside, surrounding
 from sed_torch.tracing.tensors import tensors_in
 from sed_torch.tracing.transforms import transforms_followed
 from sed_torch.tracing.turns import others_run, together
+from sed_torch.tracing.wrapping import wraps_followed
 
 __all__ = ["Autocast", "Frontend", "trace"]
 
@@ -245,6 +246,7 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
             together(),
             scripts_followed(Recorder),
             transforms_followed(Recorder),
+            wraps_followed(Recorder),
             torch.enable_grad(),
             recorder,
         ):

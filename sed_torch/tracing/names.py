@@ -112,7 +112,10 @@ RANDOM = RANDOM_OF_TENSORS | frozenset(
 SELECTS = frozenset(["__getitem__", "where", "masked_select"])
 # Where the data choose which entries go on, or where torch is left: what came before stands.
 CHOOSES = SELECTS | frozenset(
-    ["nonzero", "argwhere", "unique", "_unique2", "unique_consecutive", "bincount", "numpy", "__array__"]
+    [
+        *("nonzero", "argwhere", "unique", "_unique2", "unique_consecutive", "bincount"),
+        *("numpy", "__array__", "tolist"),
+    ]
 )
 NEEDS_VALUES = frozenset(
     [

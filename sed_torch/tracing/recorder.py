@@ -127,6 +127,14 @@ class Recorder(TorchFunctionMode):
             nodes.append(node)
         self.graph.output(tuple(nodes))
 
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a recorded call, an input or a weight made a tensor."""
+        return tensor in self._tape.values
+
+    def same(self, tensor: Tensor, as_this: Tensor) -> None:
+        """From now on ``tensor`` holds what another one holds."""
+        self._tape.values[tensor] = self._tape.node(as_this)
+
     # -- the mode ----------------------------------------------------------------------------------------
 
     def __torch_function__(
