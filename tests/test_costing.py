@@ -167,13 +167,6 @@ def test_what_autograd_keeps(name: str, batch: int) -> None:
     assert found.unknown == ()
 
 
-def test_a_long_lstm_keeps_the_work_space_of_onednn() -> None:
-    """Counted in pages that oneDNN lays out as it likes: nearly right for a long one only."""
-    model = Recurrent(nn.LSTM)
-    found = cost(model, input_size=(60, 16, 16), kernels="cpu")
-    assert found.activations == pytest.approx(really_kept(model, torch.randn(60, 16, 16)), rel=0.03)
-
-
 def test_the_reserve_of_cudnn_is_said_to_be_an_estimate() -> None:
     on = {d: cost(Recurrent(nn.LSTM), input_size=(6, 4, 16), kernels=d).assumed for d in ("cuda", "cpu")}  # type: ignore[arg-type]
     assert any("cuDNN" in a and "estimate" in a for a in on["cuda"])

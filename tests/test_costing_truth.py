@@ -276,6 +276,45 @@ def test_a_mode_that_matters_is_followed() -> None:
     assert any(m.path == "aux" for m in found.training)
 
 
+# -- recurrent layers ------------------------------------------------------------------------------------------
+
+by_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+LAYERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"num_layers": 2},
+    {"bidirectional": True},
+    {"num_layers": 3, "bidirectional": True, "batch_first": True},
+    {"batch_first": True},
+)
+
+
+@by_onednn
+@pytest.mark.parametrize("samples", [1, 6])
+@pytest.mark.parametrize("options", LAYERS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "amp"), [(nn.LSTM, None), (nn.GRU, None), (nn.GRU, "bf16"), (nn.RNN, None), (nn.RNN, "bf16")]
+)
+def test_recurrent_layers_to_the_byte(
+    kind: type[nn.RNNBase], amp: str | None, options: dict[str, Any], samples: int
+) -> None:
+    layer = kind(20, 36, **options)
+    size = (samples, 25, 20) if options.get("batch_first") else (25, samples, 20)
+    found = cost(layer, input_size=size, kernels="cpu", amp=amp)
+    assert found.activations == really_kept(layer, torch.randn(size), amp=amp is not None)
+    held = found.inference_peak - found.parameters - found.buffers
+    assert held == really_held(layer, torch.randn(size), amp=amp is not None)
+
+
+@by_onednn
+@pytest.mark.parametrize("hidden", [16, 64, 100, 128])
+@pytest.mark.parametrize("read", [8, 64, 200])
+def test_the_work_space_of_onednn_in_pages(read: int, hidden: int) -> None:
+    layer = nn.LSTM(read, hidden)
+    for size in ((1, 1, read), (7, 4, read)):
+        found = cost(layer, input_size=size, kernels="cpu")
+        assert found.activations == really_kept(layer, torch.randn(size))
+
+
 # -- any network -----------------------------------------------------------------------------------------------
 
 STEPS: dict[str, Callable[[Any, Tensor], Tensor]] = {

@@ -1,7 +1,7 @@
 """What recurrent layers keep for their backward pass, and need while they run.
 
 On the CPU a GRU and a plain RNN run step by step, and an LSTM in oneDNN, whose work space is made of pieces of whole
-pages. On a GPU cuDNN keeps a reserve of a size that it does not publish: the figure here is an **estimate** by the
+pages, found by its sizes over 360 layers. On a GPU cuDNN keeps a reserve of a size that it does not publish: the figure here is an **estimate** by the
 gates and states of each step, and ``Cost.assumed`` says so.
 """
 
@@ -31,6 +31,7 @@ class Recurrence:
         samples: sequences, at the batch looked at.
         drops: whether entries are dropped between layers.
         cell: whether it is a cell, called for one step.
+        turned: whether its input does not lie in memory as the steps are taken.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Recurrence:
     samples: float
     drops: bool
     cell: bool
+    turned: bool = False
 
     @classmethod
     def of(cls, node: Node, shape: tuple[int, ...], times: float) -> Recurrence:
@@ -56,6 +58,7 @@ class Recurrence:
             samples,
             bool(facts.get("p")) and bool(facts.get("training", True)),
             cell,
+            attrs.time == 1 and samples > 1,
         )
 
     def kept(self, device: str, size: float) -> Mapping[str, float]:
@@ -67,7 +70,8 @@ class Recurrence:
             found[f"steps {place}"] = self._steps(device, state, projected * self.samples, wide, size)
             if layer and not direction:
                 between = self.steps * self.samples * wide * size
-                found[f"input {layer}"] = between
+                cast = self.kind == "gru" and size < 4  # its states are in float32: each direction casts for itself
+                found[f"input {layer}"] = between * (self.directions if cast else 1)
                 if self.drops:
                     found[f"mask {layer}"] = between
             if self.kind == "lstm" and not self.cell:
@@ -90,27 +94,45 @@ class Recurrence:
         return self.steps * state * size
 
     def _pages(self, state: float, wide: int, size: float) -> float:
-        """oneDNN's work space, counted in its allocations: gates twice, states in and out, those of the cell."""
+        """oneDNN's work space, each piece in whole pages: gates and hidden states of the steps, and for every step and
+        the one before, forward and back: what a layer reads, two states that it hands on, and two of the cell.
+        """
         hidden = state / max(self.samples, 1e-9)
 
-        def piece(rows: float, columns: float, entry: float = size, pad: bool = True) -> float:
-            line = math.ceil(columns * entry / 64) * 64 if pad else columns * entry
-            if pad and line / entry % 256 == 0:
-                line += 64
+        def pages(rows: float, columns: float) -> float:
+            """Of a table whose lines begin at multiples of 64 bytes, and not all at the same place of the cache."""
+            line = math.ceil(columns * size / 64) * 64
+            line += 64 if line / size % 256 == 0 else 0
             return math.ceil(rows * line / _PAGE) * _PAGE
 
-        rows, states = self.steps * self.samples, (self.steps + 1) * self.samples
-        gates = piece(rows, 4 * hidden) + piece(rows, 4 * hidden, 4, pad=False)
-        return gates + 3 * piece(2 * states, max(wide, hidden)) + piece(states, hidden, 4) + 2 * _PAGE
+        rows, states = self.steps * self.samples, 2 * (self.steps + 1) * self.samples
+        cell = math.ceil(states * hidden * 4 / _PAGE) * _PAGE
+        of_steps = pages(rows, 4 * hidden) + pages(rows, hidden)
+        return of_steps + 3 * pages(states, max(wide, hidden)) + 2 * cell
 
     def running(self, size: float) -> float:
         """Bytes held for a moment while it runs without gradients, by torch's kernels on the CPU.
 
-        A GRU and an RNN hold what they project, the states of the steps and these stacked; an LSTM its input and
-        output.
+        Both directions of a layer hold what they leave until it is put together.
         """
-        positions = self.steps * self.samples * size
-        most = max(hidden for _, hidden, _ in self.passes) * positions
-        if self.kind == "lstm":
-            return most + self.passes[0][0] * positions
-        return most * {"gru": 6, "rnn": 3}[self.kind]
+        if self.cell:
+            return self._layer(0, size)
+        return max(self._layer(layer, size) for layer in range(len(self.passes) // self.directions))
+
+    def _layer(self, layer: int, size: float) -> float:
+        """While one layer runs: what it reads, where that is another's, what it holds, and what it leaves."""
+        wide, hidden, projected = self.passes[layer * self.directions]
+        positions, both = self.steps * self.samples, self.directions > 1
+        held = max(size, 4) if self.kind == "gru" else size  # a GRU's states are in float32
+        left = positions * (projected or hidden) * held
+        state = self.samples * hidden * held * self.directions
+        read = positions * wide * held if layer else 0.0
+        if self.kind == "lstm" and not projected and not self.cell:  # in one kernel, whose input is laid out first
+            turned = positions * self.passes[0][0] * size if self.turned else 0.0
+            ends = 2 * state * (2 if len(self.passes) == self.directions else layer + 1)
+            return turned + read + left * (4 if both else 1) + ends
+        gates = positions * hidden * size * {"lstm": 4, "gru": 3}.get(self.kind, 1)
+        stepping = gates + left * (6 if both else 2)  # the states of the steps, these stacked, and both side by side
+        biased = gates * 2 if self.turned and not layer else gates  # the bias is added apart from the product
+        projecting = biased + (gates + 2 * left if both else 0.0)
+        return read + max(stepping, projecting) + layer * state

@@ -297,9 +297,13 @@ class _Keeper:
         graph, node, storages = self.storages.graph, self.node, self.storages
         first = node.inputs[0]
         casts = self.precision.casts.get(node.name, {})
-        yield from self._operands(i for i in node.inputs if graph[i].op != "parameter")
-        yield from self._weights(casts)
         recurrence = Recurrence.of(node, graph[first].shape or (), self._times)
+        apart = recurrence.directions if node.op in ("gru", "rnn") else 1  # each direction reads for itself
+        yield from self._operands(i for i in node.inputs if graph[i].op != "parameter")
+        if apart > 1 and (first in casts or recurrence.turned):
+            size = storages.entries(first) * itemsize(casts.get(first, storages.dtypes[first]))
+            yield from self._own("copy", size, "backwards")
+        yield from self._weights(casts, apart)
         size = itemsize(storages.dtypes[node.name] or storages.dtypes[first])
         for label, bytes_ in recurrence.kept(self.device, size).items():
             yield from self._own("state", bytes_, label)
@@ -322,13 +326,14 @@ class _Keeper:
         for label, bytes_ in pieces.items():
             yield from self._own("state", bytes_, label)
 
-    def _weights(self, casts: Iterable[str]) -> Iterator[Saved]:
+    def _weights(self, casts: Iterable[str], readers: int = 1) -> Iterator[Saved]:
         """Copies that autocast made of weights.
 
-        A bias is added, so that nobody needs its copy again; nor that of the first weight where the input needs no
-        gradient.
+        A bias is added, so that nobody needs its copy again; nor that of the weight that reads the input where that
+        needs no gradient. Each of several ``readers`` has two weights, the first of which does.
         """
         graph, needing = self.storages.graph, self.storages.differentiable
         weights = [i for i in casts if graph[i].op == "parameter" and len(graph[i].shape or ()) > 1]
         flows = any(i in needing for i in self.node.inputs[:3] if graph[i].op != "parameter")
-        yield from self._operands(weights[0 if flows else 1 :])
+        reading = () if flows else weights[: 2 * readers : 2]
+        yield from self._operands(w for w in weights if w not in reading)

@@ -126,7 +126,7 @@ def _forward(
             for name, dtype in (casts or {}).get(node.name, {}).items():
                 size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
                 if storages.graph[name].op != "parameter":
-                    beside += size
+                    beside += 0 if node.op in ("gru", "rnn") else size  # which let go of it before their steps
                 elif split_first(storages.graph, node, name):  # gone before the heads are at work
                     continue
                 elif (name, dtype) not in cached:
