@@ -140,6 +140,30 @@ def test_what_is_kept(name: str, amp: str | None) -> None:
     assert found.unknown == ()
 
 
+class Crossed(nn.Module):
+    """Two maps of which layers that count samples first read turned views, one of them twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.MultiheadAttention(16, 4, batch_first=True) for _ in range(2))
+        self.start = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = self.start(x), self.start(y)
+        for layer in self.layers:
+            x = x + layer(x, y, y, need_weights=False)[0]
+        return x if torch.is_autocast_enabled("cpu") else x + self.layers[0](x, y, x)[0]
+
+
+@pytest.mark.parametrize("amp", [None, "bf16"])
+@pytest.mark.parametrize("samples", [1, 5])
+def test_heads_copy_what_does_not_lie_in_rows(samples: int, amp: str | None) -> None:
+    sizes = [(samples, 8, 16), (samples, 8, 16)]
+    model = Crossed()
+    found = cost(model, input_size=sizes, kernels="cpu", amp=amp)
+    assert found.activations == really_kept(model, *map(torch.randn, sizes), amp=amp is not None)
+
+
 # -- how long the forward holds --------------------------------------------------------------------------------
 
 

@@ -36,15 +36,15 @@ def pieces_of_heads(
     maps = samples * heads * shapes[0][0] * (shapes[1][0] + attrs.extra)
     rate = node.facts.get("p") if node.facts.get("training", True) else 0.0
     asked = bool(node.facts.get("weights", True))
-    found = {"attended": queries}  # laid out anew for the projection that follows
-    if not asked and not (rate and device == "cpu"):
-        found |= {"projected": queries + keys + values, "result": queries}
+    if not asked and not (rate and device == "cpu"):  # whose result lies as the queries do, for the projection to read
+        found = {"projected": queries + keys + values, "result": queries}
         found["statistics"] = 4 * heads * math.prod(shapes[0][:-1]) * times
         masks = [graph[name] for name in node.inputs[3:] if graph[name].op != "parameter"]
         if masks:
             rows = shapes[0][0] if any((m.shape or ())[-2:-1] == (shapes[0][0],) for m in masks) else 1
             found["mask"] = samples * heads * rows * shapes[1][0] * size
         return found
+    found = {"attended": queries}  # laid out anew for the projection that follows
     wider = 1.0
     if not asked:  # one call does it all, in float32 whatever it is given
         wider = max(size, 4) / size

@@ -182,6 +182,11 @@ class _Keeper:
                 root = self.storages.root[name]
                 yield self._piece(root, "input", self.storages.bytes(name), root in self.storages.batched)
 
+    def _copy_bytes(self, name: str) -> int:
+        """Bytes of the copy that autocast or the operator itself makes of an operand."""
+        dtype = self.precision.casts.get(self.node.name, {}).get(name, self.storages.dtypes[name])
+        return math.ceil(self.storages.entries(name) * itemsize(dtype))
+
     def _input(self, name: str) -> Iterator[Saved]:
         """The first operand; an operator that writes over it keeps a copy, unless its result says enough."""
         if not (self.node.target.endswith("_") and self.node.shares):
@@ -301,8 +306,7 @@ class _Keeper:
         apart = recurrence.directions if node.op in ("gru", "rnn") else 1  # each direction reads for itself
         yield from self._operands(i for i in node.inputs if graph[i].op != "parameter")
         if apart > 1 and (first in casts or recurrence.turned):
-            size = storages.entries(first) * itemsize(casts.get(first, storages.dtypes[first]))
-            yield from self._own("copy", size, "backwards")
+            yield from self._own("copy", self._copy_bytes(first), "backwards")
         yield from self._weights(casts, apart)
         size = itemsize(storages.dtypes[node.name] or storages.dtypes[first])
         for label, bytes_ in recurrence.kept(self.device, size).items():
@@ -318,8 +322,12 @@ class _Keeper:
     def _attention_block(self) -> Iterator[Saved]:
         """nn.MultiheadAttention: what its projections read, and what is inside."""
         node, storages = self.node, self.storages
-        yield from self._operands(dict.fromkeys(node.inputs[:3]))
         casts = self.precision.casts.get(node.name, {})
+        given = node.inputs[:3]
+        yield from self._operands(dict.fromkeys(given))
+        if given[1] != given[2] and given[0] in given[1:]:  # one map is projected twice, and copied for each
+            again = [i for i in given[:1] if i in casts or i in node.copied]
+            yield from self._own("copy", sum(map(self._copy_bytes, again)), "again")
         yield from self._weights(casts)
         size = itemsize(casts.get(node.inputs[0], storages.dtypes[node.inputs[0]]))
         pieces = pieces_of_heads(storages.graph, node, device=self.device, size=size, times=self._times)

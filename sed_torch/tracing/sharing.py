@@ -45,6 +45,8 @@ def copied_by(name: str, args: Any, is_constant: Callable[[Tensor], bool]) -> li
         return _copied_by_product(pair[0], pair[1], is_constant) if len(pair) == 2 else []
     if name == "einsum":
         return _copied_by_einsum(args)
+    if name == "multi_head_attention_forward":  # its projections take rows
+        return [a for a in args[:3] if isinstance(a, Tensor) and not _viewable(a, (-1, a.shape[-1]))]
     if name == "scaled_dot_product_attention":  # the values, where no fused kernel does it
         return [a for a in args[2:3] if isinstance(a, Tensor) and not _viewable(a, (-1, *a.shape[-2:]))]
     return []

@@ -104,15 +104,15 @@ class Tape:
             writer = self.values.held(tensor).overwritten
             if writer is not None:
                 writer.meta.setdefault("stale", []).append(node.name)
+        copied = copied_by(name, args, self._is_constant)
+        if copied:
+            node.meta["copied"] = tuple(map(self.node, copied))
         if not isinstance(result, Tensor):
             node.meta.update(path=path, source=source)
             return self._bind_items(result, node, path, source, args[0] if args else None, name)
         shared = shared_by(name, result, args, kwargs)
         if shared is not None:
             node.meta["shares"] = self.node(shared)
-        copied = copied_by(name, args, self._is_constant)
-        if copied:
-            node.meta["copied"] = tuple(map(self.node, copied))
         if name == "scaled_dot_product_attention" and not fusable(args, kwargs):
             node.meta["facts"] = {**node.meta.get("facts", {}), "fusable": False}
         self.bind(result, node, path, source)
