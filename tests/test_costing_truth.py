@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -298,6 +300,49 @@ def test_a_mode_that_matters_is_followed() -> None:
     found = cost(Varied(), input_size=(8, 16))
     assert found.inference_peak == found.parameters + 4 * 8 * (16 + 16)
     assert any(m.path == "aux" for m in found.training)
+
+
+# -- converted to another dtype --------------------------------------------------------------------------------
+
+
+class Casting(nn.Module):
+    """Squares in float32 whatever it is given, as many norms do; a look-up; a buffer of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.up, self.down = nn.Parameter(torch.ones(16)), nn.Linear(16, 32), nn.Linear(32, 16)
+        self.norm, self.words = nn.BatchNorm1d(8), nn.Embedding(7, 16)
+        self.register_buffer("places", torch.arange(8) % 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-6)
+        y = self.norm(y.to(self.gain.dtype) * self.gain + self.words(self.places))
+        return self.down(F.silu(self.up(y)))
+
+
+@pytest.mark.parametrize("data", [False, True])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64", "float32"])
+def test_a_dtype_is_what_a_converted_model_takes(dtype: str, data: bool) -> None:
+    model, x = Casting(), torch.randn(4, 8, 16)
+    given = {"input_data": x} if data else {"input_size": (4, 8, 16)}
+    found = cost(model, dtype=dtype, kernels="cpu", **given)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    really = copy.deepcopy(model).to(getattr(torch, dtype))
+    x = x.to(getattr(torch, dtype))
+    assert found.activations == really_kept(really, x)
+    assert found.inference_peak - found.parameters - found.buffers == really_held(really, x)
+    assert found.parameters == sum(p.nbytes for p in really.parameters())
+    assert found.buffers == sum(b.nbytes for b in really.buffers())
+    assert (found.dtype, found.name) == (dtype, "Casting")
+
+
+def test_a_model_that_cannot_be_copied_says_how_it_was_converted() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16))
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    found = cost(model, input_size=(2, 16), dtype="bfloat16")
+    assert any("could not be copied" in a for a in found.assumed)
+    assert found.activations == 2 * 2 * (16 + 16)
 
 
 # -- recurrent layers ------------------------------------------------------------------------------------------

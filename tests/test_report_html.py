@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import sed_torch
 from sed_torch import check, score
+from sed_torch.costing import step_memory
 from sed_torch.errors import DataError, InputError, MissingDependencyError
 from sed_torch.evidence import ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
@@ -33,6 +34,7 @@ from sed_torch.report.reference import (
 from sed_torch.scoring.result import Score
 from sed_torch.scoring.standing import INPUT, ReferenceRow, ReferenceSet, read_reference
 from sed_torch.searching import Candidate, Improvement, SearchResult
+from sed_torch.tables import mebibytes
 
 SCRIPT = '<script>alert("1")</script>'
 SIZE = (1, 3, 16, 16)
@@ -418,3 +420,19 @@ def test_a_validation_leads_with_its_verdict() -> None:
     report = validate(values, values[::-1], params=values, n_bootstrap=20)
     page = to_html(report)
     assert report.verdict()[:40] in page[: page.index("<figure>")]
+
+
+def test_a_page_shows_when_a_step_holds_most() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
+    found = sed_torch.cost(net, input_size=(4, 3, 8, 8), gpu="T4", name="<net>")
+    page = to_html(found)
+    assert "Memory of a training step" in page
+    assert mebibytes(found.peak) in page
+    assert "&lt;net&gt;" in page
+    assert "<net>" not in page
+    assert 'id="r0-ops"' in page
+    assert "largest batch" in page
+    one = sed_torch.score(net, input_size=(4, 3, 8, 8))
+    held = step_memory(one.structure.graph)  # type: ignore[union-attr]
+    assert f"{mebibytes(held)} at its peak" in to_html(one)
+    assert "Memory of a training step" not in to_html(Score.from_json(one.to_json()))

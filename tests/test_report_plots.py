@@ -15,12 +15,13 @@ import torchvision
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from sed_torch import Score, report, score
+from sed_torch import Score, cost, report, score
 from sed_torch.errors import MissingDependencyError
 from sed_torch.evidence import Joined, ValidationReport, validate
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import series, style
 from sed_torch.searching import Candidate, Improvement, SearchResult
+from sed_torch.tables import mebibytes
 
 SCRIPT = "<script>alert(1)</script>"
 WHITE = 0.5 * math.log(2 * math.pi * math.e)
@@ -389,3 +390,38 @@ def test_points_of_many_models_are_one_element_a_group() -> None:
     plain = [u for u in uses if "style=" not in u]
     assert len(plain) == 50, "their style is said once"
     assert len({re.search(r'href="(#[^"]*)"', u)[1] for u in plain}) == 1  # type: ignore[index]
+
+
+# -- memory of a step ------------------------------------------------------------------------------------
+
+
+def test_the_time_line_of_a_step_is_its_moments() -> None:
+    """Two linear layers, batch 2: in backward the gradients of the last come first."""
+    found = cost(
+        nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), input_size=(2, 4), optimizer="sgd", gpu="T4"
+    )
+    line = series.timeline_of(found)
+    assert [p[0] for p in line.phases] == ["forward", "backward", "optimizer"]
+    assert line.resident == 4 * (4 * 3 + 3 + 3 * 2 + 2)
+    backward = line.phases[1][1]
+    assert line.gradients[:backward] == (0,) * backward
+    assert line.gradients[backward] == 4 * (3 * 2 + 2)
+    assert line.gradients[-1] == line.resident
+    # the input and the first result are kept; the second result is there as well
+    assert line.activations[backward - 1] == 4 * 2 * (4 + 3 + 2)
+    assert line.total(line.peak) == found.peak == max(map(line.total, range(len(line.activations))))
+    assert line.limit == 16 * 2**30
+
+
+def test_a_time_line_is_drawn_in_layers_and_its_peak_is_named() -> None:
+    found = cost(nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 2)), input_size=(8, 40))
+    figure = report.memory_timeline(found)
+    ax = figure.axes[0]
+    layers = [p for p in ax.patches if hasattr(p, "get_data")]
+    assert len(layers) == 3
+    top = layers[-1].get_data().values
+    assert max(top) == found.peak
+    assert any(t.get_text() == f"{mebibytes(found.peak)}, {found.place_of_peak}" for t in ax.texts)
+    ticks = ax.get_yticks()
+    assert len(ticks) > 2
+    assert (ticks % 1024 == 0).all()

@@ -10,6 +10,7 @@ from sed_torch.costing.devices import DEVICES, Device
 from sed_torch.costing.model import (
     cost,
     cost_of_graphs,
+    cost_of_score,
     dropping,
     kept_for_backward,
     step_memory,
@@ -29,6 +30,7 @@ __all__ = [
     "Saved",
     "cost",
     "cost_of_graphs",
+    "cost_of_score",
     "dropping",
     "kept_for_backward",
     "optimizer_named",

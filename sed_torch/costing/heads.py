@@ -36,7 +36,9 @@ def pieces_of_heads(
     maps = samples * heads * shapes[0][0] * (shapes[1][0] + attrs.extra)
     rate = node.facts.get("p") if node.facts.get("training", True) else 0.0
     asked = bool(node.facts.get("weights", True))
-    if not asked and not (rate and device == "cpu"):  # whose result lies as the queries do, for the projection to read
+    if not asked and not (
+        rate and device == "cpu"
+    ):  # whose result lies as the queries do, for the projection to read
         found = {"projected": queries + keys + values, "result": queries}
         found["statistics"] = 4 * heads * math.prod(shapes[0][:-1]) * times
         masks = [graph[name] for name in node.inputs[3:] if graph[name].op != "parameter"]

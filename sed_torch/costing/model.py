@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sed_torch._collecting import collected_rarely
+from sed_torch.costing.converting import converted, converted_inputs
 from sed_torch.costing.devices import Device, device
 from sed_torch.costing.modes import both_modes, dropping
 from sed_torch.costing.optimizers import state_entries, step_entries
@@ -19,14 +20,24 @@ from sed_torch.costing.roofline import works
 from sed_torch.costing.saving import Saved, runs_apart, saved_for_backward
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
-from sed_torch.errors import InputError, TraceError
-from sed_torch.graph import Graph, Parameter
+from sed_torch.errors import InputError, SedTorchError, TraceError
+from sed_torch.graph import Graph
 from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
 from sed_torch.scoring.result import Score
 from sed_torch.tables import listed
+from sed_torch.tracing import Autocast
+from sed_torch.tracing.shadow import unwrap
 
-__all__ = ["cost", "cost_of_graphs", "dropping", "kept_for_backward", "step_memory", "with_memory"]
+__all__ = [
+    "cost",
+    "cost_of_graphs",
+    "cost_of_score",
+    "dropping",
+    "kept_for_backward",
+    "step_memory",
+    "with_memory",
+]
 
 Kernels = Literal["cuda", "cpu"]
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -56,7 +67,9 @@ def cost(
         input_size: as for :func:`sed_torch.score`, with batch dimension; inferred when not given.
         input_data: tensors instead; only shapes and dtypes are used.
         batch_size: samples a step; the batch of the input when None. Memory that grows with the batch is scaled.
-        dtype: dtype that parameters and inputs are held in (``"bfloat16"``); as found when None.
+        dtype: as if ``model.to(dtype)`` had been called and floating inputs were converted too (``"bfloat16"``);
+            as found when None. Gradients and the optimizer's state follow the parameters; whole numbers stay, and so
+            does what the forward itself casts (``x.float()``). The model is not touched: a copy is followed.
         amp: ``"bf16"`` or ``"fp16"`` for autocast, None without.
         optimizer: one of :data:`sed_torch.costing.OPTIMIZERS`.
         checkpointing: module paths, or patterns such as ``"blocks.*"``, whose calls are checkpointed
@@ -77,22 +90,26 @@ def cost(
         (4004000, 4004000, 32000)
     """
     lower_dtype = _checked(dtype, amp, kernels, batch_size)
-    given: dict[str, Any] = {"input_size": input_size, "input_data": input_data}
-    under = autocast(lower_dtype, device=kernels) if lower_dtype and dtype is None else None
+    buffers = sum(_entry(b.dtype, dtype) * b.numel() for b in model.buffers())
+    followed = converted(model, dtype) if dtype is not None else model
+    name = name or type(unwrap(model)).__name__
+    if followed is not None and dtype is not None:
+        model, input_data, dtype = followed, converted_inputs(input_data, dtype), None
     with collected_rarely():
-        try:
-            training, evaluation, assumed = both_modes(model, {**given, "autocast": under}, batch_size)
-        except TraceError:
-            if under is None:
-                raise
-            training, evaluation, assumed = both_modes(model, given, batch_size)
+        training, evaluation, assumed = _followed(
+            model,
+            {"input_size": input_size, "input_data": input_data},
+            batch_size,
+            autocast(lower_dtype, device=kernels) if lower_dtype and dtype is None else None,
+        )
+        if dtype is not None:
             assumed += (
-                "the forward could not be followed under autocast: dtypes by the lists of its operators",
+                f"the model could not be copied to be converted: all floating results are taken for {dtype}",
             )
         return cost_of_graphs(
             training,
             evaluation,
-            buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
+            buffers=round(buffers),
             batch_size=batch_size,
             dtype=dtype,
             amp=amp,
@@ -103,6 +120,20 @@ def cost(
             name=name,
             assumed=assumed,
         )
+
+
+def _followed(
+    model: nn.Module, given: Mapping[str, Any], batch: int | None, under: Autocast | None
+) -> tuple[Graph, Graph, tuple[str, ...]]:
+    """The graphs of both modes, under autocast where the forward can be followed so, and what was assumed."""
+    try:
+        return both_modes(model, {**given, "autocast": under}, batch)
+    except TraceError:
+        if under is None:
+            raise
+        training, evaluation, assumed = both_modes(model, given, batch)
+    words = "the forward could not be followed under autocast: dtypes by the lists of its operators"
+    return training, evaluation, (*assumed, words)
 
 
 def cost_of_graphs(
@@ -186,6 +217,21 @@ def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "c
     return round(held + max(m.bytes() for m in moments))
 
 
+def cost_of_score(score: Score) -> Cost | None:
+    """The cost of a step of one sample with AdamW, as far as the graph in evaluation mode that was scored tells it.
+
+    None where the graph behind the score is gone, or its memory cannot be counted.
+    """
+    graph = score.structure.graph if score.structure is not None else None
+    if graph is None:
+        return None
+    words = ("as in evaluation mode: masks of dropout and buffers are not counted",)
+    try:
+        return cost_of_graphs(graph, graph, batch_size=1, name=score.name, assumed=words)
+    except SedTorchError:
+        return None
+
+
 def with_memory(score: Score) -> Score:
     """A score that says what a training step of one sample takes; as it is where the graph behind it is gone."""
     graph = score.structure.graph if score.structure is not None else None
@@ -256,24 +302,27 @@ def _held_dtype(graph: Graph) -> str:
     return max(counts, key=lambda d: counts[d], default="float32")
 
 
-def _entry(parameter: Parameter, dtype: str | None) -> float:
-    """Bytes of one entry of a parameter."""
-    return itemsize(dtype if dtype and parameter.dtype in _DTYPES else parameter.dtype)
+def _entry(held: Any, dtype: str | None) -> float:
+    """Bytes of one entry of what is held in some dtype, and converted where it is a float."""
+    found = str(held).removeprefix("torch.")
+    return itemsize(dtype if dtype and found in _DTYPES else found)
 
 
 def _parameter_bytes(graph: Graph, dtype: str | None, *, trainable: bool) -> int:
-    return round(sum(p.numel * _entry(p, dtype) for p in graph.parameters if p.trainable or not trainable))
+    return round(
+        sum(p.numel * _entry(p.dtype, dtype) for p in graph.parameters if p.trainable or not trainable)
+    )
 
 
 def _state_bytes(graph: Graph, dtype: str | None, optimizer: str) -> int:
     trained = [p for p in graph.parameters if p.trainable]
-    return round(sum(state_entries(optimizer, p.shape) * _entry(p, dtype) for p in trained))
+    return round(sum(state_entries(optimizer, p.shape) * _entry(p.dtype, dtype) for p in trained))
 
 
 def _step_bytes(graph: Graph, dtype: str | None, optimizer: str, kernels: Kernels) -> int:
     """Held for a moment by the optimiser's step, which takes all parameters at once on a GPU."""
     trained = [p for p in graph.parameters if p.trainable]
-    each = max((_entry(p, dtype) for p in trained), default=0.0)
+    each = max((_entry(p.dtype, dtype) for p in trained), default=0.0)
     return round(each * step_entries(optimizer, [p.numel for p in trained], together=kernels == "cuda"))
 
 

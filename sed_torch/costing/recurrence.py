@@ -1,8 +1,8 @@
 """What recurrent layers keep for their backward pass, and need while they run.
 
 On the CPU a GRU and a plain RNN run step by step, and an LSTM in oneDNN, whose work space is made of pieces of whole
-pages, found by its sizes over 360 layers. On a GPU cuDNN keeps a reserve of a size that it does not publish: the figure here is an **estimate** by the
-gates and states of each step, and ``Cost.assumed`` says so.
+pages, found by its sizes over 360 layers. On a GPU cuDNN keeps a reserve of a size that it does not publish: the figure
+here is an **estimate** by the gates and states of each step, and ``Cost.assumed`` says so.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Recurrence:
             found[f"steps {place}"] = self._steps(device, state, projected * self.samples, wide, size)
             if layer and not direction:
                 between = self.steps * self.samples * wide * size
-                cast = self.kind == "gru" and size < 4  # its states are in float32: each direction casts for itself
+                cast = (
+                    self.kind == "gru" and size < 4
+                )  # its states are in float32: each direction casts for itself
                 found[f"input {layer}"] = between * (self.directions if cast else 1)
                 if self.drops:
                     found[f"mask {layer}"] = between
@@ -127,12 +129,16 @@ class Recurrence:
         left = positions * (projected or hidden) * held
         state = self.samples * hidden * held * self.directions
         read = positions * wide * held if layer else 0.0
-        if self.kind == "lstm" and not projected and not self.cell:  # in one kernel, whose input is laid out first
+        if (
+            self.kind == "lstm" and not projected and not self.cell
+        ):  # in one kernel, whose input is laid out first
             turned = positions * self.passes[0][0] * size if self.turned else 0.0
             ends = 2 * state * (2 if len(self.passes) == self.directions else layer + 1)
             return turned + read + left * (4 if both else 1) + ends
         gates = positions * hidden * size * {"lstm": 4, "gru": 3}.get(self.kind, 1)
-        stepping = gates + left * (6 if both else 2)  # the states of the steps, these stacked, and both side by side
+        stepping = gates + left * (
+            6 if both else 2
+        )  # the states of the steps, these stacked, and both side by side
         biased = gates * 2 if self.turned and not layer else gates  # the bias is added apart from the product
         projecting = biased + (gates + 2 * left if both else 0.0)
         return read + max(stepping, projecting) + layer * state

@@ -107,6 +107,27 @@ class Cost(Tabular):
         return max(self.training, key=Moment.bytes)
 
     @property
+    def place_of_peak(self) -> str:
+        """When that is, in words."""
+        moment = self.peak_moment
+        return f"{moment.phase} of {moment.path or 'the root'}" if moment.node else "the optimiser's step"
+
+    @property
+    def precision(self) -> str:
+        """Dtype of the parameters, and of autocast, in words."""
+        return f"{self.dtype}, autocast {self.amp}" if self.amp else self.dtype
+
+    def parts(self) -> dict[str, int]:
+        """Bytes by what they are: there all the time or at the end of the forward, not all at the same moment."""
+        return {
+            "parameters": self.parameters,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer_state,
+            "buffers": self.buffers,
+            "saved for backward": self.activations,
+        }
+
+    @property
     def inference_peak(self) -> int:
         """Bytes at the fullest moment of a forward without gradients."""
         most = max((m.bytes() for m in self.inference), default=0.0)
@@ -203,22 +224,12 @@ class Cost(Tabular):
 
     def view(self) -> View:
         """What people see: the peak and what it is made of, blocks, what is left out."""
-        moment = self.peak_moment
-        where = f"{moment.phase} of {moment.path or 'the root'}" if moment.node else "the optimiser's step"
-        precision = f"{self.dtype}, autocast {self.amp}" if self.amp else self.dtype
         headline = (
             f"{self.name}: {mebibytes(self.peak)} at the peak of a training step "
-            f"(batch {self.batch}, {precision}, {self.optimizer}), at {where}"
+            f"(batch {self.batch}, {self.precision}, {self.optimizer}), at {self.place_of_peak}"
         )
-        parts = {
-            "parameters": self.parameters,
-            "gradients": self.gradients,
-            "optimizer": self.optimizer_state,
-            "buffers": self.buffers,
-            "saved for backward": self.activations,
-        }
         lines = [
-            "   ".join(f"{name} {mebibytes(size)}" for name, size in parts.items()),
+            "   ".join(f"{name} {mebibytes(size)}" for name, size in self.parts().items()),
             f"inference peak {mebibytes(self.inference_peak)}",
             *self._on_device(),
         ]

@@ -121,12 +121,16 @@ def _forward(
         held += change[place]
         if node.op not in ("parameter", "constant"):
             beside = _running(storages, node) if counts(node.name) and casts is not None else 0
-            if casts is not None and node.op != "multi_head_attention_forward":  # gone before its heads are at work
+            if (
+                casts is not None and node.op != "multi_head_attention_forward"
+            ):  # gone before its heads are at work
                 beside += sum(storages.copied_bytes(node, i) for i in node.copied if counts(i))
             for name, dtype in (casts or {}).get(node.name, {}).items():
                 size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
                 if storages.graph[name].op != "parameter":
-                    beside += 0 if node.op in ("gru", "rnn") else size  # which let go of it before their steps
+                    beside += (
+                        0 if node.op in ("gru", "rnn") else size
+                    )  # which let go of it before their steps
                 elif split_first(storages.graph, node, name):  # gone before the heads are at work
                     continue
                 elif (name, dtype) not in cached:

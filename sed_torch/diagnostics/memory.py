@@ -185,14 +185,7 @@ def _peak(cost: Cost) -> str:
 
 def _parts(cost: Cost) -> str:
     """What takes them, the largest first."""
-    parts = {
-        "parameters": cost.parameters,
-        "gradients": cost.gradients,
-        "optimizer": cost.optimizer_state,
-        "buffers": cost.buffers,
-        "saved for backward": cost.activations,
-    }
-    named = sorted(parts.items(), key=lambda item: -item[1])
+    named = sorted(cost.parts().items(), key=lambda item: -item[1])
     return "".join(f", {name} {mebibytes(size)}" for name, size in named if size >= 0.02 * cost.peak)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sed_torch.report.drawing import Drawing, draw
 from sed_torch.report.html import save_html, to_html
-from sed_torch.report.plots import correlations, profile, scatter, search_trace, waterfall
+from sed_torch.report.plots import correlations, memory_timeline, profile, scatter, search_trace, waterfall
 from sed_torch.report.style import inline_svg, save_figure
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "correlations",
     "draw",
     "inline_svg",
+    "memory_timeline",
     "profile",
     "save_figure",
     "save_html",

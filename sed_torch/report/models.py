@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sed_torch import tables
+from sed_torch.costing import cost_of_score
 from sed_torch.diagnostics import CheckReport, Finding
 from sed_torch.report import plots
+from sed_torch.report.costs import memory_figure
 from sed_torch.report.drawing import draw
 from sed_torch.report.parts import (
     Card,
@@ -52,6 +54,9 @@ def scored(
             "Blocks from left to right; repeated ones are one box with their count. Point at a box for its numbers.",
         )
     )
+    cost = cost_of_score(score)
+    if cost is not None and cost.training:
+        parts.append(memory_figure(cost, key))
     parts += [_block_table(score, key, depth), _op_table(score, key)]
     return Section(f"{key}-model", score.name, tuple(parts), folded, _short_score(score))
 

@@ -7,10 +7,12 @@ from functools import singledispatch
 from typing import Any
 
 from sed_torch import tables
+from sed_torch.costing import Cost
 from sed_torch.diagnostics import CheckReport
 from sed_torch.errors import InputError
 from sed_torch.evidence import ValidationReport
 from sed_torch.ranking import Ranking
+from sed_torch.report.costs import costed
 from sed_torch.report.models import unscored
 from sed_torch.report.parts import (
     Column,
@@ -90,6 +92,7 @@ section.register(Ranking)(ranked)
 section.register(ValidationReport)(validated)
 section.register(SearchResult)(searched)
 section.register(CheckReport)(unscored)
+section.register(Cost)(costed)
 
 
 def about(definitions: Iterable[str], versions: Mapping[str, str]) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sed_torch.report.series.costs import Timeline, timeline_of
 from sed_torch.report.series.models import Against, Cloud, Point, cloud_of
 from sed_torch.report.series.predictors import Bar, bars_of
 from sed_torch.report.series.scores import (
@@ -26,11 +27,13 @@ __all__ = [
     "Point",
     "Profile",
     "ProfilePoint",
+    "Timeline",
     "Trace",
     "Waterfall",
     "bars_of",
     "cloud_of",
     "profile_of",
+    "timeline_of",
     "trace_of",
     "waterfall_of",
 ]
