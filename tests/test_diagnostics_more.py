@@ -431,3 +431,41 @@ def test_sums_with_skips_that_multiply(scale: float) -> None:
     for layer in layers:
         x = (x + torch.relu(layer(x))).detach()
     assert (float(x.square().mean()) > 1e6) is (scale == 1.0)
+
+
+# -- what is right ------------------------------------------------------------------------------------------
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone().mul_(2).sign()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient
+
+
+def test_a_function_with_a_backward_of_its_own_cuts_nothing() -> None:
+    model = made(lambda s, x: s.b(StraightThrough.apply(s.a(x))), **two())  # type: ignore[no-untyped-call]
+    assert loud(model, input_size=(4, 8)) == []
+    model(torch.randn(4, 8)).sum().backward()
+    assert model.a.weight.grad is not None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_channels_that_are_shared_out_to_anchors(moved: bool) -> None:
+    """A map of 4 × 4 with 2 · 4 channels: (N, H, W, A · C) as (N, H · W · A, C) has the sizes of a map's tokens."""
+
+    def forward(s: Any, x: Tensor) -> Any:
+        y = s.conv(x)
+        return (y.permute(0, 2, 3, 1) if moved else y).reshape(len(x), -1, 4 if moved else 8)
+
+    model = made(forward, conv=nn.Conv2d(3, 8, 8, 8))
+    assert loud(model, input_size=(2, 3, 32, 32)) == ([] if moved else ["SED207"])
+
+
+@pytest.mark.parametrize("squash", [torch.sigmoid, torch.relu, torch.tanh])
+def test_log_softmax_of_what_is_squashed(squash: Callable[[Tensor], Tensor]) -> None:
+    model = made(lambda s, x: F.log_softmax(squash(s.a(x)), 1), a=nn.Linear(8, 4))
+    assert loud(model, input_size=(4, 8)) == ([] if squash is torch.tanh else ["SED303"])

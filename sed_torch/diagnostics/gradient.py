@@ -27,8 +27,8 @@ def _without_gradient(node: Node) -> bool:
 
 
 def _cuts_gradient(node: Node) -> bool:
-    if node.op in ("input", *NOT_DATA):
-        return False
+    if node.op in ("input", *NOT_DATA) or node.facts.get("grad") == "function":
+        return False  # an autograd.Function has a backward of its own
     floating = node.shape is None or node.dtype.startswith(("float", "bfloat", "complex"))
     known = OPS.get(node.op)
     return (

@@ -235,7 +235,8 @@ def activation_and_loss(subject: Subject) -> Iterator[Hit]:
     ``logits``, else against the first. The network is read as it is trained.
     ``CrossEntropyLoss`` applies log-softmax, ``BCEWithLogitsLoss`` a sigmoid; ``NLLLoss``, ``KLDivLoss`` and
     ``CTCLoss`` expect log-probabilities, ``BCELoss`` probabilities. A rectified or bounded end (ReLU, tanh,
-    clamp) before a loss that takes logits is a warning.
+    clamp) before a loss that takes logits is a warning, and so is ``log_softmax`` of what a softmax, a sigmoid or a
+    rectifier leaves.
 
     Why it matters: softmax of softmax has nearly uniform probabilities and a tiny gradient; training looks
     as if it worked, slowly. (log-softmax before ``CrossEntropyLoss`` changes nothing: info.)
@@ -278,6 +279,26 @@ def activation_and_loss(subject: Subject) -> Iterator[Hit]:
             end.source,
             severity,  # type: ignore[arg-type]
         )
+    yield from _squashed_twice(trained)
+
+
+def _squashed_twice(subject: Subject) -> Iterator[Hit]:
+    """A log-softmax of what a softmax, a sigmoid or a rectifier leaves."""
+    for node in subject.live:
+        if node.op != "log_softmax":
+            continue
+        end = _end(subject, node.inputs[0])
+        twice = end.op in OPS.having("squashes") and end.op != "log_softmax"
+        if twice or end.op in _RECTIFIED:
+            yield Hit(
+                node.path,
+                f"log_softmax of what {end.op} leaves: "
+                + ("probabilities are normalised again" if twice else "hardly any logit is negative"),
+                "give it the logits",
+                {"ends_in": end.op, "loss": "log_softmax", "expects": _LOGITS},
+                node.source,
+                "warning",
+            )
 
 
 @rule("SED314", "log-of-softmax", "warning")

@@ -89,10 +89,21 @@ def _dealt(sizes: Shape, wanted: Shape) -> bool:
     )
 
 
+def _shares_out_channels(subject: Subject, source: Node, node: Node) -> bool:
+    """Whether channels, put last by a permutation, are shared out to anchors: (N, H, W, A · C) as (N, H · W · A, C)."""
+    before, after = source.shape or (), node.shape or ()
+    inputs = subject.data_inputs(source)
+    moved = source.op in OPS.ruled("permute") and len(inputs) == 1 and is_channels(subject, inputs[0])
+    last = moved and (inputs[0].shape or ())[1:2] == before[-1:] and len(before) == len(inputs[0].shape or ())
+    return last and len(after) == 3 and before[:1] == after[:1] and before[-1] % max(after[-1], 1) == 0
+
+
 def _may_split(subject: Subject, source: Node, node: Node) -> bool:
     """Whether a reshape may only split or merge axes, as far as its sizes tell, and no map's channels are in it."""
     of_map = is_channels(subject, source) and len(source.shape or ()) > 3
     to_map = any(r.op in ("conv", "conv_transpose", "batch_norm") for r in subject.needed_readers(node))
+    if _shares_out_channels(subject, source, node):
+        return True
     return (
         _splits(source.shape or (), node.shape or ())
         and not of_map
