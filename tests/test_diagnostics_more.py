@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import io
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -469,3 +472,31 @@ def test_channels_that_are_shared_out_to_anchors(moved: bool) -> None:
 def test_log_softmax_of_what_is_squashed(squash: Callable[[Tensor], Tensor]) -> None:
     model = made(lambda s, x: F.log_softmax(squash(s.a(x)), 1), a=nn.Linear(8, 4))
     assert loud(model, input_size=(4, 8)) == ([] if squash is torch.tanh else ["SED303"])
+
+
+# -- how it is shown ----------------------------------------------------------------------------------------
+
+
+def test_a_line_a_finding() -> None:
+    report = check(nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1)), input_size=(4, 8), loss="cross_entropy")
+    line, verdict = report.to_concise().splitlines()
+    assert line.startswith("Sequential: SED303 error [1] the network ends in softmax before cross_entropy")
+    assert verdict == report.headline()
+    (found,) = report.findings
+    located = dataclasses.replace(report, findings=(dataclasses.replace(found, source=f"{__file__}:3"),))
+    assert located.to_concise(root=Path(__file__).parent).startswith(
+        "test_diagnostics_more.py:3: SED303 error [1] "
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_long_lines_go_on_below_where_they_began(width: int) -> None:
+    rich = pytest.importorskip("rich.console")
+    report = check(nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1)), input_size=(4, 8), loss="cross_entropy")
+    console = rich.Console(width=width, record=True, file=io.StringIO())
+    console.print(report)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert max(map(len, lines)) <= width
+    (first,) = (i for i, line in enumerate(lines) if line.startswith("    the network ends in"))
+    assert lines[first + 1].startswith("      ")
+    assert " ".join(" ".join(lines).split()) == " ".join(report.to_text().split())

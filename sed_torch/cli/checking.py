@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sed_torch.errors import SedTorchError
 
 
-_CHECK_FORMATS = ("text", "json", "sarif", "github")
+_CHECK_FORMATS = ("text", "concise", "json", "sarif", "github")
 _LEVELS = ("info", "warning", "error", "never")
 
 
@@ -217,6 +217,7 @@ def _emit(reports: list[CheckReport], form: str | None, output: str | None, stat
             "text": report.to_text,
             "json": report.to_json,
             "sarif": report.to_sarif,
+            "concise": report.to_concise,
             "github": report.to_github,
         }
         emit(report, form, output, views=views)
@@ -233,6 +234,7 @@ def _emit(reports: list[CheckReport], form: str | None, output: str | None, stat
                 [r.to_dict() for r in reports], indent=2, allow_nan=False, default=str
             ),
             "sarif": lambda: _one_log(reports),
+            "concise": lambda: "\n".join(r.to_concise() for r in reports),
             "github": lambda: "\n".join(r.to_github() for r in reports),
             "html": lambda: page_of(*reports),
         },

@@ -1,4 +1,4 @@
-"""A report as machines read it: SARIF 2.1.0 and GitHub's workflow commands."""
+"""A report as machines read it: SARIF 2.1.0, GitHub's workflow commands, and a line a finding as linters write it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sed_torch.diagnostics.finding import Finding
 from sed_torch.diagnostics.registry import RULES, Rule
 
-__all__ = ["Reported", "split_source", "to_github", "to_sarif"]
+__all__ = ["Reported", "split_source", "to_concise", "to_github", "to_sarif"]
 
 
 class Reported(Protocol):
@@ -131,6 +131,17 @@ def to_github(report: Reported, *, root: str | os.PathLike[str] | None = None) -
     """The report as workflow commands, which GitHub shows as annotations on the lines of a pull request."""
     base = Path.cwd() if root is None else Path(root).resolve()
     lines = [_command(f, base) for f in report.findings]
+    return "\n".join([*lines, report.headline()])
+
+
+def to_concise(report: Reported, *, root: str | os.PathLike[str] | None = None) -> str:
+    """The report as ``file:line: CODE severity [module] message``, which editors jump to; the verdict last."""
+    base = Path.cwd() if root is None else Path(root).resolve()
+    lines = []
+    for f in report.findings:
+        file, line = split_source(f.source)
+        place = f"{_relative(file, base)}:{line}" if file else report.name
+        lines.append(f"{place}: {f.code} {f.severity} [{f.path or '(root)'}] {f.message}")
     return "\n".join([*lines, report.headline()])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,12 +14,12 @@ from sed_torch._frozen import FrozenMapping
 from sed_torch._listed import Listed
 from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.diagnostics.finding import FailOn, Finding, Severity, at_least, checked_level
-from sed_torch.diagnostics.formats import to_github, to_sarif
+from sed_torch.diagnostics.formats import to_concise, to_github, to_sarif
 from sed_torch.errors import InputError
 from sed_torch.scoring.result import Score
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from sed_torch.sensitivity import Sensitivity
 
@@ -151,6 +153,14 @@ class CheckReport(tables.Tabular, Listed[Finding]):
         """SARIF 2.1.0, file names relative to the working directory."""
         return to_sarif(self)
 
+    def to_concise(self, *, root: str | os.PathLike[str] | None = None) -> str:
+        """The report as a line a finding, ``file:line: CODE severity [module] message``.
+
+        Args:
+            root: folder that file names are relative to; the working directory when None.
+        """
+        return to_concise(self, root=root)
+
     def to_github(self) -> str:
         """Workflow commands of GitHub Actions: annotations on a pull request's lines."""
         return to_github(self)
@@ -212,15 +222,23 @@ class CheckReport(tables.Tabular, Listed[Finding]):
         lines += [f"assumed: {a}" for a in self.assumed]
         return "\n".join(part for line in lines for part in tables.wrapped(line, width))
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """On a terminal, lines that are too long go on below where they began."""
         from rich.text import Text
 
         colour = {"error": "bold red", "warning": "yellow", "info": "dim"}
-        text = Text()
         for line in self.to_text().splitlines():
             level = next((s for s in colour if f" {s} " in line), None)
-            text.append(line + "\n", style=colour[level] if level else None)
-        return text
+            for part in _hanging(line, options.max_width):
+                yield Text(part, style=colour[level] if level else "")
+
+
+def _hanging(line: str, width: int) -> list[str]:
+    """A line as several of a width, each but the first two further in than the first."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line.strip(), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    ) or [line]
 
 
 _FIELDS = ("code", "severity", "path", "message", "advice", "evidence", "source")
