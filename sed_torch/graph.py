@@ -228,7 +228,8 @@ class Graph:
             nobody has looked (a graph made by hand): :func:`sed_torch.batching.find_batch` does.
         axes: where the samples lie in every node, as the trace found it; None where nobody has looked.
         frontend: how it was traced: ``"fx"``, ``"export"``, ``"fx+leaf"`` with opaque
-            leaves, or ``"fx+cut"`` up to where data would choose.
+            leaves, ``"fx+bound"`` where choices of the data are bounded, or ``"fx+cut"`` up to where they have
+            no bound.
         assumed: what was not given and had to be assumed, in words.
 
     Raises:

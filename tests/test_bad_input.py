@@ -301,20 +301,20 @@ def test_values_that_scale_but_do_not_decide_go_through_export() -> None:
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     """torch.export prints half a graph when it gives up."""
-    refused(DataDependentError, "Other front-ends", AsksForValues(ASKS["if"][0]), input_size=SIZE)
+    refused(DataDependentError, "Other front-ends", AsksForValues(ASKS["while"][0]), input_size=SIZE)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_shape_that_depends_on_values_is_told_by_every_front_end() -> None:
-    """``torch.export`` reads it and leaves a size without a number; what comes before is read without being asked."""
+    """``torch.export`` reads it and leaves a size without a number; an upper bound is read without being asked."""
     model = AsksForValues(lambda x: x[x.nonzero()[:, 0]])
     refused(
         DataDependentError, r"tensor.nonzero\(\) asks for the values", model, input_size=SIZE, frontend="fx"
     )
-    refused(UnsupportedOpError, "what follows nonzero", model, input_size=SIZE, strict=True)
-    cut = score(model, input_size=SIZE)
-    assert cut.frontend == "fx+cut"
-    assert [u.target for u in cut.unknown] == ["what follows nonzero"]
+    refused(UnsupportedOpError, "what data choose", model, input_size=SIZE, strict=True)
+    bound = score(model, input_size=SIZE)
+    assert bound.frontend == "fx+bound"
+    assert [u.target for u in bound.unknown] == ["what data choose"]
     alone = refused(DataDependentError, "torch.export read", model, input_size=SIZE, frontend="export")
     assert "models.py:" in str(alone)
 

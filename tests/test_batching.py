@@ -203,6 +203,27 @@ def _grouped_samples(m: Any, x: Tensor) -> Tensor:
     return F.conv2d(x.reshape(1, n * c, h, w), kernels, groups=n).view(n, 2, h - 2, w)
 
 
+def _modulated(m: Any, z: Tensor) -> Tensor:
+    """A learned map under kernels that data make, a set of them a sample."""
+    n = z.shape[0]
+    kernels = (m.w.weight[None] * m.a(z).view(n, 4, 1, 1, 1)).view(n * 4, 3, 3, 3)
+    x = m.start.weight.view(1, 3, 4, 4).repeat(n, 1, 1, 1)
+    x = F.conv2d(x.reshape(1, n * 3, 4, 4), kernels, groups=n).view(n, 4, 2, 2)
+    return m.d(x + torch.randn(n, 1, 2, 2))
+
+
+def _beams(m: Any, h: Tensor) -> Tensor:
+    """Several ways to go on for each sample, side by side with the samples."""
+    n, k = h.shape[0], 3
+    h, ids = h.repeat_interleave(k, 0), torch.ones(n * k, dtype=torch.long)
+    for _ in range(2):
+        h = m.r(m.e(ids), h)
+        scores, places = m.d(h).view(n, -1).topk(k, -1)
+        h = h.view(n, k, -1).gather(1, (places // 9)[..., None].expand(-1, -1, 5)).reshape(n * k, -1)
+        ids = (places % 9).view(-1)
+    return scores
+
+
 def _guided(m: Any, x: Tensor) -> Tensor:
     a, b = m.c(torch.cat([x, x])).chunk(2)
     return a + 2 * (b - a)
@@ -289,6 +310,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "filled by rows": (lambda: Net(_loop, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "image by image": (lambda: Net(_restacked, c=nn.Conv2d(3, 4, 3), d=nn.Linear(144, 2)), lambda n: torch.zeros(n, 3, 8, 8)),
     "samples as groups": (lambda: Net(_grouped_samples, a=nn.Linear(3, 18)), lambda n: torch.zeros(n, 3, 6, 6)),
+    "modulated": (lambda: Net(_modulated, a=nn.Linear(6, 4), w=nn.Conv2d(3, 4, 3), start=nn.Linear(6, 8), d=nn.Conv2d(4, 2, 1)), lambda n: torch.zeros(n, 6)),
+    "beams": (lambda: Net(_beams, e=nn.Embedding(9, 6), r=nn.GRUCell(6, 5), d=nn.Linear(5, 9)), lambda n: torch.zeros(n, 5)),
     "guidance": (lambda: Net(_guided, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "patches": (lambda: Net(_patches, d=nn.Linear(12, 5)), lambda n: torch.zeros(n, 3, 8, 8)),
     "contrast": (lambda: Net(_contrast, a=nn.Linear(6, 4)), lambda n: torch.zeros(n, 6)),

@@ -402,19 +402,22 @@ def test_which_attention_runs_fused_is_said() -> None:
 class Choosing(nn.Module):
     """A head for what stands out, as detectors have it: the data choose what it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: bool = False) -> None:
         super().__init__()
-        self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+        self.body, self.head, self.counts = nn.Linear(8, 8), nn.Linear(8, 2), counts
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(x)
-        z: Tensor = self.head(y[torch.where(y[:, 0] > 0)[0]])
+        y = y[torch.where(y[:, 0] > 0)[0]]
+        z: Tensor = self.head(y[: int(y.sum())] if self.counts else y)
         return z
 
 
 def test_what_is_not_read_is_said() -> None:
-    found = cost(Choosing(), input_size=(4, 8))
+    found = cost(Choosing(counts=True), input_size=(4, 8))
     assert any("what follows is NOT counted" in words for words in found.assumed)
+    found = cost(Choosing(), input_size=(4, 8))
+    assert any("an upper bound: all entries are taken" in words for words in found.assumed)
 
 
 class Supervised(nn.Module):

@@ -140,7 +140,14 @@ def cut_to_a_known_size(_: Any, y: Tensor) -> Tensor:
     return y + _one_hot(places, y.abs().sum().long(), n)
 
 
+def counted_to_divide(_: Any, y: Tensor) -> Tensor:
+    chosen = y > 0
+    many = chosen.sum().item()
+    return y / max(1, many) + y / max(chosen.sum(), 1) + y / chosen.sum().item()
+
+
 CHECKS = [
+    counted_to_divide,
     cut_to_a_known_size,
     far_from_overflow,
     overflowing,
@@ -203,6 +210,11 @@ def a_size_of_two(m: Any, y: Tensor) -> Tensor:
     return m.c(nn.functional.pad(y, (0, size - y.shape[-1]))[:, :8])
 
 
+def a_count_as_size(m: Any, y: Tensor) -> Tensor:
+    many = max(1, (y > 0).sum())
+    return m.c(y.new_zeros(many, 8) / many)
+
+
 def steps(m: Any, y: Tensor) -> Tensor:
     for _ in range(int(y.abs().sum())):
         y = m.c(y)
@@ -211,12 +223,27 @@ def steps(m: Any, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     "choice",
-    [early, another_layer, halting, threshold, compared, a_size_of_two, steps],
+    [early, another_layer, halting, threshold, compared, a_size_of_two, a_count_as_size, steps],
     ids=lambda f: f.__name__,
 )
 def test_what_decides_which_layers_run_is_not_guessed(choice: Callable[[Any, Tensor], Tensor]) -> None:
-    with pytest.raises(DataDependentError, match="asks for the values of a tensor"):
+    with pytest.raises(
+        DataDependentError, match=r"asks for the values of a tensor|has no shape without data"
+    ):
         sed_torch.score(Net(choice), input_size=(2, 8), frontend="fx")
+
+
+def test_what_a_mask_reads_and_writes_in_one_statement_stays_in_place() -> None:
+    def farthest(m: Any, y: Tensor) -> Tensor:
+        near = torch.full((2, 8), 1e9)
+        for _ in range(3):
+            far = m.c(y)
+            closer = far < near
+            near[closer] = far[closer]
+        return near
+
+    score = sed_torch.score(Net(farthest), input_size=(2, 8), frontend="fx")
+    assert (score.macs, score.coverage, score.node_coverage) == (64 + 3 * 64 + 32, 1, 1)
 
 
 # -- a forward that catches --------------------------------------------------------------------------------------

@@ -297,7 +297,7 @@ def test_random_numbers_that_meet_data_stay_data() -> None:
             return self.layers[0](x) if torch.rand(()) < x.mean() else x
 
     with pytest.raises(DataDependentError, match="asks for the values"):
-        sed_torch.score(Meets(None), input_size=(2, 8))
+        sed_torch.score(Meets(None), input_size=(2, 8), frontend="fx")
 
 
 def test_counts_up_to_a_minimum_are_followed() -> None:

@@ -62,7 +62,6 @@ def then_chooses(m: Any, y: Tensor) -> Tensor:
         (lambda: Chooses(wide=12), chain, 12, "fx+leaf"),
         (lambda: Chooses(several=True), unpacked, 8, "fx+leaf"),
         (Chooses, beside, 16, "fx+leaf"),
-        (Chooses, then_chooses, 8, "fx+cut"),
     ],
 )
 def test_what_surrounds_it_is_counted_whatever_the_batch(
@@ -82,4 +81,13 @@ def test_how_many_results_it_has_is_not_guessed() -> None:
             raise TypeError("it holds a lock")
 
     with pytest.raises(DataDependentError):
-        sed_torch.score(Net(Locked(several=True), unpacked), input_size=(2, 8))
+        sed_torch.score(Net(Locked(several=True), unpacked), input_size=(2, 8), frontend="fx")
+    entered = sed_torch.score(Net(Locked(several=True), unpacked), input_size=(2, 8))
+    assert (entered.frontend, entered.macs, entered.coverage) == ("fx+bound", 4 * 64, 1)
+
+
+def test_what_comes_after_a_choice_is_followed_to_its_bound() -> None:
+    for batch in (1, 2, 3):
+        score = sed_torch.score(Net(Chooses(), then_chooses), input_size=(batch, 8))
+        assert (score.frontend, score.macs, score.coverage) == ("fx+bound", 4 * 64, 1)
+        assert [u.target for u in score.unknown] == ["what data choose"]

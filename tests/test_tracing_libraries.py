@@ -288,36 +288,65 @@ class Detector(nn.Module):
         return self.again(boxes[boxes[:, 0] > 0.5])
 
 
-def test_a_detector_is_read_up_to_where_its_boxes_are_chosen() -> None:
+def test_a_detector_is_read_with_all_boxes_that_may_be_chosen() -> None:
     with pytest.raises(
         DataDependentError, match=r"has no shape without data.*test_tracing_libraries.py:\d+: how many"
     ):
         sed_torch.score(Detector(), input_size=(1, 3, 16, 16), frontend="fx")
     s = sed_torch.score(Detector(), input_size=(1, 3, 16, 16))
-    before, after = 3 * 8 * 9 + 8 + 8 * 5 + 5, 5 * 100 + 100
-    assert s.frontend == "fx+cut"
-    assert s.coverage == pytest.approx(before / (before + after))
-    assert (s.unused_params, s.params) == (0, before + after)
-    (rest,) = s.unknown
-    assert (rest.target, rest.params) == ("what follows __getitem__", after)
-    assert rest.source is not None
-    assert "test_tracing_libraries.py:" in rest.source
-    # as far as it goes, it is the score of the network before
-    plain = Detector(second=False)
-    plain.forward = lambda x: plain.boxes(torch.relu(plain.body(x)))  # type: ignore[method-assign]
-    assert s.total == pytest.approx(sed_torch.score(plain, input_size=(1, 3, 16, 16)).total)
-    with pytest.raises(UnsupportedOpError, match="what follows __getitem__"):
+    assert (s.frontend, s.coverage, s.unused_params) == ("fx+bound", 1, 0)
+    assert s.macs == 256 * (8 * 27 + 5 * 8 + 100 * 5)  # all 256 boxes, which a network may keep
+    assert [u.target for u in s.unknown] == ["what data choose"]
+    (bound,) = s.assumed
+    assert bound.startswith("an upper bound: all entries are taken among which data choose (test_tracing_lib")
+    with pytest.raises(UnsupportedOpError, match="what data choose"):
         sed_torch.score(Detector(), input_size=(1, 3, 16, 16), strict=True)
 
 
-def test_nothing_is_cut_where_the_way_depends_on_values_or_nothing_was_read() -> None:
+def test_what_has_no_bound_is_cut() -> None:
+    class Crops(Detector):
+        def forward(self, x: Tensor) -> Tensor:
+            boxes = self.boxes(torch.relu(self.body(x))).flatten(2).transpose(1, 2)[0]
+            kept = boxes[boxes[:, 0] > 0.5]
+            return self.again(kept[: int(kept.sum())])
+
+    s = sed_torch.score(Crops(), input_size=(1, 3, 16, 16))
+    before, after = 3 * 8 * 9 + 8 + 8 * 5 + 5, 5 * 100 + 100
+    assert s.frontend == "fx+cut"
+    assert s.coverage == pytest.approx(before / (before + after))
+    (rest,) = s.unknown
+    assert (rest.target, rest.params) == ("what follows a choice", after)
+    assert rest.source is not None
+    assert "test_tracing_libraries.py:" in rest.source
+
+
+def test_of_two_ways_one_is_followed_and_the_other_is_not_covered() -> None:
     class Branches(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             y = self[0](x)
-            return self[1](y) if y.sum() > 0 else y
+            return self[1](y) if y.sum() > 0 else self[2](y)
+
+    wide = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 4))
+    for ways, words in (((wide, nn.Linear(4, 4)), "first"), ((nn.Linear(4, 4), wide), "second")):
+        s = sed_torch.score(Branches(nn.Linear(4, 4), *ways), input_size=(2, 4))
+        assert (s.frontend, s.macs) == ("fx+bound", 16 + 128)
+        assert s.coverage == pytest.approx(1 - 20 / s.params)
+        assert any(f"of two ways between which data choose the {words} is followed" in a for a in s.assumed)
+        with pytest.raises(UnsupportedOpError, match="what data choose"):
+            sed_torch.score(Branches(nn.Linear(4, 4), *ways), input_size=(2, 4), strict=True)
+
+
+def test_how_often_a_loop_runs_is_not_guessed_and_without_layers_nothing_is_read() -> None:
+    class Halts(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(9):
+                x = self[0](x)
+                if x.norm() < 1e-3:
+                    break
+            return x
 
     with pytest.raises(DataDependentError, match=r"bool\(tensor\)"):
-        sed_torch.score(Branches(nn.Linear(4, 4), nn.Linear(4, 4)), input_size=(2, 4))
+        sed_torch.score(Halts(nn.Linear(4, 4)), input_size=(2, 4))
 
     class Empty(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -340,12 +369,12 @@ class _Points(nn.Module):
         return scores, self.describe(y.movedim(1, -1)[at[:, 0], at[:, 1], at[:, 2]])
 
 
-def test_what_comes_before_the_chosen_places_is_read() -> None:
+def test_what_is_read_at_the_chosen_places_is_bounded() -> None:
     s = sed_torch.score(_Points(), input_size=(1, 1, 16, 16), frontend="auto")
-    assert s.frontend in ("export", "fx+cut")
-    if s.frontend == "fx+cut":
-        assert s.macs == 14 * 14 * 72 + 12 * 12 * 8 * 73
-        assert 0.9 < s.coverage < 1
+    assert s.frontend in ("export", "fx+bound")
+    if s.frontend == "fx+bound":
+        assert s.macs == 14 * 14 * 72 + 12 * 12 * 8 * 73 + 144 * 8 * 4
+        assert s.coverage == 1
 
 
 class OldKinds(nn.Module):

@@ -50,17 +50,19 @@ class Rules(Moving):
         if node.op == "prelu":
             inputs = inputs[:1]
         for place in range(1, len(shape) + 1):
-            found: Dim = ()
-            for name in inputs:
-                own = self.dims[name]
-                if len(own) < place or not own[-place]:
-                    continue
-                if not found:
-                    found = own[-place]
-                else:
-                    self.unify(found, own[-place])
-            dims.insert(0, found)
+            met = [self._telling(name, -place) for name in inputs if len(self.dims[name]) >= place]
+            told = sorted((found for found in met if found[1]), key=lambda found: found[0], reverse=True)
+            for _, other in told[1:]:
+                self.unify(told[0][1], other)
+            dims.insert(0, told[0][1] if told else ())
         return tuple(d if d or n == 1 else self.fresh(n) for d, n in zip(dims, shape, strict=True))
+
+    def _telling(self, name: str, place: int) -> tuple[tuple[bool, int], Dim]:
+        """A dimension of an operand, and how much it says: one of data more than one of constants, one that is known
+        to be a product of axes more than one that is not.
+        """
+        dim = self.dims[name][place]
+        return (name in self.live, len(dim)), dim
 
     def _gate(self, node: Node, inputs: list[str]) -> Dims | None:
         x = self.dims[inputs[0]]
@@ -82,13 +84,17 @@ class Rules(Moving):
     def _conv(self, node: Node, inputs: list[str]) -> Dims | None:
         a = node.of(Conv)
         n = len(a.window)
-        x = self.dims[inputs[0]]
-        if inputs[0] not in self.live:
-            return None
+        x, kernels = self.dims[inputs[0]], inputs[1] if len(inputs) > 1 else inputs[0]
+        shape = node.shape or ()
+        made = self.dims[kernels][0] if kernels in self.live and self.dims[kernels] else ()
+        if inputs[0] not in self.live:  # a learned map, and kernels that data makes
+            if entries(made) != shape[-n - 1]:
+                return None
+            return (*x[: -n - 1], made, *map(self.fresh, shape[-n:]))
         self.mark(x[-n:], FIXED, node, "slides along")
         apart, mixed = _grouped(x[-n - 1], a.groups)
         self.mark([mixed], FIXED, node, "mixes as channels")
-        shape = node.shape or ()
+        self.unify(apart, made[: len(apart)])
         return (
             *x[: -n - 1],
             (*apart, *self.fresh(shape[-n - 1] // max(entries(apart), 1))),
@@ -194,10 +200,11 @@ class Rules(Moving):
         time = node.of(Recurrent).time
         self.mark(x[-1:], FIXED, node, "mixes as channels")
         if time is None and node.op.endswith("_cell"):
-            for name in inputs[1:]:
-                if name in self.live and self.dims[name] and x:
-                    self.unify(x[0], self.dims[name][0])
-            return (*x[:-1], self.fresh((node.shape or (1,))[-1]))
+            rows = [self._telling(i, 0) for i in inputs if len(self.dims[i]) == len(x) and len(x) > 1]
+            told = sorted((found for found in rows if found[0][0]), key=lambda found: found[0], reverse=True)
+            for _, other in told[1:]:
+                self.unify(told[0][1], other)
+            return (*([told[0][1]] if told else x[:-1]), self.fresh((node.shape or (1,))[-1]))
         if len(x) == 3 and time is not None:
             self.mark([x[time]], WALKED, node, "runs along")
             for name in inputs[1:]:

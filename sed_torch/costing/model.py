@@ -273,12 +273,14 @@ def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
 
 def _cut(graph: Graph) -> tuple[str, ...]:
     """That a graph ends where data would choose: the rest of the model has a cost too, which is not counted."""
+    bounds = tuple(words for words in graph.assumed if "data choose" in words)
     if graph.frontend != "fx+cut":
-        return ()
+        return bounds
     end = next((n for n in reversed(graph.nodes) if n.target.startswith("what follows")), None)
     where = f" ({end.source})" if end is not None and end.source else ""
     return (
         f"read up to where the values of data decide what is computed{where}: what follows is NOT counted",
+        *bounds,
     )
 
 

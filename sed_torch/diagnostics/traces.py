@@ -67,7 +67,7 @@ class Traces:
 
     @cached_property
     def _mode_matters(self) -> bool:
-        return self._graph.frontend not in ("fx", "fx+cut") or mode_matters(self._model)
+        return self._graph.frontend not in ("fx", "fx+cut", "fx+bound") or mode_matters(self._model)
 
     @cached_property
     def training(self) -> Graph | None:

@@ -50,10 +50,10 @@ def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
 
 def lower_slice(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     """Γ unchanged, read at every ``step``-th position; an index by a tensor is taken as a run of positions."""
-    x = low.with_others(node, inputs[0], inputs)
     dims = node.of(Slice).dims
-    if node.shape is None or dims is None or any(d >= len(x.layout) for d, _ in dims):
+    if node.shape is None or dims is None or any(d >= len(inputs[0].layout) for d, _ in dims):
         return lower_keep(low, node, inputs)
+    x = low.with_others(node, inputs[0], inputs)
     if len(dims) != len(node.shape):
         return Value(x.step, x.ndim, reshaped(x.layout, node.shape), x.gate)
     layout = tuple(

@@ -10,15 +10,20 @@ Front-ends, in this order, the one used is named in ``Graph.frontend``:
 ``fx+leaf``
     As ``fx``, with the submodule that could not be entered as one opaque node (:mod:`.leaves`); its
     parameters count as not covered.
+``fx+bound``
+    As ``fx``; where the data would choose how many entries go on (the boxes of a detector), all do, and of two
+    ways one is followed (:mod:`.bounding`). One opaque node stands for what data choose; it owns the parameters
+    of ways that were not followed.
 ``fx+cut``
-    As ``fx``, up to where the data would choose how many entries go on (the boxes of a detector). What
-    comes after is one opaque node, which owns the parameters that were not reached.
+    As ``fx+bound``, up to where a choice has no bound. What comes after is one opaque node, which owns the
+    parameters that were not reached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -31,8 +36,10 @@ from sed_torch.batching import find_batch
 from sed_torch.errors import DataDependentError, InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing.autocasting import Autocast
+from sed_torch.tracing.bounding import TWO_WAYS
 from sed_torch.tracing.calling import fitted, guessed_wrong, multiplies_ids, other_readings, refuse_unbatched
 from sed_torch.tracing.convert import to_graph
+from sed_torch.tracing.ending import cut_short, note_choices
 from sed_torch.tracing.facts import output_names
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
@@ -123,6 +130,9 @@ def _trace(
             if found is None and not (training or frontend != "auto" or autocast is not None):
                 with _guess_told(model, inputs):
                     return _fall_back(model, inputs, ignore_modules, error)
+            if found is None and isinstance(error, DataDependentError) and frontend == "auto":
+                found = _bounded(model, inputs, ignore_modules, training=training, autocast=autocast)
+                found = None if found is not None and found.frontend == "fx+cut" else found
             if found is None:
                 with _guess_told(model, inputs):
                     raise
@@ -182,15 +192,27 @@ def _record(
     *,
     training: bool = False,
     cut: bool = False,
+    takes: bool | None = None,
     autocast: Autocast | None = None,
 ) -> Graph:
     def follow(single: Mapping[str, int] | None = None) -> Graph:
         shadow = Shadow(model, training=training)
-        recorder = Recorder(shadow, single, autocast)
+        recorder = Recorder(shadow, single, autocast, takes)
         with autocast.on() if autocast is not None else contextlib.nullcontext():
             _follow(recorder, inputs, leaves, cut=cut)
-        frontend = "fx+cut" if recorder.was_cut else "fx+leaf" if recorder.opaque else "fx"
-        assumed = tuple(dict.fromkeys((*inputs.assumed, *recorder.assumed, *recorder.known.words())))
+        bounded = recorder.bounds is not None and recorder.bounds.chose
+        frontend = (
+            "fx+cut"
+            if recorder.was_cut
+            else "fx+leaf"
+            if recorder.opaque
+            else "fx+bound"
+            if bounded
+            else "fx"
+        )
+        note_choices(recorder)
+        told = recorder.bounds.words() if recorder.bounds is not None else ()
+        assumed = tuple(dict.fromkeys((*inputs.assumed, *recorder.assumed, *recorder.known.words(), *told)))
         return to_graph(recorder.graph, model, frontend=frontend, assumed=assumed)
 
     return _at_one_sample(follow(), None if training or inputs.resized else follow)
@@ -231,7 +253,7 @@ def _follow(recorder: Recorder, inputs: Inputs, leaves: Sequence[str], *, cut: b
         with surroundings_kept(model, shadow.passed_on):
             _run(recorder, args, kwargs, training=shadow.training)
     except TraceError as error:
-        if not (cut and recorder.cut_short(error)):
+        if not (cut and cut_short(recorder, error)):
             raise _with_table(error, recorder, model) from error.__cause__
     finally:
         shadow.disarm()
@@ -334,6 +356,8 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
             leaf = third.module_path if third.module_path not in tried else leaf.rpartition(".")[0]
     if isinstance(error, DataDependentError) and not ignored:
         for opaque in ((), tuple(tried)) if tried else ((),):
+            if not error.guarded and (found := _bounded(model, inputs, opaque)) is not None:
+                return found
             with contextlib.suppress(TraceError):
                 return _record(model, inputs, opaque, cut=True)
     kind = type(error) if isinstance(error, (DataDependentError, ShapeError)) else TraceError
@@ -345,6 +369,23 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
         frontends=tuple(reasons),
         table=error.table,
     ) from last
+
+
+def _bounded(model: nn.Module, inputs: Inputs, opaque: Sequence[str] = (), **how: Any) -> Graph | None:
+    """The graph in which choices of the data are bounded. Of two ways the one that reads more parameters."""
+    found: list[Graph] = []
+    for takes in (True, False):
+        with contextlib.suppress(TraceError):
+            found.append(_record(model, inputs, opaque, cut=True, takes=takes, **how))
+        if found and not any(words.startswith(TWO_WAYS) for words in found[0].assumed):
+            break
+    best = max(found, key=_reached, default=None)
+    return best if best is not None and _reached(best) else None
+
+
+def _reached(graph: Graph) -> int:
+    left = {i for n in graph.nodes if n.op == "opaque" for i in n.inputs}
+    return sum(math.prod(n.shape or ()) for n in graph.nodes if n.op == "parameter" and n.name not in left)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,8 +8,6 @@ without an answer: what decides which layers run is not guessed.
 from __future__ import annotations
 
 import ast
-import itertools
-import linecache
 import os
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -20,7 +18,7 @@ import torch.fx
 from torch import nn
 
 from sed_torch.tracing.known import UNKNOWN
-from sed_torch.tracing.statements import OWN_DIR, Statement, asking, called, parsed
+from sed_torch.tracing.statements import OWN_DIR, Span, Statement, asking, called, parsed, position, span_of
 
 __all__ = ["ASSERTIONS", "healthy_answer"]
 
@@ -83,7 +81,7 @@ def healthy_answer(name: str, node: torch.fx.Node | None, other: torch.fx.Node |
     if found is None:
         return UNKNOWN, ""
     assert frame is not None
-    return _from_statement(name, node, found, _position(frame), where, frame.f_locals)
+    return _from_statement(name, node, found, position(frame), where, frame.f_locals)
 
 
 def _in_hook(frame: FrameType) -> bool:
@@ -144,23 +142,19 @@ def _constant(node: torch.fx.Node) -> bool | None:
 # -- what the statement says -----------------------------------------------------------------------------------
 
 
-_Span = tuple[tuple[int, int], tuple[int, int]]
-"""Line and column, from and to."""
-
-
 def _statement(frame: FrameType) -> Statement | None:
     """The statement that the frame is in; of a compound one only its test counts."""
-    asked = _position(frame)
+    asked = position(frame)
     best, least = None, None
     for found in parsed(frame.f_code.co_filename):
         part: Any = found.statement
         if isinstance(part, (ast.If, ast.While)):
-            if _span_of(part) == asked:  # the jump after its test
+            if span_of(part)[0] == asked[0]:  # the jump after its test
                 return found
             part = part.test
         elif isinstance(part, _COMPOUND):
             continue
-        start, end = _span_of(part)
+        start, end = span_of(part)
         if start <= asked[0] and asked[1] <= end:
             span = end[0] - start[0], end[1] - start[1]
             if least is None or span < least:
@@ -180,23 +174,11 @@ _COMPOUND = (
 )
 
 
-def _position(frame: FrameType) -> _Span:
-    """Where in its file a frame is: line and column, from and to. Before Python 3.11 the line alone is known."""
-    line = frame.f_lineno
-    positions = getattr(frame.f_code, "co_positions", None)
-    if positions is not None:
-        first, last, start, end = next(itertools.islice(positions(), frame.f_lasti // 2, None))
-        if None not in (first, last, start, end):
-            return (first, start), (last, end)
-    text = linecache.getline(frame.f_code.co_filename, line)
-    return (line, len(text) - len(text.lstrip())), (line, len(text.split("#")[0].rstrip()))
-
-
 def _from_statement(
     name: str,
     node: torch.fx.Node | None,
     found: Statement,
-    asked: _Span,
+    asked: Span,
     where: str,
     values: Mapping[str, Any],
 ) -> tuple[Any, str]:
@@ -205,6 +187,10 @@ def _from_statement(
     if node is not None and name in _BOOLS and _cut_to_known(found, asked):
         smaller = str(node.meta.get("spelling", "")).strip("_") == "lt"
         return smaller, f"in {where} a size is taken as what it is cut to"
+    if name in _BOOLS and (data_second := _bounds_a_number(statement, asked)) is not None:
+        return data_second, ""  # whatever is done with it asks again
+    if name in _INTS and not is_float and _only_divides(found, asked):
+        return 1, f"a count only divides in {where}"
     if isinstance(statement, (ast.Assert, ast.If)):
         holds = True if isinstance(statement, ast.Assert) else _healthy_side(statement)
         if holds is None:
@@ -232,7 +218,7 @@ def _from_statement(
     return UNKNOWN, ""
 
 
-def _cut_to_known(found: Statement, asked: _Span) -> bool:
+def _cut_to_known(found: Statement, asked: Span) -> bool:
     """Whether a size is the larger of two, and the result is cut to one of them in this statement or the next, a
     ``return``: whichever it is, the result is the same. As ``one_hot(i, max(i.max() + 1, n))[..., :n]``.
     """
@@ -244,20 +230,51 @@ def _cut_to_known(found: Statement, asked: _Span) -> bool:
     cuts = {ast.dump(p.upper) for p in parts if isinstance(p, ast.Slice) and p.upper is not None}
     return any(
         isinstance(p, ast.Call)
-        and _span_of(p) == asked
+        and span_of(p) == asked
         and called(p) == "max"
         and any(ast.dump(a) in cuts for a in p.args)
         for p in parts
     )
 
 
-def _beyond(statement: ast.stmt, asked: _Span, values: Mapping[str, Any]) -> bool:
+def _bounds_a_number(statement: ast.stmt, asked: Span) -> bool | None:
+    """Of ``max(1, count)``, whether the second is the tensor: the answer by which it is what is returned."""
+    for part in ast.walk(statement):
+        if isinstance(part, ast.Call) and span_of(part) == asked and called(part) in ("max", "min"):
+            plain = [_magnitude(a, {}) > 0 or isinstance(a, ast.Constant) for a in part.args]
+            if isinstance(part.func, ast.Name) and len(plain) == 2 and any(plain):
+                return plain[0]
+    return None
+
+
+def _only_divides(found: Statement, asked: Span) -> bool:
+    """Whether a whole number is only divided or multiplied with, or reported: ``loss / max(1, count)``."""
+    parents = {c: p for p in ast.walk(found.function) for c in ast.iter_child_nodes(p)}
+    start = next((p for p in parents if isinstance(p, ast.Call) and span_of(p) == asked), None)
+    if start is None or called(start) not in ("item", "int"):
+        return False
+    kind = parents[start]
+    if not isinstance(kind, ast.Assign):
+        return _divides(start, parents)
+    names = [t.id for t in kind.targets if isinstance(t, ast.Name)]
+    uses = [n for n in parents if isinstance(n, ast.Name) and n.id in names and isinstance(n.ctx, ast.Load)]
+    return len(names) == len(kind.targets) == 1 and bool(uses) and all(_divides(n, parents) for n in uses)
+
+
+def _divides(part: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    parent = parents[part]
+    while isinstance(parent, ast.Call) and part is not parent.func and called(parent) in ("max", "float"):
+        part, parent = parent, parents[parent]
+    return isinstance(parent, (ast.BinOp, ast.AugAssign)) and isinstance(parent.op, ast.Div)
+
+
+def _beyond(statement: ast.stmt, asked: Span, values: Mapping[str, Any]) -> bool:
     """Whether a number is asked for only to be compared with a bound that none of a healthy run comes near."""
     for part in ast.walk(statement):
         if not isinstance(part, ast.Compare):
             continue
         operands = [part.left, *part.comparators]
-        bounds = [o for o in operands if _span_of(o) != asked]
+        bounds = [o for o in operands if span_of(o) != asked]
         if len(bounds) == len(operands) - 1 and all(_magnitude(b, values) >= _BEYOND for b in bounds):
             return True
     return False
@@ -323,19 +340,15 @@ def _plain(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and call.func.attr in _ARITHMETIC
 
 
-def _polarity(test: ast.expr, asked: _Span, side: bool = True) -> bool | None:
+def _polarity(test: ast.expr, asked: Span, side: bool = True) -> bool | None:
     """Whether the truth of what is asked speaks for a test, through ``not``, ``and``, ``or``; None if unclear."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return _polarity(test.operand, asked, not side)
     if not isinstance(test, ast.BoolOp):
         return side
-    within = [v for v in test.values if _span_of(v)[0] <= asked[0] and asked[1] <= _span_of(v)[1]]
+    within = [v for v in test.values if span_of(v)[0] <= asked[0] and asked[1] <= span_of(v)[1]]
     sides = {_polarity(v, asked, side) for v in within or test.values}
     return sides.pop() if len(sides) == 1 else None
-
-
-def _span_of(part: ast.stmt | ast.expr) -> _Span:
-    return (part.lineno, part.col_offset), (part.end_lineno or part.lineno, part.end_col_offset or 0)
 
 
 def _sizes(statement: ast.AST) -> bool:

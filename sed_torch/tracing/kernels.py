@@ -74,6 +74,10 @@ def _ramp(tensor: Tensor) -> Tensor:
 
 def _wave(tensor: Tensor) -> Tensor:
     places = torch.arange(tensor.numel(), dtype=torch.float64, device="cpu")
+    if (
+        tensor.numel() == 1 and tensor.dtype is not torch.bool and not tensor.dtype.is_floating_point
+    ):  # it may be a size: 1 in the first run
+        return _as(tensor, places + 2)
     return _as(tensor, places % 3 if tensor.dtype == torch.bool else torch.sin(places * math.sqrt(7)) + 1.25)
 
 

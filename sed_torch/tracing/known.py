@@ -21,7 +21,7 @@ from sed_torch.tracing.gates import open_gates
 from sed_torch.tracing.names import CALL, ITEM, SHAPED_LIKE
 from sed_torch.tracing.tensors import nodes_in
 
-__all__ = ["UNKNOWN", "Known", "shaped_by_values"]
+__all__ = ["UNKNOWN", "Call", "Known", "shaped_by_values"]
 
 UNKNOWN: Any = object()
 """The answer where a value depends on data."""
@@ -301,6 +301,7 @@ def _version(tensor: Tensor) -> int:
 
 
 Call = tuple[tuple[Any, ...], dict[str, Any], Any]
+"""Arguments of a call by place and by name, and its result."""
 
 
 def shaped_by_values(

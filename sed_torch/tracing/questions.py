@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sed_torch.tracing.arguments import formatted, on_meta
+from sed_torch.tracing.bounding import Bounds, put_back
 from sed_torch.tracing.healthy import healthy_answer
-from sed_torch.tracing.known import UNKNOWN, shaped_by_values
+from sed_torch.tracing.known import UNKNOWN, Call, shaped_by_values
 from sed_torch.tracing.names import in_place
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.stand_ins import StandIns
@@ -29,6 +30,7 @@ class Questions:
         depends: whether a call on tensors must be recorded.
         assumed: what had to be assumed on the way, in words; answers may add to it.
         places: where the forward is.
+        bounds: what answers choices of the data, if anything does.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Questions:
         depends: Callable[[list[Tensor]], bool],
         assumed: list[str],
         places: Places,
+        bounds: Bounds | None = None,
     ) -> None:
         self._tape, self._stand_ins, self._depends = tape, stand_ins, depends
         self._known = stand_ins.known
-        self.assumed, self._places = assumed, places
+        self.assumed, self._places, self._bounds = assumed, places, bounds
 
     def place(self) -> str:
         """The line of the forward that is being followed."""
@@ -80,9 +83,29 @@ class Questions:
             self.assumed.append(words)
         return answer
 
+    def bound(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What bounds answer where nothing else does; :data:`UNKNOWN` where there are none."""
+        return self._bounds.answer(name, args, kwargs) if self._bounds is not None else UNKNOWN
+
+    def with_bounds(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call | None:
+        """A call that chooses entries by what is not known, as if it chose all of them; None if it is no such call."""
+        if name in ("__getitem__", "__setitem__") and len(args) > 1:
+            masks = self._bounds.masks(args[1]) if self._bounds is not None else put_back(args[1])
+            if masks:
+                all_of = {id(m): torch.ones(m.shape, dtype=torch.bool, device="cpu") for m in masks}
+                known = {id(t): self._known.value(self._tape.node(t)) for t in tensors_of(args[1:], kwargs)}
+                known = {key: v for key, v in known.items() if v is not UNKNOWN}
+                return shaped_by_values(func, name, args, kwargs, all_of | known, self._known_constant)
+        if self._bounds is None:
+            return None
+        found = self._bounds.selected(name, args, kwargs)
+        return (args, kwargs, found) if found is not UNKNOWN else None
+
     def with_values(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
+    ) -> Call | None:
         """A call that has no result on shapes alone, with the values that are known; None if these do not help."""
         if name == "__getitem__" and (again := self._shaped(func, name, args, kwargs, args[1:])) is not None:
             return again  # a place in a weight: its number suffices
@@ -100,7 +123,7 @@ class Questions:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         asked: tuple[Any, ...],
-    ) -> tuple[tuple[Any, ...], dict[str, Any], Any] | None:
+    ) -> Call | None:
         """A call whose result's shape hangs on what is known of the tensors ``asked`` for."""
         values = {id(t): self._known.value(self._tape.node(t)) for t in tensors_of(asked, kwargs)}
         values = {key: v for key, v in values.items() if v is not UNKNOWN}

@@ -21,9 +21,10 @@ from torch.utils.hooks import RemovableHandle
 
 from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
-from sed_torch.ops import OPS, Op
+from sed_torch.ops import Op
 from sed_torch.tracing.arguments import counted, is_device, written_by
 from sed_torch.tracing.autocasting import Autocast
+from sed_torch.tracing.bounding import Bounds
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import output_facts, wants_gradient
 from sed_torch.tracing.higher_order import CONTROL_FLOW
@@ -67,18 +68,25 @@ class Recorder(TorchFunctionMode):
         shadow: the modules that will be called.
         single: name of an input's node → the dimension of it that is read with one entry only.
         autocast: the autocast under which the forward is followed.
+        takes: where set, choices of the data are answered as :mod:`.bounding` says: of two ways the first, or not.
 
     Attributes:
         opaque: how many modules were recorded as one node.
         guessed: results of such modules whose number and shape are a guess.
         was_cut: whether the graph ends where the data would choose.
+        selecting: name of the call by which data would choose entries, once one stopped the trace.
         signalled: why the forward could not be followed, even if the forward caught it.
         assumed: what had to be assumed on the way, in words.
         known: the values that can be told without data.
+        bounds: what answers choices of the data, if anything does.
     """
 
     def __init__(
-        self, shadow: Shadow, single: Mapping[str, int] | None = None, autocast: Autocast | None = None
+        self,
+        shadow: Shadow,
+        single: Mapping[str, int] | None = None,
+        autocast: Autocast | None = None,
+        takes: bool | None = None,
     ) -> None:
         super().__init__()
         self._single = single or {}
@@ -88,13 +96,18 @@ class Recorder(TorchFunctionMode):
         self.was_cut = False
         self.signalled: TraceError | None = None
         self.assumed: list[str] = []
-        self._selecting: str | None = None
+        self.selecting: str | None = None
         self._draws = 0
         self._places = Places(shadow)
         self._tape = Tape(self._places, autocast)
         self._stand_ins = StandIns(self._tape, shadow)
         self.known = self._stand_ins.known
-        self._questions = Questions(self._tape, self._stand_ins, self._depends, self.assumed, self._places)
+        self.bounds = (
+            Bounds(takes, lambda: self._places.here()[1] or "the forward") if takes is not None else None
+        )
+        self._questions = Questions(
+            self._tape, self._stand_ins, self._depends, self.assumed, self._places, self.bounds
+        )
 
     @property
     def graph(self) -> torch.fx.Graph:
@@ -192,6 +205,13 @@ class Recorder(TorchFunctionMode):
                 self.assumed.append("bincount counts no number beyond its minlength")
                 meta = self._stand_ins.to_meta((args[0],))
                 return self._tape.call(func, name, meta, {}, counts, *self._places.here())
+            if found is UNKNOWN and (bound := self._questions.bound(name, args, kwargs)) is not UNKNOWN:
+                if not has_tensor(bound):
+                    return bound
+                called = "nonzero" if name == "argwhere" else name
+                return self._tape.call(
+                    func, called, self._stand_ins.to_meta(args), {}, bound, *self._places.here()
+                )
             if found is UNKNOWN:
                 raise self._signal(self._asked(name))
             if not has_tensor(found):
@@ -314,6 +334,8 @@ class Recorder(TorchFunctionMode):
             raise
         except Exception as error:
             again = self._questions.with_values(func, name, meta_args, meta_kwargs)
+            if again is None:
+                again = self._questions.with_bounds(func, name, meta_args, meta_kwargs)
             selects = name in SELECTS and not (name == "where" and len(args) == 3)
             if again is None and not selects and lacks_meta_kernel(error):
                 shaped = shaped_by_a_run(func, meta_args, meta_kwargs)
@@ -377,24 +399,9 @@ class Recorder(TorchFunctionMode):
         for i, part in enumerate(results):
             self._tape.item(part, node, i, path, source)
 
-    def cut_short(self, error: TraceError) -> bool:
-        """End the graph where the data would choose among entries: what follows becomes one opaque node.
-
-        False where that is not why the forward could not be followed, or where no parameter was read yet.
-        """
-        ends = [n for n in self.graph.nodes if n.op == "call_function" and not n.users]
-        read = {n.meta.get("parameter") for n in self.graph.nodes} - {None}
-        if self._selecting is None or not read or not ends:
-            return False
-        rest = [p for name, p in self.shadow.original.named_parameters() if name not in read]
-        name = f"what follows {self._selecting}"
-        nodes = (*ends, *(self._tape.node(self._stand_ins.of(p)) for p in rest))
-        node = self.graph.create_node("call_function", target("what_follows"), nodes, {})
-        node.meta.update(spelling=name, op=OPS["opaque"], attrs=Attributes(), path=error.module_path or "")
-        node.meta.update(source=error.source, shape=None)
-        self.graph.output((node,))
-        self.opaque, self.was_cut = self.opaque + 1, True
-        return True
+    def node_of(self, tensor: Tensor) -> torch.fx.Node:
+        """The node of a tensor, the model's or one that was recorded."""
+        return self._tape.node(self._stand_ins.of(tensor))
 
     # -- errors ------------------------------------------------------------------------------------------
 
@@ -402,12 +409,12 @@ class Recorder(TorchFunctionMode):
         """An error of ours as the forward may not catch it; if it does so nevertheless, it is remembered."""
         self.signalled = error
         if isinstance(error, DataDependentError):
-            error.chooses = self._selecting in SELECTS
+            error.chooses = self.selecting in SELECTS
             error.guarded = is_guarded()
         return Signal(error)
 
     def _asked(self, name: str) -> TraceError:
-        self._selecting = name if name in CHOOSES else None
+        self.selecting = name if name in CHOOSES else None
         return asks_for_values(name, *self._places.here())
 
     def _failed(
@@ -417,5 +424,5 @@ class Recorder(TorchFunctionMode):
         explanation = failed_call(error, name, args, path, source)
         if not isinstance(explanation, DataDependentError) and not lacks_meta_kernel(error):
             return with_explanation(error, explanation)
-        self._selecting = name if name in CHOOSES else None
+        self.selecting = name if name in CHOOSES else None
         return self._signal(explanation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import linecache
 import os
 import sys
@@ -12,7 +13,20 @@ from types import FrameType
 
 import torch
 
-__all__ = ["OWN_DIR", "Statement", "asking", "called", "is_guarded", "parsed"]
+__all__ = [
+    "OWN_DIR",
+    "Span",
+    "Statement",
+    "asking",
+    "called",
+    "is_guarded",
+    "parsed",
+    "position",
+    "span_of",
+]
+
+Span = tuple[tuple[int, int], tuple[int, int]]
+"""Line and column, from and to."""
 
 OWN_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _BETWEEN = tuple(
@@ -58,6 +72,23 @@ def parsed(filename: str) -> tuple[Statement, ...]:
 def called(call: ast.Call) -> str:
     """The name of what is called, the last one of ``a.b.c()``; nothing where it has none."""
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def position(frame: FrameType) -> Span:
+    """Where in its file a frame is: line and column, from and to. Before Python 3.11 the line alone is known."""
+    line = frame.f_lineno
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is not None:
+        first, last, start, end = next(itertools.islice(positions(), frame.f_lasti // 2, None))
+        if None not in (first, last, start, end):
+            return (first, start), (last, end)
+    text = linecache.getline(frame.f_code.co_filename, line)
+    return (line, len(text) - len(text.lstrip())), (line, len(text.split("#")[0].rstrip()))
+
+
+def span_of(part: ast.stmt | ast.expr) -> Span:
+    """Where a part of a statement stands."""
+    return (part.lineno, part.col_offset), (part.end_lineno or part.lineno, part.end_col_offset or 0)
 
 
 def is_guarded() -> bool:
