@@ -72,7 +72,7 @@ class Lowering:
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.reached = _reached(graph)
-        self.owned, self.learned = _owned_parameters(graph)
+        self.owned, self.learned = _owned_parameters(graph, self.reached)
 
     def emit(
         self,
@@ -220,30 +220,26 @@ def _reached(graph: Graph) -> set[str]:
     return reached
 
 
-def _owned_parameters(graph: Graph) -> tuple[dict[str, int], frozenset[str]]:
+def _owned_parameters(graph: Graph, reached: set[str]) -> tuple[dict[str, int], frozenset[str]]:
     """Parameters that each live node is the first to read, through nodes that only transform weights.
 
     And the names of all those nodes: parameters, and what is computed from parameters alone.
     """
     sizes = {n.name: n.numel for n in graph.nodes if n.op == "parameter"}
-    reached = _reached(graph)
-    first: dict[str, str] = {}
+    taken: set[str] = set()
     carried: dict[str, frozenset[str]] = {p: frozenset((p,)) for p in sizes}
     owned: dict[str, int] = {}
     for node in graph.nodes:
         if node.op in ("input", "parameter"):
             continue
-        weights = (
-            frozenset().union(*(carried.get(i, frozenset()) for i in node.inputs))
-            if node.inputs
-            else frozenset()
-        )
+        read = [found for i in node.inputs if (found := carried.get(i))]
+        weights = read[0] if len(read) == 1 else frozenset().union(*read)
         if node.name not in reached:
             carried[node.name] = weights
             continue
-        new = [w for w in weights if w not in first]
-        first.update(dict.fromkeys(new, node.name))
+        new = weights - taken
         if new:
+            taken |= new
             owned[node.name] = sum(sizes[w] for w in new)
     return owned, frozenset(name for name, weights in carried.items() if weights)
 
@@ -263,7 +259,8 @@ def relayout(node: Node, value: Value) -> Layout:
 
 def resized_if_needed(dim: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
     """``dim`` itself when it already has ``size`` entries."""
-    return dim if math.prod(a.size for a in dim) == size else resized(dim, size)
+    entries = dim[0].size if len(dim) == 1 else math.prod([a.size for a in dim])
+    return dim if entries == size else resized(dim, size)
 
 
 def main_of(inputs: list[Value]) -> Value:
