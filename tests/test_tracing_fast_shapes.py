@@ -105,6 +105,33 @@ def norms(draw: st.DrawFn, kind: str = "layer") -> Call:
     return (x, tuple(x.shape[draw(st.integers(0, 3)) :])), {}
 
 
+@st.composite
+def matrices(draw: st.DrawFn) -> Call:
+    lead, n, k, m = draw(st.lists(sizes, max_size=2)), *(draw(sizes) for _ in range(3))
+    wrong = draw(st.sampled_from([0, 0, 0, 1]))
+    other = draw(st.sampled_from([(), tuple(lead), tuple(lead[:1])]))
+    return (draw(tensors((*lead, n, k + wrong))), draw(tensors((*other, k, m)))), {}
+
+
+@st.composite
+def places(draw: st.DrawFn) -> Call:
+    x, shape = draw(tensors()), tuple(draw(st.lists(sizes, min_size=0, max_size=2)))
+    dtype = draw(st.sampled_from([torch.int64, torch.int64, torch.int32, torch.bool]))
+    rows = [
+        torch.empty(shape, dtype=dtype, device="meta") for _ in range(draw(st.integers(1, max(x.dim(), 1))))
+    ]
+    return (x, rows[0] if len(rows) == 1 else tuple(rows)), {}
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> Call:
+    """A time step of a map with another map, in either order."""
+    shape = draw(st.lists(sizes, min_size=3, max_size=4))
+    part = draw(tensors(tuple(shape)))[:, :, draw(st.integers(0, shape[2] - 1))]
+    both = [part, draw(tensors(tuple(part.shape[draw(st.integers(0, 1)) :])))]
+    return tuple(both[:: draw(st.sampled_from([1, -1]))]), {}
+
+
 def _binary(name: str) -> Callable[..., Any]:
     return getattr(Tensor, name) if name.startswith("__") else getattr(torch, name)  # type: ignore[no-any-return]
 
@@ -112,6 +139,15 @@ def _binary(name: str) -> Callable[..., Any]:
 CASES: dict[str, tuple[Callable[..., Any], st.SearchStrategy[Call]]] = {
     **{n: (_binary(n), pairs()) for n in ("add", "sub", "mul", "div", "true_divide")},
     **{n: (_binary(n), pairs(turn=False)) for n in ("__add__", "__rsub__", "__rdiv__")},
+    **{n: (_binary(n), parts()) for n in ("multiply", "subtract", "maximum", "minimum", "__mul__")},
+    **{n: (_binary(n), pairs(turn=False)) for n in ("pow", "__pow__")},
+    **{n: (_binary(n), matrices()) for n in ("matmul", "__matmul__")},
+    "__getitem__": (Tensor.__getitem__, places()),
+    **{
+        n: (_binary(n), tensors().map(lambda x: ((x,), {})))
+        for n in ("exp", "log", "sqrt", "rsqrt", "neg", "__neg__", "sin", "cos")
+    },
+    "softplus": (F.softplus, tensors().map(lambda x: ((x,), {}))),
     **{n: (getattr(F, n), tensors().map(lambda x: ((x,), {}))) for n in ("relu", "gelu", "sigmoid", "mish")},
     "softmax": (F.softmax, tensors().map(lambda x: ((x, -1), {}))),
     "mean": (torch.mean, means()),

@@ -8,6 +8,7 @@ words the error where shapes do not fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -111,11 +112,54 @@ def _elementwise(a: Any, b: Any, *, out: Any = None, **_: Any) -> Any:
         return NotImplemented
     if not isinstance(b, Tensor):
         return _like(a) if isinstance(b, (int, float)) else NotImplemented
-    if a.dtype != b.dtype or not (a.is_contiguous() and b.is_contiguous()):
+    if a.dtype != b.dtype:
         return NotImplemented
-    if a.shape == b.shape or _fits(b.shape, a.shape):
-        return torch.empty(a.shape, dtype=a.dtype, device="meta")
-    return torch.empty(b.shape, dtype=b.dtype, device="meta") if _fits(a.shape, b.shape) else NotImplemented
+    shape, plain = a.shape, a.is_contiguous() and b.is_contiguous()
+    if shape == b.shape or _fits(b.shape, shape):  # the first operand's order of dimensions is the result's
+        plain = plain or _in_order(a)
+    elif _fits(shape, b.shape):
+        shape = b.shape
+    else:
+        plain = False
+    return torch.empty(shape, dtype=a.dtype, device="meta") if plain else NotImplemented
+
+
+def _two_maps(a: Any, b: Any, **others: Any) -> Any:
+    return _elementwise(a, b, **others) if isinstance(a, Tensor) and isinstance(b, Tensor) else NotImplemented
+
+
+def _in_order(x: Tensor) -> bool:
+    """Its dimensions lie in memory from the outermost to the innermost, perhaps with gaps: a part of a plain map."""
+    strides = x.stride()
+    return all(a > b for a, b in pairwise(strides)) and (not strides or strides[-1] > 0)
+
+
+def _matmul(a: Any, b: Any, *, out: Any = None) -> Any:
+    """A map and a matrix, or as many matrices on either side."""
+    if out is not None or not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return NotImplemented
+    if a.dtype != b.dtype or not a.is_floating_point() or a.dim() < 2 or a.dim() < b.dim() or b.dim() < 2:
+        return NotImplemented
+    if a.shape[-1] != b.shape[-2] or (b.dim() > 2 and a.shape[:-2] != b.shape[:-2]) or 0 in a.shape:
+        return NotImplemented
+    return torch.empty((*a.shape[:-1], b.shape[-1]), dtype=a.dtype, device="meta")
+
+
+def _rows(x: Any, index: Any) -> Any:
+    """``x[rows]``: entries of a plain map that whole numbers choose along its first dimensions."""
+    indices = index if isinstance(index, tuple) else (index,)
+    if not isinstance(x, Tensor) or not indices or x.dim() < len(indices) or not x.is_contiguous():
+        return NotImplemented
+    for i in indices:
+        whole = isinstance(i, Tensor) and i.dtype == torch.int64 and i.dim() > 0
+        if not whole or i.shape != indices[0].shape or not i.is_meta:
+            return NotImplemented
+    shape = (*indices[0].shape, *x.shape[len(indices) :])
+    return (
+        torch.empty(shape, dtype=x.dtype, device="meta")
+        if x.numel() and indices[0].numel()
+        else NotImplemented
+    )
 
 
 def _fits(small: Sequence[int], large: Sequence[int]) -> bool:
@@ -290,6 +334,15 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
             "elu",
             "sigmoid",
             "tanh",
+            "exp",
+            "log",
+            "sqrt",
+            "rsqrt",
+            "neg",
+            "__neg__",
+            "sin",
+            "cos",
+            "softplus",
             "dropout",
             "dropout1d",
             "dropout2d",
@@ -313,6 +366,10 @@ FAST_SHAPES: Mapping[str, Callable[..., Any]] = {
     "rnn_tanh": _rnn,
     "rnn_relu": _rnn,
     **dict.fromkeys([n for name in _ARITHMETIC for n in (name, f"__{name}__", f"__r{name}__")], _elementwise),
+    **dict.fromkeys(["pow", "__pow__"], _elementwise),
+    **dict.fromkeys(["maximum", "minimum"], _two_maps),
+    **dict.fromkeys(["matmul", "__matmul__"], _matmul),
+    "__getitem__": _rows,
     "grouped_mm": _grouped_mm,
     "_grouped_mm": _grouped_mm,
 }
