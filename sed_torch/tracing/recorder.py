@@ -27,6 +27,7 @@ from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.bounding import Bounds
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import output_facts, wants_gradient
+from sed_torch.tracing.fast_shapes import FAST_SHAPES
 from sed_torch.tracing.higher_order import CONTROL_FLOW
 from sed_torch.tracing.kernels import as_elsewhere, lacks_meta_kernel, shaped_by_a_run
 from sed_torch.tracing.known import UNKNOWN
@@ -163,6 +164,8 @@ class Recorder(TorchFunctionMode):
             name = name.partition(".")[0]
         if name == "__get__":
             return self._attribute(func, args)
+        if name in FAST_SHAPES and args and not self.guessed:  # the commonest: none of what follows
+            return self._called(func, name, args, kwargs)
         if name in SILENT:
             return (
                 func(*args, **kwargs) if name not in PRINTS else self._questions.printed(func, args, kwargs)
@@ -188,6 +191,12 @@ class Recorder(TorchFunctionMode):
             if len(args) == 1 and not kwargs:
                 return old_class(args[0])
             args, kwargs = tuple(map(of_old_class, args)), {k: of_old_class(v) for k, v in kwargs.items()}
+        return self._called(func, name, args, kwargs)
+
+    def _called(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call that computes: recorded, or run for real where it rests on constants alone."""
         tensors = tensors_of(args, kwargs)
         written = written_by(name, args, kwargs)
         if not self._depends(tensors):

@@ -88,9 +88,9 @@ class Tape:
         read, named = self.nodes(args), self.nodes(kwargs) if kwargs else None
         # arguments are given afterwards: fx looks through those of a new node for symbolic numbers, which none are
         node = self.graph.create_node("call_function", called, (), {}, label)
-        node.args = read
+        torch.fx.Node.args.__set__(node, read)  # type: ignore[attr-defined]  # as ``node.args = …`` does
         if named:
-            node.kwargs = named
+            torch.fx.Node.kwargs.__set__(node, named)  # type: ignore[attr-defined]
         node.meta["spelling"] = name
         if name not in RANDOM or kwargs.get("training") is False:
             writes = in_place(name) or bool(kwargs and kwargs.get("inplace"))
