@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 from sed_torch import tables
 from sed_torch._files import write_text
+from sed_torch._version import __version__
 from sed_torch.diagnostics import RULES, Finding, check
 from sed_torch.diagnostics.report import folded
 from sed_torch.zoo import load
@@ -68,6 +69,7 @@ class Row:
         no_backward: mode → why there was no backward pass.
         coverage: share of the parameters that the check could read.
         seconds: CPU time of the check, building included.
+        version: of sed-torch, which looked at it.
     """
 
     ref: str
@@ -77,6 +79,7 @@ class Row:
     no_backward: Mapping[str, str] = field(default_factory=dict)
     coverage: float | None = None
     seconds: float = 0.0
+    version: str = ""
 
     def to_json(self) -> str:
         """One line."""
@@ -259,7 +262,7 @@ def audited(ref: str) -> Row:
             model, inputs = made(ref)
         report = check(model, input_data=inputs, name=ref)
     except Exception as error:
-        return Row(ref, reason=_said(error))
+        return Row(ref, reason=_said(error), version=__version__)
     seconds = time.process_time() - start
     idle: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}
@@ -270,7 +273,7 @@ def audited(ref: str) -> Row:
             idle[mode] = without_gradient(model, inputs or (), mode == "training")
         except Exception as error:
             failed[mode] = _said(error)
-    return Row(ref, report.findings, None, idle, failed, report.coverage, seconds)
+    return Row(ref, report.findings, None, idle, failed, report.coverage, seconds, __version__)
 
 
 def _said(error: Exception) -> str:
@@ -369,8 +372,15 @@ def _head(audit: Audit, checked: Sequence[Row]) -> str:
         f"Python {platform.python_version()}.\n\n"
         f"{len(audit.rows)} models: {', '.join(f'{n} of {z}' for z, n in zoos.items())}; {len(checked)} were checked, "
         f"in {_cpu(checked):.2f} s of CPU time each on average, building included; "
-        f"{sum((r.coverage or 0.0) >= 0.999 for r in checked)} of them were read whole."
+        f"{sum((r.coverage or 0.0) >= 0.999 for r in checked)} of them were read whole.{_made_before(audit)}"
     )
+
+
+def _made_before(audit: Audit) -> str:
+    """How many rows an earlier version made, which is not said where none is."""
+    others = Counter(r.version or "an earlier version" for r in audit.rows if r.version != __version__)
+    listed = ", ".join(f"{n} by {v}" for v, n in others.items())
+    return f" Kept from runs of other versions: {listed}." if listed else ""
 
 
 def _cpu(rows: Sequence[Row]) -> float:

@@ -424,6 +424,51 @@ class WithRoot(Pooled):
         return self.inner(x * torch.sqrt(torch.relu(self.extra(x.mean((2, 3)))))[:, :, None, None])
 
 
+class LowRank(Before):
+    """A low-rank path beside the layer's input, both of whose factors start at zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + self.extra(x.movedim(1, -1)).movedim(-1, 1))
+
+
+def both_zero(channels: int) -> nn.Module:
+    pair = nn.Sequential(
+        nn.Linear(channels, 4, bias=False, device="cpu"), nn.Linear(4, channels, bias=False, device="cpu")
+    )
+    for layer in pair:
+        nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+    return pair
+
+
+class RowsDropped(Before):
+    """Stochastic depth by hand, in evaluation mode too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.9)
+        return self.inner(x + self.extra(x.movedim(1, -1)).movedim(-1, 1) * kept / 0.9)
+
+
+class MadeAParameter(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        gate = nn.Parameter(self.extra(x.mean((2, 3))))
+        return self.inner(x * gate[:, :, None, None])
+
+
+class OverHeads(Before):
+    """Attention over the columns of a map whose heads nobody moved."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.mean(2).transpose(1, 2)
+        y = self.extra(tokens).unflatten(-1, (2, -1))
+        y = torch.nn.functional.scaled_dot_product_attention(y, y, y)
+        return self.inner(x + y.reshape(tokens.shape).transpose(1, 2)[:, :, None])
+
+
+class LogOfRectified(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * torch.log(torch.relu(self.extra(x.mean((2, 3)))))[:, :, None, None])
+
+
 class OverOne(Pooled):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x * torch.softmax(self.extra(x.mean((2, 3))), 1)[:, :, None, None])
@@ -517,6 +562,11 @@ DEFECTS: dict[str, tuple[str, Callable[[Planter], Iterator[Planted]], dict[str, 
     ),
     "log of softmax": ("SED314", _insert(WithLogarithm, lambda c: nn.Linear(c, c)), {}),
     "root at zero": ("SED321", _insert(WithRoot, lambda c: nn.Linear(c, c)), {}),
+    "zero times zero": ("SED319", _insert(LowRank, both_zero, ".extra.1"), {}),
+    "rows dropped": ("SED310", _insert(RowsDropped, lambda c: nn.Linear(c, c)), {}),
+    "made a parameter": ("SED005", _insert(MadeAParameter, lambda c: nn.Linear(c, c), ".extra"), {}),
+    "over heads": ("SED207", _insert(OverHeads, lambda c: nn.Linear(c, c)), {}),
+    "log of rectified": ("SED321", _insert(LogOfRectified, lambda c: nn.Linear(c, c)), {}),
     "softmax over one": ("SED318", _insert(OverOne, lambda c: nn.Linear(c, 1)), {}),
     "one batch size": ("SED317", _insert(ForOneBatchSize, lambda c: nn.Identity()), {}),
     "table never called": ("SED008", _insert(NeverCalled, Table, ".extra"), {}),

@@ -65,7 +65,11 @@ def _split_tokens(subject: Subject, value: Node) -> tuple[int, ...] | None:
         if len(inputs) != 1:
             return None
         value = inputs[0]
-    source = subject.data_inputs(value)[0] if value.op == "reshape" and subject.data_inputs(value) else value
+    source = (
+        subject.data_inputs(value)[0]
+        if value.op in OPS.ruled("reshape") and subject.data_inputs(value)
+        else value
+    )
     before, after = source.shape or (), value.shape or ()
     if len(before) != 3 or len(after) < 4 or after[:2] != before[:2] or shape[:2] != before[:2]:
         return None
@@ -79,7 +83,7 @@ def _merged(subject: Subject, node: Node, shape: tuple[int, ...]) -> bool:
     todo, seen = [node], {node.name}
     while todo and len(seen) < 16:
         for reader in subject.needed_readers(todo.pop()):
-            if reader.op == "reshape" and reader.shape == shape:
+            if reader.op in OPS.ruled("reshape") and reader.shape == shape:
                 return True
             passed = reader.op in ("softmax", "matmul", *_KEPT) or reader.op in OPS.having(
                 "elementwise", "arithmetic"
