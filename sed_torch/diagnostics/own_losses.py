@@ -133,6 +133,9 @@ def losses_of_steps(model: nn.Module, is_loss: Callable[[str], bool]) -> list[An
     found: list[Any] = []
     applied: set[str] = set()
     for function in _methods(kind):
+        names = function.__code__.co_names
+        if not any(n in held or is_loss(n) for n in names):
+            continue  # a tree is dear: most methods have nothing to do with a loss
         tree = _tree(function)
         for call in ast.walk(tree) if tree is not None else ():
             if not isinstance(call, ast.Call):
