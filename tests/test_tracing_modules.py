@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
+import torch.fx
 from torch import Tensor, nn
 
 import sed_torch
 from sed_torch.tracing.modules import named_modules, tree_of
+from sed_torch.tracing.names import label_of
 
 
 class Shared(nn.Module):
@@ -85,3 +88,29 @@ def test_a_threshold_that_a_forward_sets_stays(thresholds: tuple[int, int, int])
 
     sed_torch.score(Sets(4, 4), input_size=(1, 4))
     assert gc.get_threshold() == (1234, 5, 6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0.weight",
+        "a.b_1",
+        "a.B.w",
+        "Layer1.w",
+        "__w__",
+        "a..b",
+        "a.-b",
+        "é.w",
+        "w",
+        "9",
+        "_",
+        "a.weight_2.b",
+        "print",
+        "x-y",
+    ],
+)
+def test_nodes_of_parameters_are_called_as_fx_calls_them(name: str) -> None:
+    ours, theirs = torch.fx.Graph(), torch.fx.Graph()
+    for _ in range(3):
+        mine = ours.create_node("get_attr", name, (), {}, label_of(name))
+        assert mine.name == theirs.create_node("get_attr", name, (), {}).name

@@ -20,6 +20,7 @@ __all__ = [
     "SIZED",
     "VIEWS",
     "in_place",
+    "label_of",
     "target",
 ]
 
@@ -197,6 +198,13 @@ def in_place(name: str) -> bool:
     if name.startswith("__"):
         return name == "__setitem__" or (name.startswith("__i") and name not in _NOT_IN_PLACE)
     return name.endswith("_")
+
+
+def label_of(name: str) -> str | None:
+    """What fx would call the node of a parameter, where that takes no look at each letter; else None."""
+    label = name.replace(".", "_")
+    plain = name.islower() and name[:2] != "__" and ".." not in name
+    return label if plain and label.isascii() and f"_{label}".isidentifier() else None
 
 
 _TARGETS: dict[str, Callable[..., Any]] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_torch.tracing.known import Known
-from sed_torch.tracing.names import target
+from sed_torch.tracing.names import label_of, target
 from sed_torch.tracing.regions import index_of, region_of
 from sed_torch.tracing.shadow import Shadow
 from sed_torch.tracing.signals import LostValueError, Signal
@@ -133,8 +133,7 @@ class StandIns:
     def _new(self, tensor: Tensor, name: str | None) -> Tensor:
         """A stand-in, with its node."""
         meta = meta_like(tensor)
-        # where there is nothing to put into small letters, fx need not look
-        label = name if name is not None and name.islower() and name[:2] != "__" else None
+        label = label_of(name) if name is not None else None
         node = self._tape.graph.create_node("get_attr", name or "constant", (), {}, label)
         is_parameter = isinstance(tensor, nn.Parameter)
         node.meta["parameter"] = name if is_parameter else None
