@@ -64,7 +64,10 @@ class TraceError(SedTorchError):
         source: ``file:line`` of the user's code, or None.
         frontends: the front-ends that were tried, each with the reason it gave up.
         table: the graph up to the failing node, one line a node, or ``""``.
+        details: what torch said where it gave up, in its own words: of guards and symbols as a rule.
     """
+
+    details: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -327,6 +327,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "packed time first": (lambda: Net(_packed(False), r=nn.GRU(4, 5, bidirectional=True), a=nn.Linear(4, 4), b=nn.Linear(10, 2)), lambda n: (torch.zeros(6, n, 4), _ints(n) + 6)),
     "a list of images": (lambda: Net(lambda m, xs: [m.c(x[None]) for x in xs], c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "a list, stacked": (lambda: Net(lambda m, xs: m.c(torch.stack(xs)).mean((2, 3)), c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
+    "a list of sequences": (lambda: Net(lambda m, xs: m.b(m.r(m.a(nn.utils.rnn.pad_sequence(xs)))[0]), a=nn.Linear(6, 5), r=nn.GRU(5, 4), b=nn.Linear(4, 2)), lambda n: ([torch.zeros(7, 6) for _ in range(n)],)),
     "a list, padded": (lambda: Net(_batched, c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "edges": (lambda: Net(_edges, a=nn.Linear(10, 8), b=nn.Linear(8, 2)), lambda n: (torch.zeros(3 * n, 5), _ints(2, 6 * n))),
     "edges' attributes": (lambda: Net(_edges_added, **_ADDED), lambda n: _graph_of(3 * n, 6 * n)),
@@ -360,6 +361,17 @@ def test_nothing_depends_on_the_batch_size(name: str) -> None:
     expected = _numbers(model, data(1))
     for n in (2, 3, 5, 8):
         assert _numbers(model, data(n)) == pytest.approx(expected, rel=1e-9), n
+
+
+def test_sequences_of_several_lengths_are_the_samples() -> None:
+    """Nothing but a layer at each step: of a list whose entries differ in length, the entries are what there is."""
+    model = Net(lambda m, xs: m.a(nn.utils.rnn.pad_sequence(xs, batch_first=True)), a=nn.Linear(6, 5))
+    for lengths in ((4, 3), (4, 2, 1), (3, 4, 4, 2)):
+        score = sed_torch.score(model, input_data=([torch.zeros(k, 6) for k in lengths],), frontend="fx")
+        assert score.macs == 4 * 6 * 5
+        assert any(
+            f"the samples are the {len(lengths)} entries of the list" in words for words in score.assumed
+        )
 
 
 # -- where it is -----------------------------------------------------------------------------------------------

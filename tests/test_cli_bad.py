@@ -311,3 +311,13 @@ def test_files_that_are_not_what_they_should_be(
 
 def test_there_are_more_than_two_hundred_cases() -> None:
     assert 5 * len(BAD_REFS) + len(BAD_OPTIONS) + len(READERS) * len(BAD_FILES) >= 400
+
+
+def test_torchs_own_words_are_shown_when_asked_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for place in (0, 4):
+        words = ["score", "nets.py:Asks", "--input-size", "1,3,8,8"]
+        assert run(words) == 2
+        assert "GuardOnDataDependent" not in capfd.readouterr().err
+        words.insert(place, "--verbose")
+        assert run(words) == 2
+        assert "GuardOnDataDependent" in capfd.readouterr().err

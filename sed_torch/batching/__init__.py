@@ -177,6 +177,8 @@ class _Chooser(Follower):
     def _chosen(self, inputs: list[Node]) -> tuple[Node, int, str] | None:
         """An input, the dimension of it along which the samples lie, and why where it is not the obvious one."""
         apart = self._apart(inputs)
+        if self.ragged and self.ragged >= {n.name for n in inputs}:
+            return None
         by_convention = [
             n
             for n in inputs

@@ -37,6 +37,7 @@ class Axes:
             along before they were packed.
         lost: nodes of which only is known that they come from their inputs.
         listed: arguments that are lists of tensors, with the axis along which their entries follow and its size.
+        ragged: entries of such lists that begin with different sizes: along those lie no samples.
         live: nodes that depend on an input.
     """
 
@@ -54,7 +55,10 @@ class Axes:
         self.lost: set[str] = set()
         self.live: set[str] = set()
         self.listed: list[tuple[str, int, int]] = []
+        self.ragged: frozenset[str] = frozenset()
         for name, members in _lists(graph).items():
+            if len({(graph[m].shape or (0,))[0] for m in members}) > 1:
+                self.ragged |= frozenset(members)
             ((axis, size),) = self.fresh(len(members))
             self.listed.append((name, axis, size))
             self.dropped.update(dict.fromkeys(members, frozenset([axis])))

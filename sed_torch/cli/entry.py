@@ -22,6 +22,8 @@ _NAME = "sed-torch"
 _COMPLETION = "_SED_TORCH_COMPLETE"
 """Set by the shell that asks for completions; it gives no words."""
 
+_VERBOSE = "--verbose"
+
 _COMMANDS = {
     "score": "scoring:score",
     "rank": "ranking:rank",
@@ -53,6 +55,8 @@ def run(args: Sequence[str] | None) -> int:
     from sed_torch.errors import SedTorchError
 
     words = sys.argv[1:] if args is None else list(args)
+    verbose = _VERBOSE in words
+    words = [word for word in words if word != _VERBOSE]  # before or after the command
     if not words and _COMPLETION not in os.environ:  # what the status of this is depends on click's version
         click.echo(cli.make_context(_NAME, [], resilient_parsing=True).get_help(), err=True)
         return FAILURE
@@ -68,6 +72,8 @@ def run(args: Sequence[str] | None) -> int:
         return INTERRUPTED
     except SedTorchError as error:
         say(f"error: {error}")
+        for detail in getattr(error, "details", ()) if verbose else ():
+            say(detail)
         return FAILURE
     except BrokenPipeError:
         # The reader (head, less) has left. Python would complain again when it flushes at exit.
@@ -127,6 +133,9 @@ class LazyGroup(click.Group):
 )
 @click.option(
     "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Print it."
+)
+@click.option(
+    _VERBOSE, is_flag=True, expose_value=False, help="With an error, what torch itself said (any place)."
 )
 def cli() -> None:
     """Score PyTorch networks before training, from their computational graph alone."""

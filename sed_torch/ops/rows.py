@@ -575,7 +575,7 @@ ROWS: tuple[Op, ...] = (
     _op("slice_scatter", "write"),
     _op("select_scatter", "write"),
     _op("put", "write", "saves_indices"),
-    _op("diagonal_scatter", "write"),
+    _op("diagonal_scatter", "write", also="fill_diagonal"),
     _op("index_reduce", "write", "saves_input saves_result saves_indices"),
     # -- constants
     _op("zeros_like", "zero"),

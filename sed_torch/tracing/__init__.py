@@ -165,13 +165,15 @@ def _guess_told(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     except TraceError as error:
         if not inputs.guessed or isinstance(error, DataDependentError):
             raise
-        raise type(error)(
+        told = type(error)(
             guessed_wrong(model, inputs, error),
             module_path=error.module_path,
             source=error.source,
             frontends=error.frontends,
             table=error.table,
-        ) from error
+        )
+        told.details = error.details
+        raise told from error
 
 
 def _check_ignored(model: nn.Module, paths: Sequence[str]) -> None:
@@ -329,6 +331,7 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     from sed_torch.errors import ShapeError
 
     reasons = [("fx", _first_line(error))]
+    details: list[str] = []
     if isinstance(error, ShapeError):
         raise error  # a shape that does not fit does not fit elsewhere either
     chooses = isinstance(error, DataDependentError) and error.chooses
@@ -341,6 +344,7 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
             return _export(model, inputs)
         except TraceError as second:
             reasons.append(("export", _first_line(second)))
+            details.append(f"torch.export: {type(second.__cause__).__name__}: {second.__cause__}")
     elif not ignored:
         reasons.append(("export", "not tried: it would disturb the other threads that run"))
     leaf = error.module_path
@@ -362,13 +366,15 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
                 return _record(model, inputs, opaque, cut=True)
     kind = type(error) if isinstance(error, (DataDependentError, ShapeError)) else TraceError
     tail = "".join(f"\n  {name}: {why}" for name, why in reasons[1:])
-    raise kind(
+    told = kind(
         f"{error}" + (f"\nOther front-ends:{tail}" if tail else ""),
         module_path=error.module_path,
         source=error.source,
         frontends=tuple(reasons),
         table=error.table,
-    ) from last
+    )
+    told.details = tuple(details)
+    raise told from last
 
 
 def _bounded(model: nn.Module, inputs: Inputs, opaque: Sequence[str] = (), **how: Any) -> Graph | None:

@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import Op
-from sed_torch.tracing.arguments import counted, is_device, written_by
+from sed_torch.tracing.arguments import counted, is_device, padded, written_by
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.bounding import Bounds
 from sed_torch.tracing.explaining import asks_for_values, failed_call
@@ -185,6 +185,9 @@ class Recorder(TorchFunctionMode):
         if name in CONTROL_FLOW and isinstance(func, HigherOrderOperator):
             with self:
                 return CONTROL_FLOW[name](self._questions, *args, **kwargs)
+        if name == "pad_sequence":
+            with self:
+                return padded(*args, **kwargs)
         if func is torch.autograd.grad:
             return self._gradients(*args, **kwargs)
         if name == "type":
