@@ -17,9 +17,9 @@ from sed_torch.diagnostics.signal import (
     LARGEST,
     Signal,
     gaussian,
+    moment_of,
     normalised_by_hand,
     parameter,
-    second_moment,
     share_passed,
     slope_of,
 )
@@ -75,7 +75,7 @@ def _factor(
         return _sloped(node.op, slope_of(subject, node), float(f"{before.moment:.6g}"))
     if node.op in OPS.having("normalises"):
         scale = parameter(subject, node, 3 if node.op == "batch_norm" else 1)
-        moment = second_moment(scale) if scale is not None else 1.0
+        moment = moment_of(subject, scale) if scale is not None else 1.0
         of = before.between if node.op == "batch_norm" else before.moment
         return min((moment if moment is not None else 1.0) / (of + 1e-5), LARGEST)
     if node.op in OPS.ruled("pool", "adaptive_pool"):
@@ -108,7 +108,7 @@ def _gathered(node: Node, x: Node, before: Signal) -> float:
 def _spread(subject: Subject, node: Node) -> float | None:
     """fan_out · E[w²]: how many entries of the result read an entry of the operand, and how strongly."""
     weight = parameter(subject, node, 1)
-    moment = second_moment(weight) if weight is not None else None
+    moment = moment_of(subject, weight) if weight is not None else None
     if weight is None or moment is None:
         return None
     groups, stride = int(node.attrs.get("groups", 1)), int(math.prod(node.attrs.get("stride", ())))

@@ -48,6 +48,14 @@ def second_moment(tensor: Tensor) -> float | None:
     return float(sample.square().mean())
 
 
+def moment_of(subject: Subject, tensor: Tensor) -> float | None:
+    """:func:`second_moment` of one of the model's tensors, looked at once."""
+    known: dict[int, float | None] = subject.once("second moments", lambda _: {})
+    if id(tensor) not in known:
+        known[id(tensor)] = second_moment(tensor)
+    return known[id(tensor)]
+
+
 ACTIVATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "relu": lambda x, _: x.clamp(min=0),
     "relu6": lambda x, _: x.clamp(0, 6),
@@ -156,11 +164,11 @@ def _activate(subject: Subject, node: Node, x: Signal) -> Signal:
 def _mixed(subject: Subject, node: Node, x: Signal) -> Signal | None:
     """E[y²] = fan_in · E[w²] · E[x²] + E[b²] for independent zero-mean weights; a bias is equal for all inputs."""
     weight, bias = parameter(subject, node, 1), parameter(subject, node, 2)
-    moment = second_moment(weight) if weight is not None else None
+    moment = moment_of(subject, weight) if weight is not None else None
     if weight is None or moment is None:
         return None
     gain = weight.numel() / weight.shape[0] * moment
-    shift = second_moment(bias) if bias is not None else 0.0
+    shift = moment_of(subject, bias) if bias is not None else 0.0
     return Signal(gain * x.moment + (shift or 0.0), gain * x.between)
 
 
@@ -177,7 +185,7 @@ def _given(subject: Subject, node: Node) -> list[float]:
         for i in node.inputs
         if subject.graph[i].op == "parameter"
     ]
-    found = [second_moment(t) for t in tensors if t is not None]
+    found = [moment_of(subject, t) for t in tensors if t is not None]
     return [m for m in found if m is not None]
 
 
