@@ -33,6 +33,7 @@ class StandIns:
         self.known = Known()
         self._known: dict[int, Held] = {}
         self._kept: list[Tensor] = []
+        self._kept_in: dict[int, list[Tensor]] = {}  # those of them that are real, by their memory
         self._fresh: dict[int, Tensor] = {}  # kept, as their ids must stay theirs
         self._draws: dict[int, Callable[[], Any]] = {}
         self._own_storages: set[int] = set()
@@ -76,10 +77,16 @@ class StandIns:
             return
         base = tensor._base if tensor._base is not None else tensor
         self._filled[storage] = base
-        self._kept.append(base)
-        for other in self._kept:  # what was read of it so far was read as a constant
-            if other is not base and other.device.type != "meta" and storage_of(other) == storage:
+        self._keep(base)
+        for other in self._kept_in[storage]:  # what was read of it so far was read as a constant
+            if other is not base:
                 self._known.pop(id(other), None)
+
+    def _keep(self, tensor: Tensor) -> None:
+        """A real tensor is kept, so that its id stays its own."""
+        self._kept.append(tensor)
+        if not tensor.is_meta:
+            self._kept_in.setdefault(storage_of(tensor), []).append(tensor)
 
     # -- stand-ins ---------------------------------------------------------------------------------------
 
@@ -146,7 +153,8 @@ class StandIns:
         self._tape.bind(meta, node, path=name.rpartition(".")[0] if name else "", source=None)
         self._known[id(tensor)] = self._tape.values.held(meta)
         if name is None or not is_parameter:  # the model's parameters the shadow keeps
-            self._kept += [tensor, meta]
+            self._keep(tensor)
+            self._kept.append(meta)
         return meta
 
     def _is_alias(self, tensor: Tensor) -> bool:
@@ -181,7 +189,8 @@ class StandIns:
         self._tape.bind(meta, node, path="", source=None)
         self._tape.is_view(meta, meta_base, node)
         self._known[id(view)] = self._tape.values.held(meta)
-        self._kept += [view, meta]
+        self._keep(view)
+        self._kept.append(meta)
         return meta
 
     def _again(self, parameter: Tensor, known: Held) -> Tensor:
