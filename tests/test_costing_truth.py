@@ -29,6 +29,7 @@ class Lambda(nn.Module):
         super().__init__()
         self.a, self.b, self.function = nn.Linear(16, 16), nn.Linear(16, 16), function
         self.drop, self.table = nn.Dropout(0.2), nn.Parameter(torch.zeros(16, 40))
+        self.gain = nn.Parameter(torch.ones(16))
         self.register_buffer("basis", torch.randn(16, 16))
         self.register_buffer("places", torch.arange(64).reshape(8, 8) % 40)
         self.cache: dict[str, Tensor] = {}
@@ -86,6 +87,33 @@ def attention_of_grouped_queries(m: Any, x: Tensor) -> Tensor:
     return m.a(y.transpose(1, 2).contiguous().flatten(2))
 
 
+def attention_of_laid_out_queries(m: Any, x: Tensor) -> Tensor:
+    """The result lies as the queries do, so that joining heads is a copy."""
+    q, k = heads(m.a(x)), heads(m.b(x))
+    q = torch.cat([q[..., :2], q[..., 2:].neg()], -1)
+    return m.a(F.scaled_dot_product_attention(q, k, k).transpose(1, 2).flatten(2))
+
+
+def attention_of_one_head_that_drops(m: Any, x: Tensor) -> Tensor:
+    """Operator by operator, with the keys and values of one head copied for all."""
+    q, k = heads(m.a(x)), heads(m.b(x))[:, :1]
+    y = F.scaled_dot_product_attention(q, k, k, dropout_p=0.2, enable_gqa=True)
+    return m.a(y.transpose(1, 2).flatten(2))
+
+
+def root_mean_square(m: Any, x: Tensor) -> Tensor:
+    y = F.rms_norm(m.a(x), (16,), m.gain)
+    return m.b(F.rms_norm(y.tanh(), (16,)))
+
+
+def product_by_groups(m: Any, x: Tensor) -> Tensor:
+    """Which autocast leaves alone."""
+    rows = m.a(x).reshape(-1, 16).float()
+    ends = torch.tensor([8, 16], dtype=torch.int32, device=x.device)
+    weights = torch.stack([m.a.weight, m.b.weight])
+    return F.grouped_mm(rows, weights, offs=ends).sigmoid()
+
+
 def index_of_its_own(m: Any, x: Tensor) -> Tensor:
     bias = m.table[:, m.places[: x.shape[1], : x.shape[1]].reshape(-1)]
     return m.a(x) + bias.mean(1)
@@ -126,7 +154,8 @@ KINDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     for f in (
         einsum_of_strided, einsum_in_place_order, einsum_of_swapped, linear_on_swapped,
         product_with_a_fixed_matrix, spread_over_heads, attention_of_strided, attention_of_narrow_keys,
-        attention_of_three_dimensions, attention_of_grouped_queries, index_of_its_own,
+        attention_of_three_dimensions, attention_of_grouped_queries,
+        attention_of_laid_out_queries, attention_of_one_head_that_drops, root_mean_square, product_by_groups, index_of_its_own,
         noise_of_the_same_dtype, cast_by_another, without_autocast, zeros_like_it, rows_gathered,
     )
 }  # fmt: skip

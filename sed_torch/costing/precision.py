@@ -71,7 +71,7 @@ _FULL_ON_CPU = frozenset(
         *("avg_pool3d", "adaptive_avg_pool3d", "max_pool3d", "adaptive_max_pool3d", "deform_conv"),
     ]
 )
-_AS_GIVEN = frozenset(["dot", "outer", "bilinear"])
+_AS_GIVEN = frozenset(["dot", "outer", "bilinear", "grouped_mm", "_grouped_mm"])
 _AS_GIVEN_ON_CPU = frozenset([*_AS_GIVEN, "mv", "addmv"])
 """Products that autocast leaves alone."""
 

@@ -93,6 +93,9 @@ class _Keeper:
         if row.rule == "recurrent":
             yield from self._recurrent()
             return
+        if self.node.op == "rms_norm":
+            yield from self._root_mean_square()
+            return
         if row.has("saves_input") and not self._is_mean():
             yield from self._input(inputs[0])
         if row.has("saves_other"):  # a bias is added, and its gradient needs nothing
@@ -108,6 +111,22 @@ class _Keeper:
         if row.has("saves_statistics"):
             for which in ("mean", "deviation"):
                 yield from self._own("statistics", self._statistic() * self._groups(), which)
+
+    def _root_mean_square(self) -> Iterator[Saved]:
+        """Its map and a deviation; on the CPU, operator by operator in float32, also the map before its weight."""
+        given, dtype = self.node.inputs[0], self.storages.dtypes[self.node.inputs[0]]
+        apart = self.device == "cpu"
+        if apart and itemsize(dtype) < 4:
+            yield from self._own("cast", 4 * self.storages.entries(given))
+        else:
+            yield from self._operands([given])
+        size = max(itemsize(dtype), 4)
+        yield from self._own("statistics", size * self._groups(), "deviation")
+        if len(self.node.inputs) > 1:
+            yield from self._own(
+                "result", size * self.storages.entries(given) if apart else 0, "before its weight"
+            )
+            yield from self._operands(self.node.inputs[1:])
 
     def given_to_function(self) -> Iterator[Saved]:
         """What enters an autograd function of the model's own is taken to be what it keeps; its steps keep nothing."""
@@ -153,14 +172,17 @@ class _Keeper:
         held = itemsize(self.storages.dtypes[q])
         size = max(held, 4)  # in float32, whatever it is given
         yield from self._own("copy", size * self.storages.entries(q), "queries")
-        yield from self._own("copy", size * self.storages.entries(k), "keys")
+        shared = math.prod(queries[:-2]) / max(
+            math.prod(keys[:-2]), 1
+        )  # heads of queries that read one of keys
+        yield from self._own("copy", size * self.storages.entries(k) * shared, "keys")
         maps = size * math.prod(queries[:-1]) * keys[-2] * self._times
         yield from self._own("result", maps, "weights")
         if self.node.facts.get("p"):  # on the CPU the mask is a map of factors
             yield from self._own("mask", maps, "dropping")
             yield from self._own("result", maps, "dropped")
-        if held < size:
-            yield from self._own("cast", size * self.storages.entries(v), "values")
+        if held < size or shared > 1:
+            yield from self._own("cast", size * self.storages.entries(v) * shared, "values")
         else:
             yield from self._operands([v])
 

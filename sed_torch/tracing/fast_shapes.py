@@ -205,8 +205,11 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
         scores = (*q.shape[:-1], k.shape[-2])
         if attn_mask.dtype not in (torch.bool, q.dtype) or not _fits(attn_mask.shape, scores):
             return NotImplemented
-    if q.dim() == 4:  # as the fused kernels leave it: (N, L, H, E) in memory, so that joining heads is a view
+    if q.dim() == 4:  # as the fused kernels leave it, in the order of the queries; most often joining heads is a view
         n, heads, length, _ = q.shape
+        of_samples, of_heads, of_places, _ = q.stride()
+        if not (of_samples >= of_places >= of_heads or 1 in (heads, length)):
+            return torch.empty_like(q)
         return torch.empty((n, length, heads, v.shape[-1]), dtype=q.dtype, device="meta").transpose(1, 2)
     return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device="meta")
 
