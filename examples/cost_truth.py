@@ -236,6 +236,7 @@ def _said(error: Exception) -> str:
 
 def _held_against(model: nn.Module, case: Case, batch: int, amp: bool) -> dict[str, Any]:
     given = case.inputs(model, batch)
+    model.train()  # many let go here of what they cached in evaluation mode
     found = cost(model, input_data=_as_data(given), kernels="cpu", amp="bf16" if amp else None)
     most = MOST_MACS_SLOW if amp and batch > BATCHES[0] else MOST_MACS
     if found.flops / 2 > most * batch:
