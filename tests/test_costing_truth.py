@@ -106,6 +106,12 @@ def root_mean_square(m: Any, x: Tensor) -> Tensor:
     return m.b(F.rms_norm(y.tanh(), (16,)))
 
 
+def convolved_with_channels_last(m: Any, x: Tensor) -> Tensor:
+    """The rows of a map are its positions; they stay so, and need no copy after it."""
+    y = F.conv2d(m.a(x).mT.view(-1, 16, 2, 4), m.table[:, :9].reshape(16, 1, 3, 3), padding=1, groups=16)
+    return m.b(F.gelu(y.flatten(2).mT))
+
+
 def product_by_groups(m: Any, x: Tensor) -> Tensor:
     """Which autocast leaves alone."""
     rows = m.a(x).reshape(-1, 16).float()
@@ -155,7 +161,8 @@ KINDS: dict[str, Callable[[Any, Tensor], Tensor]] = {
         einsum_of_strided, einsum_in_place_order, einsum_of_swapped, linear_on_swapped,
         product_with_a_fixed_matrix, spread_over_heads, attention_of_strided, attention_of_narrow_keys,
         attention_of_three_dimensions, attention_of_grouped_queries,
-        attention_of_laid_out_queries, attention_of_one_head_that_drops, root_mean_square, product_by_groups, index_of_its_own,
+        attention_of_laid_out_queries, attention_of_one_head_that_drops, root_mean_square, product_by_groups,
+        convolved_with_channels_last, index_of_its_own,
         noise_of_the_same_dtype, cast_by_another, without_autocast, zeros_like_it, rows_gathered,
     )
 }  # fmt: skip

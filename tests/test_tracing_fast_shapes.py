@@ -63,6 +63,7 @@ def means(draw: st.DrawFn) -> Call:
 def attentions(draw: st.DrawFn) -> Call:
     lead, q, k, e, v = draw(st.lists(sizes, max_size=3)), *(draw(sizes) for _ in range(4))
     wrong = draw(st.sampled_from([0, 0, 0, 1]))
+    v = draw(st.sampled_from([e, e, v]))  # most often as wide as the keys, as fused kernels have it
     x = [draw(tensors((*lead, q, e + wrong))), draw(tensors((*lead, k, e))), draw(tensors((*lead, k, v)))]
     mask_shape = draw(st.sampled_from([(q, k), (1, k), (*lead, q, k), (q + 1, k), (k,)]))
     options: dict[str, Any] = {"is_causal": draw(st.booleans())} if draw(st.booleans()) else {}
@@ -181,8 +182,12 @@ def test_what_is_said_fast_is_what_torch_says(name: str) -> None:
             assert str(error).startswith("Expected more than 1 value per channel")  # noqa: PT017
             return
         assert (fast.shape, fast.dtype, fast.device) == (slow.shape, slow.dtype, slow.device)
-        if not (OLD and name == "conv2d"):  # takes 1×1 maps for channels last
-            assert fast.stride() == slow.stride() or 1 in slow.shape
+        if OLD and name == "conv2d":  # takes 1×1 maps for channels last
+            return
+        layouts = {slow.stride()}
+        if name == "conv2d":  # on `meta` torch does not keep channels last, as it does where it computes
+            layouts.add(function(*(torch.ones_like(a, device="cpu") for a in args), **kwargs).stride())
+        assert fast.stride() in layouts or 1 in (*slow.shape, *args[0].shape)
 
     check()
     assert said > 4, "the short cut is hardly ever taken"

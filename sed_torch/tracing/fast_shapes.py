@@ -95,7 +95,9 @@ def _conv(
     size = [(x.shape[i + 2] + 2 * p[i] - d[i] * (weight.shape[i + 2] - 1) - 1) // s[i] + 1 for i in range(n)]
     if min(size, default=1) < 1:
         return NotImplemented
-    return torch.empty((x.shape[0], weight.shape[0], *size), dtype=x.dtype, device="meta")
+    result = torch.empty((x.shape[0], weight.shape[0], *size), dtype=x.dtype, device="meta")
+    last = n == 2 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return result.contiguous(memory_format=torch.channels_last) if last else result  # channels last stay last
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Any = None) -> Any:
@@ -205,7 +207,9 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, *args: An
         scores = (*q.shape[:-1], k.shape[-2])
         if attn_mask.dtype not in (torch.bool, q.dtype) or not _fits(attn_mask.shape, scores):
             return NotImplemented
-    if q.dim() == 4:  # as the fused kernels leave it, in the order of the queries; most often joining heads is a view
+    if (
+        q.dim() == 4
+    ):  # as the fused kernels leave it, in the order of the queries; most often joining heads is a view
         n, heads, length, _ = q.shape
         of_samples, of_heads, of_places, _ = q.stride()
         if not (of_samples >= of_places >= of_heads or 1 in (heads, length)):
