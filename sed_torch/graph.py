@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from sed_torch._frozen import FrozenMapping
+from sed_torch._plain import from_text
 from sed_torch.attributes import Attributes
 from sed_torch.errors import GraphError
 from sed_torch.tables import shape_text
@@ -336,6 +337,16 @@ class Graph:
     def to_json(self, *, indent: int | None = None) -> str:
         """:meth:`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Graph:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            DataError: the text is no JSON object.
+            GraphError: as :meth:`from_dict` raises it.
+        """
+        return cls.from_dict(from_text(text, "graph"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Graph:

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sed_torch._moved import moved_name
+from sed_torch._plain import from_text
 from sed_torch.errors import GraphError
 
 if TYPE_CHECKING:
@@ -305,6 +306,16 @@ class Topology:
     def to_json(self, *, indent: int | None = None) -> str:
         """:meth:`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Topology:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            DataError: the text is no JSON object.
+            GraphError: as :meth:`from_dict` raises it.
+        """
+        return cls.from_dict(from_text(text, "topology"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Topology:

@@ -11,7 +11,7 @@ from torch import nn
 
 import sed_torch
 from sed_torch import Graph
-from sed_torch.errors import GraphError
+from sed_torch.errors import DataError, GraphError
 from sed_torch.graph import SCHEMA, ModuleInfo, Node, Parameter
 
 
@@ -99,7 +99,7 @@ def test_json_round_trip() -> None:
     g = full()
     text = g.to_json(indent=1)
     assert json.loads(text)["schema"] == SCHEMA == "sed_torch.graph/1"
-    back = Graph.from_dict(json.loads(text))
+    back = Graph.from_json(text)
     assert back == g
     assert back.fingerprint == g.fingerprint
 
@@ -107,7 +107,7 @@ def test_json_round_trip() -> None:
 def test_a_traced_graph_survives_json() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     g = sed_torch.trace(model, input_size=(2, 3, 8, 8))
-    assert Graph.from_dict(json.loads(g.to_json())) == g
+    assert Graph.from_json(g.to_json()) == g
     assert g.batch == 2
     assert [m.type for m in g.modules] == ["Sequential", "Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"]
 
@@ -129,6 +129,8 @@ def test_alien_data_is_refused(change: dict[str, Any], message: str) -> None:
         Graph.from_dict({**full().to_dict(), **change})
     with pytest.raises(GraphError, match="malformed graph: KeyError: 'nodes'"):
         Graph.from_dict({"schema": SCHEMA})
+    with pytest.raises(DataError, match="graph: expected JSON"):
+        Graph.from_json("{")
 
 
 def test_printed_node() -> None:

@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.errors import MissingDependencyError, SedTorchError
+from sed_torch.errors import DataError, MissingDependencyError, SedTorchError
 from sed_torch.report.drawing import Drawing, draw
 from sed_torch.report.layout import arrange
 
@@ -357,6 +357,20 @@ def test_files_by_suffix(net: Drawing, tmp_path: Path) -> None:
     assert (data["schema"], len(data["nodes"])) == ("sed_torch.drawing/1", len(net.nodes))
     with pytest.raises(ValueError, match=r"expected a name that ends in \.svg, \.dot"):
         net.save(tmp_path / "x.bmp")
+
+
+@pytest.mark.parametrize("color", ["share", "suppression"])
+def test_a_drawing_is_read_back(color: Any) -> None:
+    drawn = draw(Net(), input_size=SIZE, depth=1, color=color)
+    again = Drawing.from_json(drawn.to_json())
+    assert again == drawn
+    assert again.to_svg() == drawn.to_svg()
+    old = {k: v for k, v in drawn.to_dict().items() if k != "color"}  # as 0.3 wrote it
+    assert Drawing.from_dict(old).color == "share"
+    with pytest.raises(DataError, match="schema"):
+        Drawing.from_dict({**old, "schema": "sed_torch.drawing/9"})
+    with pytest.raises(DataError, match=r"nodes\[0\].*label"):
+        Drawing.from_dict({**old, "nodes": [{"id": "a", "kind": "op"}]})
 
 
 def test_themes_and_unknown_arguments(net: Drawing) -> None:

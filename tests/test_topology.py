@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import sed_torch
 from sed_torch import Topology, TopologyBuilder
 from sed_torch.building import Value
-from sed_torch.errors import GraphError
+from sed_torch.errors import DataError, GraphError
 from sed_torch.scoring import evaluate
 from sed_torch.topology import SCHEMA, Step, clip_window, cut_path
 
@@ -278,7 +278,7 @@ def test_json_round_trip() -> None:
     t = small()
     text = t.to_json(indent=1)
     assert json.loads(text)["schema"] == SCHEMA == "sed_torch.topology/1"
-    assert Topology.from_dict(json.loads(text)) == t
+    assert Topology.from_json(text) == t
     # fields at their default are left out, so that files stay small
     first = {"name": "input", "kind": "input", "channels": 3, "size": [8, 8]}
     assert json.loads(text)["steps"][0] == first
@@ -340,7 +340,7 @@ def test_steps_keep_the_maps_that_torch_makes(samples: int) -> None:
 def test_phases_of_a_transposed_convolution_survive_json() -> None:
     step = replace(mix("up", 0), patches=((0.5, (1, 2)), (0.5, (2, 2))), axes=((0, 2, 1),))
     t = Topology((INPUT, step), (1,))
-    assert Topology.from_dict(json.loads(t.to_json())) == t
+    assert Topology.from_json(t.to_json()) == t
     assert step.taps == 3.0
 
 
@@ -363,3 +363,5 @@ def test_alien_data_is_refused(change: dict[str, Any], message: str) -> None:
         Topology.from_dict({**small().to_dict(), **change})
     with pytest.raises(GraphError, match="malformed topology: KeyError: 'steps'"):
         Topology.from_dict({"schema": SCHEMA})
+    with pytest.raises(DataError, match="topology: expected JSON"):
+        Topology.from_json("{")

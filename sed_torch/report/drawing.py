@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from sed_torch import tables
 from sed_torch._files import write_text
+from sed_torch._plain import checked_schema, from_text, revived
 from sed_torch.errors import InputError, MissingDependencyError, SedTorchError
 from sed_torch.report.blocks import BlockEdge, BlockNode, blocks_of
+from sed_torch.report.captions import captions_of, cut, details_of
 from sed_torch.report.layout import Box, Layout, arrange
 from sed_torch.report.style import Theme, ThemeName, theme_of
 from sed_torch.scoring.model import score as compute_score
@@ -58,10 +59,11 @@ class Drawing:
     depth: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with a schema version."""
+        """Plain data with a schema version; :meth:`from_dict` reads it back."""
         return {
             "schema": SCHEMA,
             "name": self.name,
+            "color": self.color,
             "depth": self.depth,
             "nodes": [asdict(n) for n in self.nodes],
             "edges": [asdict(e) for e in self.edges],
@@ -70,6 +72,21 @@ class Drawing:
     def to_json(self, *, indent: int | None = 2) -> str:
         """:meth:`to_dict` as strict JSON text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Drawing:
+        """Inverse of :meth:`to_dict`; a file of 0.3 or before has no colour and shows shares.
+
+        Raises:
+            DataError: for data of another kind, or damaged.
+        """
+        checked_schema(data, SCHEMA, "drawing")
+        return revived(cls, {"color": "share", **data}, "drawing")
+
+    @classmethod
+    def from_json(cls, text: str) -> Drawing:
+        """Inverse of :meth:`to_json`; errors as in :meth:`from_dict`."""
+        return cls.from_dict(from_text(text, "drawing"))
 
     def to_networkx(self) -> networkx.DiGraph[str]:
         """A ``networkx.DiGraph`` with the fields of boxes and edges as attributes.
@@ -100,7 +117,7 @@ class Drawing:
         return "\n".join([*lines, "}"])
 
     def _dot_node(self, node: BlockNode) -> str:
-        label = _dot("\n".join(_captions(node)))
+        label = _dot("\n".join(captions_of(node)))
         if not node.live:
             return (
                 f'label={label}, style="striped,dashed", fillcolor="#ffffff:#d0d7de:#ffffff:#d0d7de:#ffffff"'
@@ -112,7 +129,7 @@ class Drawing:
         lines = ["flowchart LR"]
         for n in self.nodes:
             left, right = ('["', '"]') if n.kind == "block" else ('(["', '"])')
-            lines.append(f"  {n.id}{left}{'<br/>'.join(_mermaid(c) for c in _captions(n))}{right}")
+            lines.append(f"  {n.id}{left}{'<br/>'.join(_mermaid(c) for c in captions_of(n))}{right}")
             dead = ",stroke-dasharray:4 3" if not n.live else ""
             fill = "#eaeef2" if not n.live else _mixed(self._hue(), self._strength(n))
             lines.append(f"  style {n.id} fill:{fill},stroke:#57606a,color:#1b1f24{dead}")
@@ -167,7 +184,7 @@ class Drawing:
         for e in self.edges:
             reads.setdefault(e.target, []).append(labels[e.source] + (" (skip)" if e.skip else ""))
         lines = [f"{self.name}: {len(self.nodes)} boxes, {len(self.edges)} edges"]
-        lines += [f"  {'  '.join(_captions(n))} ← {', '.join(reads.get(n.id, ['–']))}" for n in self.nodes]
+        lines += [f"  {'  '.join(captions_of(n))} ← {', '.join(reads.get(n.id, ['–']))}" for n in self.nodes]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -234,48 +251,6 @@ def draw(
     return Drawing(scored.name, nodes, edges, color, depth)
 
 
-# -- words -----------------------------------------------------------------------------------------------
-
-
-def _captions(node: BlockNode) -> list[str]:
-    """Lines in a box: its name, then its numbers."""
-    title = node.label if node.count == 1 else f"{_range(node.label, node.last)} ×{node.count}"
-    if node.kind in ("input", "output"):
-        return [title]
-    if not node.live:
-        return [title, "dead"]
-    if not node.operators:
-        return [title]
-    kept = "" if node.suppression is None else f" · kept {node.suppression:.2f}"
-    return [title, f"{node.share:.1%}{kept}"]
-
-
-def _range(first: str, last: str) -> str:
-    """``blocks.0``, ``blocks.11`` → ``blocks.0–11``."""
-    a, b = first.rsplit(".", 1), last.rsplit(".", 1)
-    return f"{first}–{b[-1]}" if a[:-1] == b[:-1] else f"{first} – {last}"
-
-
-def _details(node: BlockNode) -> str:
-    """What a tooltip says."""
-    parts = [_range(node.label, node.last) if node.last else node.label]
-    if node.operators:
-        parts += [
-            f"{node.share:.1%} of exp(SED)",
-            f"suppression {tables.cell(node.suppression)}",
-            f"{node.operators} convolutions and linear layers",
-        ]
-    if node.pools:
-        parts.append(f"{node.pools} pools")
-    if node.kind in ("block", "op"):
-        parts.append(f"{tables.quantity(node.params)} params, {tables.quantity(node.macs)} MACs")
-    return "; ".join(parts if node.live else [*parts, "dead: on no path from an input to an output"])
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"…{text[1 - width :]}"
-
-
 # -- DOT and Mermaid -------------------------------------------------------------------------------------
 
 
@@ -329,7 +304,7 @@ _WIDEST = 30  # characters
 
 
 def _size(node: BlockNode) -> tuple[float, float]:
-    captions = _captions(node)
+    captions = captions_of(node)
     width = max(min(len(c), _WIDEST) for c in captions) * _CHARACTER + 22
     if node.kind == "block":
         return max(width, 96.0), _TALL if node.live and node.operators else 16.0 + 16.0 * len(captions)
@@ -342,7 +317,10 @@ def _svg(drawing: Drawing, theme: Theme) -> str:
 
     sizes = {n.id: _size(n) for n in drawing.nodes}
     layout = arrange(sizes, [(e.source, e.target) for e in drawing.edges])
-    key = "d" + hashlib.sha256(drawing.to_json().encode()).hexdigest()[:8]
+    content = {
+        k: v for k, v in drawing.to_dict().items() if k != "color"
+    }  # all colours share their definitions
+    key = "d" + hashlib.sha256(json.dumps(content, indent=2).encode()).hexdigest()[:8]
     colours = _colours(theme)
     width = max(layout.width + 2 * _MARGIN, 420.0)
     height = layout.height + 2 * _MARGIN + _FOOT
@@ -396,7 +374,10 @@ def _svg_node(node: BlockNode, box: Box, drawing: Drawing, key: str, colours: Ma
     place = (
         f'x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{corner:g}"'
     )
-    parts = [f"<g><title>{html.escape(_details(node))}</title>", f'<rect {place} fill="{colours["paper"]}"/>']
+    parts = [
+        f"<g><title>{html.escape(details_of(node))}</title>",
+        f'<rect {place} fill="{colours["paper"]}"/>',
+    ]
     strength = drawing._strength(node) if node.kind in ("block", "op") else 0.0
     if strength > 0 and node.live:
         parts.append(f'<rect {place} fill="{drawing._hue()}" fill-opacity="{_STRONGEST * strength:.3f}"/>')
@@ -420,7 +401,7 @@ def _svg_node(node: BlockNode, box: Box, drawing: Drawing, key: str, colours: Ma
 
 
 def _svg_text(node: BlockNode, box: Box, colours: Mapping[str, str]) -> list[str]:
-    captions = _captions(node)
+    captions = captions_of(node)
     x = box.x + box.width / 2
     room = box.height - (12 if box.height == _TALL else 0)  # above the bar
     y = box.y + room / 2 + 4 - 7.5 * (len(captions) - 1)
@@ -429,7 +410,7 @@ def _svg_text(node: BlockNode, box: Box, colours: Mapping[str, str]) -> list[str
         weight = ' font-weight="600"' if k == 0 and node.kind == "block" else ""
         lines.append(
             f'<text x="{x:.1f}" y="{y + 15 * k:.1f}" text-anchor="middle" fill="{colours["ink"]}"{weight}>'
-            f"{html.escape(_cut(caption, _WIDEST))}</text>"
+            f"{html.escape(cut(caption, _WIDEST))}</text>"
         )
     return lines
 
