@@ -18,6 +18,7 @@ from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.errors import DataError
 from sed_torch.evidence.accuracies import SHOWN, Accuracies, read_accuracies
 from sed_torch.evidence.reading import Table, read_table
+from sed_torch.evidence.statistics import defined
 from sed_torch.evidence.validating import validate
 from sed_torch.evidence.validation import ValidationReport
 
@@ -91,9 +92,7 @@ class Joined(tables.Tabular):
     def rows(self) -> list[dict[str, Any]]:
         """One row a network: name, score, accuracy, and params, macs and group where the ranking has such columns."""
         columns = {"score": self.scores, "accuracy": self.accuracy, "params": self.params, "macs": self.macs}
-        numbers = {
-            k: [None if math.isnan(n) else n for n in v.tolist()] for k, v in columns.items() if v is not None
-        }
+        numbers = {k: [defined(n) for n in v.tolist()] for k, v in columns.items() if v is not None}
         listed = {"name": self.names, **numbers, **({} if self.groups is None else {"group": self.groups})}
         return [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
 

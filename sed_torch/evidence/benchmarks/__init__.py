@@ -38,6 +38,7 @@ from sed_torch.evidence.benchmarks.table import BenchmarkTable
 from sed_torch.evidence.benchmarks.timm import TIMM
 from sed_torch.evidence.benchmarks.transnas import TRANSNAS_MACRO, TRANSNAS_MICRO
 from sed_torch.evidence.reading import MAX_BYTES
+from sed_torch.evidence.statistics import defined
 from sed_torch.spaces import Space, get_space
 
 __all__ = [
@@ -217,7 +218,7 @@ def accuracies_of(
         table.params if table.params is not None else unknown,
         table.macs if table.macs is not None else unknown,
     )
-    counts = zip(*([None if math.isnan(v) else v for v in c.tolist()] for c in columns), strict=True)
+    counts = zip(*([defined(v) for v in c.tolist()] for c in columns), strict=True)
     rows = tuple(
         AccuracyRow(name, float(value), params=params, macs=macs)
         for name, value, (params, macs) in zip(table.archs, table.accuracy, counts, strict=True)

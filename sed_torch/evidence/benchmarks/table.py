@@ -13,6 +13,7 @@ from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch._plain import checked_schema, finite, revived
 from sed_torch.errors import DataError
+from sed_torch.evidence.statistics import defined
 
 __all__ = ["BenchmarkTable"]
 
@@ -137,7 +138,7 @@ class BenchmarkTable(tables.Tabular):
 
     def records(self) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """One row an architecture; rivals as ``rival_<name>``, seeds as ``seed_<name>``."""
-        columns = {k: [None if v != v else v for v in c.tolist()] for k, c in self._columns().items()}
+        columns = {k: [defined(v) for v in c.tolist()] for k, c in self._columns().items()}
         names = ("arch", *columns)
         return [
             dict(zip(names, row, strict=True)) for row in zip(self.archs, *columns.values(), strict=True)
