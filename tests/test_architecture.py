@@ -300,7 +300,7 @@ def _loaded_by(code: str) -> set[str]:
     """Top-level packages that are loaded after some code ran in a fresh process."""
     told = f"import sys\n{code}\nprint(*{{m.split('.')[0] for m in sys.modules}})"
     done = subprocess.run(
-        [sys.executable, "-c", told], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-c", told], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
