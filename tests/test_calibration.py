@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import time
@@ -27,33 +28,34 @@ from sed_torch.calibration import (
 )
 from sed_torch.calibration.fitting import GRID, _gaussian_process, _kernel, fit, folds, log_likelihood
 from sed_torch.calibration.networks import Candidates, measured_of
-from sed_torch.calibration.process import Component, Mixture, matrix
+from sed_torch.calibration.process import Component, Inputs, Mixture, matrix
 from sed_torch.calibration.scales import by_error, by_ranks, linear
 from sed_torch.calibration.shipped import calibrations, with_expected
 from sed_torch.cli.entry import run
 from sed_torch.errors import DataError, InputError
 from sed_torch.evidence.correlation import spearman
 from sed_torch.ranking import Ranking, RankRow
-from sed_torch.scoring import DEFAULT_DEFINITION
+from sed_torch.scoring import DEFAULT_DEFINITION, wiring
 from sed_torch.scoring.features import FEATURES, pack_features
 from sed_torch.spaces import get_space
 
 WIDTH = len(FEATURES)
+BUCKETS = wiring.WIDTH
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def drawn(n: int, seed: int = 0) -> tuple[np.ndarray[Any, Any], ...]:
-    """Random features, scores and targets on the normal scale."""
+def drawn(n: int, seed: int = 0) -> tuple[Inputs, Any, Any, Any]:
+    """Random features and wiring, scores and targets on the normal scale."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 4)) / 2
+    x = Inputs(rng.normal(size=(n, 4)) / 2, rng.normal(size=(n, 3)) / 2)
     s = rng.normal(size=n)
-    return x, s, 0.6 * s + 0.7 * np.tanh(x[:, 0] * 3) + 0.1 * rng.normal(size=n), np.zeros(n)
+    return x, s, 0.6 * s + 0.7 * np.tanh(x.features[:, 0] * 3) + 0.1 * rng.normal(size=n), np.zeros(n)
 
 
 def candidates(n: int = 80, useful: float = 1.0, seed: int = 0) -> tuple[Candidates, dict[str, float]]:
     """Networks whose accuracy depends on their score, and with ``useful`` on a feature that the score ignores."""
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n, WIDTH))
+    features = np.hstack([rng.normal(size=(n, WIDTH)), np.log1p(rng.integers(9, size=(n, BUCKETS)))])
     sed = rng.normal(loc=12.0, size=n)
     accuracy = 80 + 4 * (sed - 12) + 6 * useful * features[:, 3] + 0.1 * rng.normal(size=n)
     names = tuple(f"net{i}" for i in range(n))
@@ -71,14 +73,16 @@ def small() -> Calibration:
 # -- the process ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting", [GRID[0], GRID[5], GRID[-1]])
+@pytest.mark.parametrize("setting", [GRID[0], GRID[4], GRID[-1]], ids=["score", "features", "wiring"])
 def test_scikit_learn_says_the_same(setting: Any) -> None:
     x, s, z, noise = drawn(25)
     new, score, *_ = drawn(9, seed=1)
     coefficients = np.linalg.solve(matrix(x, noise, setting), z - setting.weight * s)
     mean, variance = Mixture(x, noise, (Component(setting, 1.0, coefficients),)).predict(new, score)
-    judge = _gaussian_process(_kernel(setting), noise, optimizer=None).fit(x, z - setting.weight * s)
-    other, deviation = judge.predict(new, return_std=True)
+    judge = _gaussian_process(_kernel(setting), noise, optimizer=None).fit(
+        x.mixed(setting.wiring), z - setting.weight * s
+    )
+    other, deviation = judge.predict(new.mixed(setting.wiring), return_std=True)
     assert log_likelihood(x, s, z, noise, setting) == pytest.approx(
         judge.log_marginal_likelihood_value_, abs=1e-5
     )
@@ -185,7 +189,8 @@ def test_scales_go_there_and_back(make: Callable[..., Any]) -> None:
 
 
 def row(name: str, sed: float, features: np.ndarray[Any, Any], **more: Any) -> RankRow:
-    text = pack_features(dict(zip(FEATURES, features.tolist(), strict=True)))
+    counts = [round(math.expm1(v)) for v in features[WIDTH:].tolist()]
+    text = pack_features(dict(zip(FEATURES, features.tolist(), strict=False)), counts)
     known: dict[str, Any] = {
         "coverage": 1.0,
         "definition": DEFAULT_DEFINITION,
@@ -336,16 +341,18 @@ def test_few_networks_are_read_by_ranks_and_many_by_size(small: Calibration) -> 
     assert imagenet().domain.curves is None
     nets, accuracy = candidates()
     odd = nets.features.copy()
-    odd[0] *= 1e6  # one network unlike all others
+    odd[0, :WIDTH] *= 1e6  # one network unlike all others
     bent = Candidates(nets.names, nets.sed, odd, nets.definition, nets.families)
     made = calibrate(bent, {n: accuracy[n] for n in nets.names[1:41]}, title="test accuracy")
     rest = np.arange(41, 80)
-    moved = np.abs(made.domain.inputs(nets.features)[rest] - small.domain.inputs(nets.features)[rest])
-    assert np.median(moved) < 0.01
-    assert np.median(np.abs(small.domain.inputs(nets.features)[rest])) > 0.05
+    by_odd, plain = (c.domain.inputs(nets.features)[rest].features for c in (made, small))
+    assert np.median(np.abs(by_odd - plain)) < 0.01
+    assert np.median(np.abs(plain)) > 0.05
     again = Calibration.from_dict(json.loads(json.dumps(small.to_dict())))
     assert Calibration.from_json(small.to_json()).to_dict() == again.to_dict()
-    np.testing.assert_array_equal(again.domain.inputs(nets.features), small.domain.inputs(nets.features))
+    for kind in ("features", "wiring"):
+        read, told = (getattr(c.domain.inputs(nets.features), kind) for c in (again, small))
+        np.testing.assert_array_equal(read, told)
     damaged = json.loads(json.dumps(small.to_dict()))
     damaged["domain"]["curves"].pop()
     with pytest.raises(DataError, match=rf"domain.curves: expected {WIDTH}, found {WIDTH - 1}"):
@@ -392,6 +399,11 @@ def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("domain", "reach", to=None), "expected a number"),
         (_set("target_scale", "knots", to=[2.0, 1.0]), "ascending knots"),
         (_set("networks", to=3), "expected features of 3 networks"),
+        (_set("wiring", to=KeyError), "wiring is missing"),
+        (_set("wiring", 0, to=[1.0]), "wiring: expected 64 numbers, found 1|expected .* numbers"),
+        (_set("domain", "wiring", "scale", to=0.0), "domain.wiring.scale: expected"),
+        (_set("domain", "wiring", "centre", to=[0.0]), "domain.wiring.centre|expected .* numbers"),
+        (_set("components", 0, "wiring", to=2.0), "wiring: expected 0 to 1"),
         (_set("title", to=7), "title: expected text"),
     ],
 )

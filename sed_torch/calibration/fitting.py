@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.calibration.process import Component, Fold, Mixture, Setting, matrix, moments
+from sed_torch.calibration.process import Component, Fold, Inputs, Mixture, Setting, matrix, moments
 from sed_torch.errors import MissingDependencyError
 
 __all__ = ["GRID", "fit", "folds"]
@@ -25,29 +25,36 @@ Array = NDArray[np.float64]
 WEIGHTS, SHARES, LENGTHS = (0.3, 0.6, 0.85, 0.95), (0.5, 0.8, 0.95), (1.0, 2.0, 4.0)
 
 
-def _setting(weight: float, share: float, length: float) -> Setting:
+def _setting(weight: float, share: float, length: float, wiring: float = 0.0) -> Setting:
     """Of what the score leaves, ``share`` is the features', half of it linear."""
     rest = 1.0 - weight**2
-    return Setting(weight, rest * share / 2, rest * share / 2, length, rest * (1.0 - share))
+    return Setting(weight, rest * share / 2, rest * share / 2, length, rest * (1.0 - share), wiring)
 
+
+WIRINGS = (0.0, 0.5)
 
 GRID: tuple[Setting, ...] = (
     *(_setting(w, 0.0, 2.0) for w in WEIGHTS),
-    *(_setting(w, v, length) for w, v, length in itertools.product(WEIGHTS, SHARES, LENGTHS)),
+    *(_setting(*values) for values in itertools.product(WEIGHTS, SHARES, LENGTHS, WIRINGS)),
 )
 """Settings that are weighed. Those without features hold a quarter of the prior: features earn their part."""
-
-_PRIOR = np.log([len(LENGTHS) if g.radial == 0.0 else 1.0 for g in GRID])
 
 _REFINED_FROM = 150
 _LEAST = 1e-3
 
 
-def fit(x: Array, s: Array, z: Array, noise: Array) -> Mixture:
+def _grid(wired: bool) -> tuple[list[Setting], Array]:
+    """Settings for networks with or without a sketch of their wiring, and the logarithm of their prior."""
+    chosen = [g for g in GRID if wired or not g.wiring]
+    alike = len(WIRINGS) if wired else 1
+    return chosen, np.log([len(LENGTHS) if g.radial == 0.0 else 1.0 / alike for g in chosen])
+
+
+def fit(x: Inputs, s: Array, z: Array, noise: Array) -> Mixture:
     """The mixture for trained networks.
 
     Args:
-        x: features on the normal scale, shape (n, d).
+        x: features and wiring on the normal scale, of n networks.
         s: scores on the normal scale, shape (n,).
         z: targets on the normal scale, shape (n,).
         noise: known variances of z, shape (n,); zeros where it is to be learned.
@@ -55,10 +62,10 @@ def fit(x: Array, s: Array, z: Array, noise: Array) -> Mixture:
     Raises:
         MissingDependencyError: scikit-learn is not installed.
     """
-    evidence = _PRIOR + [log_likelihood(x, s, z, noise, g) for g in GRID]
-    chosen = list(GRID)
+    chosen, prior = _grid(x.wiring.shape[1] > 0)
+    evidence = prior + [log_likelihood(x, s, z, noise, g) for g in chosen]
     if len(z) >= _REFINED_FROM:
-        refined = _refined(x, s, z, noise, GRID[int(np.argmax(evidence))])
+        refined = _refined(x, s, z, noise, chosen[int(np.argmax(evidence))])
         chosen.append(refined)
         evidence = np.append(evidence, log_likelihood(x, s, z, noise, refined))
     weights = np.exp(evidence - evidence.max())
@@ -125,19 +132,19 @@ def _kernel(setting: Setting, bounds: Any = "fixed") -> Any:
     return linear + ConstantKernel(setting.radial, bounds) * Matern(setting.length, bounds, nu=1.5) + white
 
 
-def log_likelihood(x: Array, s: Array, z: Array, noise: Array, setting: Setting) -> float:
+def log_likelihood(x: Inputs, s: Array, z: Array, noise: Array, setting: Setting) -> float:
     """Marginal likelihood of the targets under a setting, its logarithm."""
     factor = np.linalg.cholesky(matrix(x, noise, setting))
     white = np.linalg.solve(factor, z - setting.weight * s)
     return float(-0.5 * (white @ white + len(z) * math.log(2 * math.pi)) - np.sum(np.log(np.diag(factor))))
 
 
-def _refined(x: Array, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
+def _refined(x: Inputs, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
     """The setting that scikit-learn's optimiser finds from a grid's best one, the score's weight as it is."""
     begin = start if start.radial else _setting(start.weight, 0.5, 2.0)
     process = _gaussian_process(_kernel(begin, (1e-5, 1e3)), noise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a parameter at its bound is no news
-        process.fit(x, z - begin.weight * s)
+        process.fit(x.mixed(begin.wiring), z - begin.weight * s)
     linear, radial, length, rest = (float(v) for v in np.exp(process.kernel_.theta))
-    return Setting(begin.weight, linear, radial, length, rest)
+    return Setting(begin.weight, linear, radial, length, rest, begin.wiring)

@@ -19,6 +19,7 @@ from sed_torch.ranking import Ranking
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.scoring.features import FEATURES, scores_and_features, unpack_features
 from sed_torch.scoring.result import Score
+from sed_torch.scoring.wiring import WIDTH
 from sed_torch.spaces import ALIASES, SPACES, Space, get_space
 from sed_torch.training import Counterparts, is_runs_file, read_runs
 
@@ -38,6 +39,7 @@ POOL = 400
 """Architectures of a space that are looked at beside the trained ones, so that scales are the space's own."""
 
 _NAMES = ("model", "name", "arch", "network", "architecture")
+_NOTHING = (math.nan,) * (len(FEATURES) + WIDTH)
 _VALUES = ("top1", "acc@1", "test_accuracy", "accuracy", "acc", "val_accuracy")
 
 
@@ -48,7 +50,8 @@ class Candidates:
     Attributes:
         names: one a network.
         sed: scores, shape (n,).
-        features: shape (n, features), columns as in :data:`~sed_torch.scoring.features.FEATURES`.
+        features: as :func:`~sed_torch.scoring.features.feature_matrix` gives them; rows of versions before 0.4 lack
+            the wiring, which is NaN then.
         definition: form of the score.
         families: of each, or None.
     """
@@ -61,7 +64,8 @@ class Candidates:
 
     def known(self) -> NDArray[np.bool_]:
         """Which of them have a finite score and features."""
-        return np.asarray(np.isfinite(self.sed) & np.isfinite(self.features).all(axis=1))
+        features = self.features[:, : len(FEATURES)]
+        return np.asarray(np.isfinite(self.sed) & np.isfinite(features).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,6 @@ def candidates_of(models: Any, archs: Iterable[str] = ()) -> Candidates:
 
 
 def _of_rows(rows: Sequence[tuple[str, Any]]) -> Candidates:
-    nothing = (math.nan,) * len(FEATURES)
     names, sed, features, definitions, families = [], [], [], set(), []
     for name, row in rows:
         is_score = isinstance(row, Score)
@@ -127,7 +130,7 @@ def _of_rows(rows: Sequence[tuple[str, Any]]) -> Candidates:
             definitions.add(row.definition)
         names.append(name)
         sed.append(math.nan if value is None else value)
-        features.append(numbers if numbers is not None else nothing)
+        features.append(numbers if numbers is not None else _NOTHING)
         families.append(None if is_score else row.family)
     if len(definitions) > 1:
         raise InputError(
@@ -136,7 +139,7 @@ def _of_rows(rows: Sequence[tuple[str, Any]]) -> Candidates:
     return Candidates(
         tuple(names),
         np.array(sed, dtype=np.float64),
-        np.array(features, dtype=np.float64).reshape(len(names), len(FEATURES)),
+        np.array(features, dtype=np.float64).reshape(len(names), len(_NOTHING)),
         definitions.pop() if definitions else DEFAULT_DEFINITION,
         tuple(families) if any(f is not None for f in families) else None,
     )
@@ -159,12 +162,11 @@ def candidates_in(runs: Counterparts) -> Candidates:
         raise DataError(
             f"{runs.path or 'these runs'}: scores of several definitions: {', '.join(definitions)}"
         )
-    nothing = (math.nan,) * len(FEATURES)
     return Candidates(
         tuple(rows),
         np.array([math.nan if r.sed is None else r.sed for r in rows.values()], dtype=np.float64),
         np.array(
-            [unpack_features(r.features) if r.features else nothing for r in rows.values()], dtype=np.float64
+            [unpack_features(r.features) if r.features else _NOTHING for r in rows.values()], dtype=np.float64
         ),
         definitions[0] if definitions else DEFAULT_DEFINITION,
     )
@@ -188,7 +190,7 @@ def measured_in(runs: Counterparts) -> Measured:
 def numbers_of(row: Any) -> tuple[float, ...] | None:
     """The features of a score or a row; None where a row of an earlier version has none."""
     if isinstance(row, Score):
-        return tuple(row.features.values())
+        return (*row.features.values(), *map(math.log1p, row.wiring))
     return None if row.features is None else unpack_features(row.features)
 
 

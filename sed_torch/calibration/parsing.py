@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.calibration.process import Component, Mixture, Setting
+from sed_torch.calibration.process import Component, Inputs, Mixture, Setting
 from sed_torch.calibration.scales import Scale
-from sed_torch.calibration.seen import Domain
+from sed_torch.calibration.seen import Domain, Wiring
+from sed_torch.scoring.wiring import WIDTH
 
 __all__ = ["SIZES", "TEXTS", "fields_of"]
 
@@ -35,6 +36,13 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
     n = len(inputs)
     if n < 1 or n != data["networks"]:
         raise ValueError(f"expected features of {data['networks']} networks, found {n}")
+    domain = _domain(data["domain"], d)
+    wiring = np.zeros((n, 0))
+    if domain.wiring is not None:
+        w = len(domain.wiring.centre)
+        wiring = _array([_numbers(row, "wiring", w) for row in data["wiring"]], "wiring").reshape(-1, w)
+        if len(wiring) != n:
+            raise ValueError(f"expected the wiring of {n} networks, found {len(wiring)}")
     noise = _numbers(data["noise"], "noise", n) if data["noise"] else np.zeros(n)
     components = tuple(_component(part, n) for part in data["components"])
     if not components or not math.isclose(sum(c.probability for c in components), 1.0, abs_tol=1e-6):
@@ -47,10 +55,10 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         **texts,
         **counts,
         "features": features,
-        "domain": _domain(data["domain"], d),
+        "domain": domain,
         "score_scale": _scale(data["score_scale"], "score_scale"),
         "target_scale": _scale(data["target_scale"], "target_scale"),
-        "mixture": Mixture(inputs, noise, components),
+        "mixture": Mixture(Inputs(inputs, wiring), noise, components),
         "widening": _number(data["widening"], "widening", 0.0),
         "held_out": tuple(_held_out(h) for h in data["held_out"]),
         "versions": FrozenMapping(
@@ -64,7 +72,10 @@ def _component(part: Mapping[str, Any], n: int) -> Component:
     length = _number(part["length"], "length", 1e-9)
     probability = _number(part["probability"], "probability", 0.0)
     coefficients = _numbers(part["coefficients"], "coefficients", n)
-    return Component(Setting(weight, linear, radial, length, rest), probability, coefficients)
+    wiring = _number(part.get("wiring", 0.0), "wiring", 0.0)
+    if wiring > 1.0:
+        raise ValueError(f"wiring: expected 0 to 1, found {wiring:g}")
+    return Component(Setting(weight, linear, radial, length, rest, wiring), probability, coefficients)
 
 
 def _domain(data: Mapping[str, Any], d: int) -> Domain:
@@ -74,7 +85,12 @@ def _domain(data: Mapping[str, Any], d: int) -> Domain:
         curves = tuple(_scale(c, "domain.curves") for c in data["curves"])
         if len(curves) != d:
             raise ValueError(f"domain.curves: expected {d}, found {len(curves)}")
-    return Domain(**columns, reach=_number(data["reach"], "domain.reach", 0.0), curves=curves)
+    wiring = None
+    if "wiring" in data:
+        centre = _numbers(data["wiring"]["centre"], "domain.wiring.centre", WIDTH)
+        wiring = Wiring(centre, _number(data["wiring"]["scale"], "domain.wiring.scale", 1e-9))
+    reach = _number(data["reach"], "domain.reach", 0.0)
+    return Domain(**columns, reach=reach, curves=curves, wiring=wiring)
 
 
 def _held_out(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The Gaussian process: what trained networks say about another one. Needs numpy only.
 
 Everything here is on a normal scale: targets z have mean 0 and variance 1 (:mod:`sed_torch.calibration.scales`), s is
-the score on such a scale, and x are features, as clipped z-scores over √d. One component of the mixture holds
+the score on such a scale, and x are features, as clipped z-scores over √d, or √(1 - v) of them beside √v of a sketch
+of the wiring (:mod:`sed_torch.scoring.wiring`), which then tells networks apart that have the same features. One
+component of the mixture holds
 
     z = w·s + g(x) + e,    cov g(x), g(y) = a·x·y + b·m(|x - y|/ℓ),    Var e = c
 
@@ -15,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Component", "Fold", "Mixture", "Setting", "covariance"]
+__all__ = ["Component", "Fold", "Inputs", "Mixture", "Setting", "covariance", "matrix", "moments"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +38,7 @@ class Setting(NamedTuple):
         radial: b, variance that changes with them in any smooth way.
         length: ℓ, in standard deviations of a feature, over which it changes.
         rest: c, variance that neither explains.
+        wiring: v, share of the wiring in the distance of two networks; the rest is the features'.
     """
 
     weight: float
@@ -43,6 +46,32 @@ class Setting(NamedTuple):
     radial: float
     length: float
     rest: float
+    wiring: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a process reads of networks.
+
+    Attributes:
+        features: shape (n, d).
+        wiring: shape (n, w); w is 0 where a calibration reads none.
+    """
+
+    features: Array
+    wiring: Array
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, rows: Any) -> Inputs:
+        return Inputs(self.features[rows], self.wiring[rows])
+
+    def mixed(self, share: float) -> Array:
+        """x for a share of the wiring, shape (n, d), or (n, d + w) where the wiring has a part."""
+        if share == 0.0:
+            return self.features
+        return np.hstack([np.sqrt(1.0 - share) * self.features, np.sqrt(share) * self.wiring])
 
 
 @dataclass(frozen=True)
@@ -71,8 +100,9 @@ class Fold(NamedTuple):
     variance: Array
 
 
-def covariance(x: Array, y: Array, setting: Setting) -> Array:
-    """Covariance of g at x and y, shapes (n, d) and (m, d) → (n, m)."""
+def covariance(first: Inputs, second: Inputs, setting: Setting) -> Array:
+    """Covariance of g at n networks and at m others, shape (n, m)."""
+    x, y = first.mixed(setting.wiring), second.mixed(setting.wiring)
     dot = x @ y.T
     squares = np.sum(x * x, axis=1)[:, None] + np.sum(y * y, axis=1)[None, :] - 2.0 * dot
     far = np.sqrt(3.0 * np.maximum(squares, 0.0)) / setting.length
@@ -84,12 +114,12 @@ class Mixture:
     """Gaussian processes on the same networks, each weighed by its marginal likelihood.
 
     Attributes:
-        inputs: x of the trained networks, shape (n, d).
+        inputs: of the n trained networks.
         noise: known variance of each network's z, shape (n,); 0 where it is not known.
         components: at least one.
     """
 
-    inputs: Array
+    inputs: Inputs
     noise: Array
     components: tuple[Component, ...]
 
@@ -101,15 +131,15 @@ class Mixture:
             for c in self.components
         )
 
-    def predict(self, x: Array, s: Array) -> tuple[Array, Array]:
-        """Mean and variance of z, of networks with features x, shape (m, d), and scores s, shape (m,).
+    def predict(self, inputs: Inputs, s: Array) -> tuple[Array, Array]:
+        """Mean and variance of z, of m networks with scores s, shape (m,).
 
         The variance is that of a network's true z: noise of measuring it is not in it.
         """
         means, variances = [], []
         for component, factor in zip(self.components, self._factors, strict=True):
             setting = component.setting
-            to_trained = covariance(x, self.inputs, setting)
+            to_trained, x = covariance(inputs, self.inputs, setting), inputs.mixed(setting.wiring)
             own = setting.linear * np.sum(x * x, axis=1) + setting.radial + setting.rest
             means.append(setting.weight * s + to_trained @ component.coefficients)
             variances.append(np.maximum(own - np.sum((to_trained @ factor.T) ** 2, axis=1), 1e-9))
@@ -120,14 +150,15 @@ class Mixture:
         """How much of the variance the score, the features and neither explain, averaged over the components."""
         parts = np.zeros(3)
         for c in self.components:
-            spread = c.setting.linear * float(np.mean(np.sum(self.inputs**2, axis=1))) + c.setting.radial
+            squares = np.sum(self.inputs.mixed(c.setting.wiring) ** 2, axis=1)
+            spread = c.setting.linear * float(np.mean(squares)) + c.setting.radial
             own = np.array([c.setting.weight**2, spread, c.setting.rest])
             parts += c.probability * own / own.sum()
         score, features, rest = parts.tolist()
         return score, features, rest
 
 
-def matrix(x: Array, noise: Array, setting: Setting) -> Array:
+def matrix(x: Inputs, noise: Array, setting: Setting) -> Array:
     """K of trained networks: what they share, what is left to each, and the noise that is known."""
     return np.asarray(covariance(x, x, setting) + np.diag(setting.rest + noise + _JITTER))
 

@@ -14,14 +14,15 @@ from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.networks import candidates_of, measured_of, numbers_of
 from sed_torch.calibration.parsing import SIZES, TEXTS, fields_of
-from sed_torch.calibration.process import Mixture
+from sed_torch.calibration.process import Inputs, Mixture
 from sed_torch.calibration.scales import DIGITS, Scale
-from sed_torch.calibration.seen import Domain
+from sed_torch.calibration.seen import Domain, Wiring
 from sed_torch.calibration.validating import Foretold, held_against
 from sed_torch.errors import DataError, InputError
 from sed_torch.evidence import ValidationReport
 from sed_torch.scoring.features import FEATURES
 from sed_torch.scoring.result import Score
+from sed_torch.scoring.wiring import WIDTH
 
 __all__ = ["LEVEL", "Calibration", "Estimate", "HeldOut"]
 
@@ -195,7 +196,7 @@ class Calibration(tables.Tabular):
 
         Args:
             sed: their scores, shape (n,).
-            features: shape (n, features), as :func:`sed_torch.scoring.features.feature_matrix` gives them.
+            features: as :func:`sed_torch.scoring.features.feature_matrix` gives them.
         """
         return self.intervals(sed, features)[0]
 
@@ -217,7 +218,7 @@ class Calibration(tables.Tabular):
 
     def intervals(self, sed: Array, features: Array) -> tuple[Array, Array, Array]:
         """Expected accuracies and both ends of their intervals; arguments as for :meth:`accuracies`."""
-        known = np.isfinite(sed) & np.isfinite(features).all(axis=1)
+        known = np.isfinite(sed) & self.domain.known(features)
         out = np.full((3, len(sed)), np.nan)
         if known.any():
             mean, variance = self.mixture.predict(*self._normal(sed[known], features[known]))
@@ -226,7 +227,7 @@ class Calibration(tables.Tabular):
                 out[row, known] = self.target_scale.from_normal(z)
         return out[0], out[1], out[2]
 
-    def _normal(self, sed: Array, features: Array) -> tuple[Array, Array]:
+    def _normal(self, sed: Array, features: Array) -> tuple[Inputs, Array]:
         return self.domain.inputs(features), self.score_scale.to_normal(sed)
 
     def _estimates(self, names: Sequence[str], sed: Array, features: Array) -> list[Estimate]:
@@ -275,12 +276,16 @@ class Calibration(tables.Tabular):
                 **{n: _short(getattr(domain, n), 7) for n in ("centre", "scale", "low", "high")},
                 "reach": domain.reach,
                 **({} if domain.curves is None else {"curves": [_scale_data(c) for c in domain.curves]}),
+                **({} if domain.wiring is None else {"wiring": _wiring_data(domain.wiring)}),
             },
             "score_scale": _scale_data(self.score_scale),
             "target_scale": _scale_data(self.target_scale),
             "widening": self.widening,
             "held_out": [asdict(h) for h in self.held_out],
-            "inputs": [_short(row, 5) for row in mixture.inputs],
+            "inputs": [_short(row, 5) for row in mixture.inputs.features],
+            **(
+                {} if domain.wiring is None else {"wiring": [_short(row, 5) for row in mixture.inputs.wiring]}
+            ),
             "noise": _short(mixture.noise, 5) if mixture.noise.any() else [],
             "components": [
                 {
@@ -379,19 +384,19 @@ def _read(models: Any, calibration: Calibration) -> tuple[list[str], Array, Arra
             "(sed_torch.rank)"
         )
     names, sed, features, reasons = [], [], [], []
+    width = len(FEATURES) + WIDTH
     for row in rows:
         score = row.total if isinstance(row, Score) else row.sed
         numbers = numbers_of(row)
         reason = _unread(row, score, numbers, calibration)
         names.append(row.name)
         sed.append(math.nan if score is None else score)
-        width = len(calibration.features)
         features.append((math.nan,) * width if reason is not None or numbers is None else tuple(numbers))
         reasons.append(reason)
     return (
         names,
         np.array(sed, dtype=np.float64),
-        np.array(features, dtype=np.float64).reshape(len(names), len(calibration.features)),
+        np.array(features, dtype=np.float64).reshape(len(names), width),
         reasons,
     )
 
@@ -413,6 +418,8 @@ def _unread(row: Any, score: float | None, numbers: Any, calibration: Calibratio
         )
     if numbers is None:
         return "its row has no features: it was made by an earlier version, rank it anew"
+    if calibration.domain.wiring is not None and not all(map(math.isfinite, numbers)):
+        return "its row has no wiring: it was made by a version before 0.4, rank it anew"
     calibration._must_fit_version()
     coverage = row.coverage
     if coverage is not None and coverage < 1.0:
@@ -432,6 +439,10 @@ def _scale_data(scale: Scale) -> dict[str, Any]:
         "ceiling": scale.ceiling,
         "clip": scale.clip,
     }
+
+
+def _wiring_data(wiring: Wiring) -> dict[str, Any]:
+    return {"centre": wiring.centre.tolist(), "scale": wiring.scale}
 
 
 def _short(values: Array, digits: int) -> list[float]:

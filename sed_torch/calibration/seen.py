@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sed_torch.calibration.process import Inputs
 from sed_torch.calibration.scales import CLIP, Scale, by_ranks
 from sed_torch.scoring.features import FEATURES
 from sed_torch.tables import quantity
 
-__all__ = ["Domain", "domain_of"]
+__all__ = ["Domain", "Wiring", "domain_of"]
 
 Array = NDArray[np.float64]
 
@@ -20,6 +21,23 @@ _MARGIN = 0.5
 _LEAST = 1e-5
 _QUANTILE = 0.98
 _ENDS = (0.005, 0.995)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How sketches of the wiring were spread over the networks seen.
+
+    Attributes:
+        centre: mean of each bucket, shape (w,).
+        scale: root of the mean squared distance to the centre.
+    """
+
+    centre: Array
+    scale: float
+
+    def inputs(self, sketches: Array) -> Array:
+        """Sketches as the process reads them, shape (n, w): a network is 1 away from the centre on average."""
+        return np.asarray(np.round((sketches - self.centre) / self.scale, 5))
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,7 @@ class Domain:
         reach: largest distance to the nearest trained network, in standard deviations of a feature.
         curves: of each feature, its way to the normal scale by the ranks of the networks seen; None where the process
             reads plain z-scores. A feature that never varied has a curve that is not used.
+        wiring: of their wiring; None where the calibration does not read it.
     """
 
     centre: Array
@@ -44,9 +63,25 @@ class Domain:
     high: Array
     reach: float
     curves: tuple[Scale, ...] | None = None
+    wiring: Wiring | None = None
 
-    def inputs(self, features: Array) -> Array:
-        """Features as the process reads them, shape (n, d): clipped z-scores, or normal scores of the ranks, over the
+    def known(self, features: Array) -> NDArray[np.bool_]:
+        """Which networks have all the numbers that are read, shape (n,)."""
+        read = features if self.wiring is not None else features[:, : len(self.centre)]
+        return np.asarray(np.isfinite(read).all(axis=1))
+
+    def inputs(self, features: Array) -> Inputs:
+        """What the process reads of networks.
+
+        Args:
+            features: as :func:`~sed_torch.scoring.features.feature_matrix` gives them.
+        """
+        d = len(self.centre)
+        wiring = features[:, d:d] if self.wiring is None else self.wiring.inputs(features[:, d:])
+        return Inputs(self._normal(features[:, :d]), wiring)
+
+    def _normal(self, features: Array) -> Array:
+        """Features on the normal scale, shape (n, d): clipped z-scores, or normal scores of the ranks, over the
         root of how many there are; 0 where one never varied.
 
         Rounded as files keep them, so that a calibration that was read says what the one that was made does.
@@ -60,17 +95,18 @@ class Domain:
         clipped = np.clip((features - self.centre) / scale, -CLIP, CLIP)
         return np.asarray(np.round(clipped / np.sqrt(features.shape[1]), 5))
 
-    def outside(self, features: Array, trained: Array, names: Sequence[str]) -> list[str | None]:
+    def outside(self, features: Array, trained: Inputs, names: Sequence[str]) -> list[str | None]:
         """Why each network is outside, or None.
 
         Args:
-            features: shape (n, d).
+            features: as for :meth:`inputs`.
             trained: of the trained networks, as :meth:`inputs` gives them.
             names: of the features, for the reason.
         """
+        features = features[:, : len(self.centre)]
         spare = _MARGIN * self.scale + _LEAST
         beyond = np.maximum(self.low - spare - features, features - self.high - spare)
-        far = nearest(self.inputs(features), trained)
+        far = nearest(self._normal(features), trained.features)
         return [
             self._reason(row, values, distance, names)
             for row, values, distance in zip(beyond, features, far, strict=True)
@@ -114,11 +150,13 @@ def domain_of(seen: Array, trained: Array, groups: Sequence[object], *, ranked: 
     """The domain of all networks seen, trained or not.
 
     Args:
-        seen: features of all, shape (m, d).
-        trained: of the trained ones, shape (n, d).
+        seen: features of all, as :func:`~sed_torch.scoring.features.feature_matrix` has them, or some of the columns.
+        trained: of the trained ones, likewise.
         groups: of each trained network; how far another group's nearest network is, is how far one may be.
         ranked: read features by their ranks among the networks seen, so that no odd one bends a scale.
     """
+    wiring = _wiring(seen[:, len(FEATURES) :])
+    seen, trained = seen[:, : len(FEATURES)], trained[:, : len(FEATURES)]
     scale = seen.std(axis=0)
     scale = np.where(scale > _LEAST, scale, 0.0)
     low, high = np.quantile(seen, _ENDS, axis=0, method="nearest")
@@ -126,8 +164,8 @@ def domain_of(seen: Array, trained: Array, groups: Sequence[object], *, ranked: 
     if ranked:
         columns = zip(seen.T, scale.tolist(), strict=True)
         curves = tuple(by_ranks(v, knots=_KNOTS) if varied else _FLAT for v, varied in columns)
-    bare = Domain(seen.mean(axis=0), scale, low, high, 0.0, curves)
-    x, everything = bare.inputs(trained), bare.inputs(seen)
+    bare = Domain(seen.mean(axis=0), scale, low, high, 0.0, curves, wiring if ranked else None)
+    x, everything = bare._normal(trained), bare._normal(seen)
     labels = np.array([hash(g) for g in groups])
     apart = [nearest(x[[i]], x[labels != labels[i]])[0] for i in range(len(x)) if (labels != labels[i]).any()]
     reach = max(
@@ -135,3 +173,12 @@ def domain_of(seen: Array, trained: Array, groups: Sequence[object], *, ranked: 
         float(nearest(everything, x).max()) if len(seen) > len(trained) else 0.0,
     )
     return replace(bare, reach=reach)
+
+
+def _wiring(sketches: Array) -> Wiring | None:
+    """None where a network has no sketch, or all have the same."""
+    if not sketches.size or not np.isfinite(sketches).all():
+        return None
+    centre = np.round(sketches.mean(axis=0), 6)  # as files keep it
+    scale = float(np.sqrt(np.mean(np.sum((sketches - centre) ** 2, axis=1))))
+    return Wiring(centre, scale) if scale > _LEAST else None

@@ -155,7 +155,7 @@ def _row_of(item: RankItem, loaded: LoadedModel, graph: Graph, s: Score) -> Rank
         built_on=loaded.built_on,
         fingerprint=s.fingerprint,
         input=_shapes(s.inputs),
-        features=pack_features(s.features),
+        features=pack_features(s.features, s.wiring),
         output=_shapes(graph[name].shape for name in graph.outputs),
         memory=_memory(graph),
     )

@@ -6,6 +6,8 @@ shares, so that networks of any size can be compared. :data:`FEATURES` says what
 
 Two kinds of mean occur. A plain mean counts every operator once. A mean *by share* weighs each by what it adds to the
 total amplitude Σ A·C_out·√(C_in/g·n_eff), which is what ``sed/1`` takes the logarithm of.
+
+A matrix of networks holds behind them what a sketch of the wiring counts (:mod:`sed_torch.scoring.wiring`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
 from sed_torch.scoring.formula import Evaluation, Taps, Term, sed_and_taps
+from sed_torch.scoring.wiring import WIDTH, wiring_matrix
 from sed_torch.topology import Topology
 
 __all__ = [
@@ -102,16 +105,12 @@ def feature_matrix(networks: Iterable[Topology | Evaluation]) -> Array:
         networks: topologies, such as :meth:`sed_torch.spaces.Space.topology` writes, or evaluations of them.
 
     Returns:
-        An array of shape (networks, features), with columns in the order of :data:`FEATURES`; a row of NaN for a
-        network without a live operator.
+        An array of shape (networks, features + WIDTH): columns in the order of :data:`FEATURES`, then the
+        sketch of the wiring (:func:`sed_torch.scoring.wiring.wiring_matrix`); a row of NaN for a network without a
+        live operator.
     """
-    return _matrix(
-        _flat(
-            [
-                (n.topology, n.terms) if isinstance(n, Evaluation) else (n, sed_and_taps(n)[1])
-                for n in networks
-            ]
-        )
+    return _whole(
+        [(n.topology, n.terms) if isinstance(n, Evaluation) else (n, sed_and_taps(n)[1]) for n in networks]
     )
 
 
@@ -122,36 +121,49 @@ def scores_and_features(topologies: Iterable[Topology]) -> tuple[Array, Array]:
         topologies: such as :meth:`sed_torch.spaces.Space.topology` writes.
 
     Returns:
-        Scores in nats of shape (networks,), NaN where SED is undefined, and features of shape (networks, features), as
-        :func:`feature_matrix` gives them.
+        Scores in nats of shape (networks,), NaN where SED is undefined, and features as :func:`feature_matrix` gives
+        them.
     """
     listed = list(topologies)
     found = [sed_and_taps(t) for t in listed]
     scores = np.array([math.nan if total is None else total for total, _ in found], dtype=np.float64)
-    return scores, _matrix(_flat([(t, taps) for t, (_, taps) in zip(listed, found, strict=True)]))
+    return scores, _whole([(t, taps) for t, (_, taps) in zip(listed, found, strict=True)])
 
 
-def pack_features(features: Mapping[str, float]) -> str:
-    """Features as text for a cell of a table: numbers with spaces between, in the order of :data:`FEATURES`."""
-    return " ".join(f"{features[name]:.9g}" for name in FEATURES)
+def pack_features(features: Mapping[str, float], wiring: Sequence[int]) -> str:
+    """Features as text for a cell of a table: numbers with spaces between, in the order of :data:`FEATURES`.
+
+    Behind a bar stands the wiring, as :func:`sed_torch.scoring.wiring.wiring_of` counts it.
+    """
+    return f"{' '.join(f'{features[name]:.9g}' for name in FEATURES)} | {' '.join(map(str, wiring))}"
 
 
 def unpack_features(text: str) -> tuple[float, ...]:
-    """The numbers that :func:`pack_features` wrote.
+    """A row of :func:`feature_matrix` from what :func:`pack_features` wrote.
+
+    Versions before 0.4 wrote no wiring: its columns are NaN then.
 
     Raises:
         DataError: another number of them, or no numbers: the row is of another version.
     """
+    first, bar, rest = text.partition("|")
     try:
-        found = tuple(float(cell) for cell in text.split())
+        found, counts = ([float(cell) for cell in part.split()] for part in (first, rest))
     except ValueError as error:
         raise DataError(f"features: expected numbers, found {text!r:.60}") from error
-    if len(found) != len(FEATURES):
+    if len(found) != len(FEATURES) or len(counts) != (WIDTH if bar else 0) or any(c < 0 for c in counts):
         raise DataError(
-            f"features: expected {len(FEATURES)} numbers, found {len(found)}; the row is of another version of "
-            "sed_torch, score the model anew"
+            f"features: expected {len(FEATURES)} numbers and {WIDTH} counts, found {len(found)} and {len(counts)}; "
+            "the row is of another version of sed_torch, score the model anew"
         )
-    return found
+    return (*found, *(map(math.log1p, counts) if bar else (math.nan,) * WIDTH))
+
+
+def _whole(networks: Sequence[tuple[Topology, Sequence[Taps | Term]]]) -> Array:
+    """Features and wiring side by side."""
+    features = _matrix(_flat(networks))
+    wiring = wiring_matrix(topology for topology, _ in networks)
+    return np.hstack([features, np.where(np.isfinite(features[:, :1]), wiring, np.nan)])
 
 
 def _flat(networks: Sequence[tuple[Topology, Sequence[Taps | Term]]]) -> _Operators:

@@ -20,6 +20,7 @@ from sed_torch.scoring.layers import LayerTable, tabled
 from sed_torch.scoring.shape import Shape
 from sed_torch.scoring.standing import read_reference
 from sed_torch.scoring.structure import Layer, Structure
+from sed_torch.scoring.wiring import wiring_of
 from sed_torch.topology import Topology
 
 if TYPE_CHECKING:
@@ -217,6 +218,11 @@ class Score(tables.Tabular):
     def features(self) -> Mapping[str, float]:
         """Closed-form numbers about the topology, see :data:`sed_torch.scoring.features.FEATURES`."""
         return features_of(self.evaluation)
+
+    @cached_property
+    def wiring(self) -> tuple[int, ...]:
+        """Which operators read which, in counts (:mod:`sed_torch.scoring.wiring`)."""
+        return wiring_of(self.evaluation.topology)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

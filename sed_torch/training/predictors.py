@@ -32,7 +32,7 @@ def predict(
     try:
         scored = score(model, input_size=input_size)
         sed = scored.total
-        features = pack_features(scored.features)
+        features = pack_features(scored.features, scored.wiring)
         if sed is None:
             missing["sed"] = scored.reason or "undefined"
     except SedTorchError as error:  # it may train all the same
