@@ -218,6 +218,57 @@ def test_whether_the_batch_is_in_doubt(forward: Any, plain: dict[str, Any], doub
     assert batch_in_doubt(trace(model, input_size=(2, 3, 4)), 2, Sizes(model).follow) is doubt
 
 
+def filled(x: Tensor, part: Any, value: Any) -> Tensor:
+    out = torch.zeros_like(x)
+    out[part] = value
+    return out
+
+
+PLAIN = {
+    "samples kept in a slice": lambda self, x: self.b(self.a(x)[:, 0]),
+    "items of a split": lambda self, x: self.b(torch.cat(self.a(x).chunk(2, dim=2), 2)),
+    "items of an unbind": lambda self, x: self.b(self.a(x).unbind(1)[0]),
+    "stacked behind": lambda self, x: self.b(torch.stack([self.a(x), x], 1).sum(1)),
+    "stacked before": lambda self, x: self.b(torch.stack([self.a(x), x], 0).sum(0)),
+    "joined along tokens": lambda self, x: self.b(torch.cat([self.a(x), x], 1)),
+    "a new dimension": lambda self, x: self.b(self.a(x).unsqueeze(0).squeeze(0)),
+    "an outer sum": lambda self, x: torch.einsum("bij,bkj->bik", self.a(x), self.b(x)),
+    "a product of stacks": lambda self, x: self.a(x) @ self.b(x).transpose(1, 2),
+    "a recurrence from a learned state": lambda self, x: self.b(self.rnn(self.a(x), self.state)[0]),
+    "its last state": lambda self, x: self.b(self.rnn(self.a(x), self.state)[1][0]),
+    "tokens first": lambda self, x: self.b(self.heads(*[self.a(x).transpose(0, 1)] * 3)[0].transpose(0, 1)),
+}
+DOUBTFUL = {
+    "half of the samples": lambda self, x: self.b(self.a(x)[:1]),
+    "a sample": lambda self, x: self.b(self.a(x)[0]),
+    "samples joined": lambda self, x: self.b(torch.cat([self.a(x), x], 0)),
+    "a running sum of samples": lambda self, x: self.b(self.a(x).cumsum(0)),
+    "samples apart": lambda self, x: self.b(sum(self.a(x).unbind(0))),
+    "samples against samples": lambda self, x: self.a(x.mean(1)) @ self.b(x.mean(1)).T,
+    "a sum over samples": lambda self, x: torch.einsum("bij,bkj->ik", self.a(x), self.b(x)),
+    "letters left out": lambda self, x: torch.einsum("...ij,...kj->...ik", self.a(x), self.b(x)),
+    "samples as time": lambda self, x: self.b(self.rnn(self.a(x).transpose(0, 1))[0]),
+    "samples as tokens": lambda self, x: self.b(self.heads(*[self.a(x)] * 3)[0]),
+    "two places of the batch": lambda self, x: self.b(
+        torch.cat([self.a(x), x.transpose(0, 1)[:2, :, :][:, :2]], 1)
+    ),
+    "repeated samples": lambda self, x: self.b(self.a(x).repeat(2, 1, 1)),
+    "filled": lambda self, x: self.b(filled(x, slice(None), self.a(x))),
+    "written to a sample": lambda self, x: self.b(filled(x, 0, self.a(x)[0])),
+    "a state for two samples": lambda self, x: self.b(self.rnn(self.a(x), torch.zeros(1, 2, 4))[0]),
+    "zeros that might be for two": lambda self, x: self.b(self.rnn(self.a(x))[0]),
+    "sorted samples": lambda self, x: self.b(self.a(x).sort(0).values),
+}
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *DOUBTFUL])
+def test_what_calls_do_to_the_batch(name: str) -> None:
+    layers = {"rnn": nn.GRU(4, 4, batch_first=True), "heads": nn.MultiheadAttention(4, 2)}
+    model = net((PLAIN | DOUBTFUL)[name], state=nn.Parameter(torch.zeros(1, 2, 4)), **layers)
+    graph = trace(model, input_size=(2, 3, 4))
+    assert batch_in_doubt(graph, 2, Sizes(model).follow) is (name in DOUBTFUL)
+
+
 class ByAnotherName(nn.Module):
     """``self`` may be called otherwise."""
 
