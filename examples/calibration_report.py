@@ -32,7 +32,7 @@ from sed_torch.calibration import Calibration, imagenet
 from sed_torch.calibration.fitting import fit, folds
 from sed_torch.calibration.making import calibrate, held_out
 from sed_torch.calibration.networks import Candidates, measured_in
-from sed_torch.calibration.process import Inputs
+from sed_torch.calibration.process import Points
 from sed_torch.calibration.scales import by_error, by_ranks, linear
 from sed_torch.calibration.seen import domain_of
 from sed_torch.errors import DataError
@@ -242,7 +242,7 @@ def left_out(data: Candidates, accuracy: Array, columns: Sequence[str] | None) -
     features = data.features[:, [NAMES.index(c) for c in chosen]]
     mean = features[:, 0] if columns else data.sed
     scale, target = linear(mean), by_error(accuracy, 100.0)
-    nothing = Inputs(np.zeros((len(mean), 1)), np.zeros((len(mean), 0)))
+    nothing = Points(np.zeros((len(mean), 1)), np.zeros((len(mean), 0)))
     x = domain_of(features, features, groups).inputs(features) if chosen else nothing
     s, z = scale.to_normal(mean), target.to_normal(accuracy)
     fold = folds(fit(x, s, z, np.zeros(len(z))), s, z, groups)

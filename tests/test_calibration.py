@@ -28,7 +28,7 @@ from sed_torch.calibration import (
 )
 from sed_torch.calibration.fitting import GRID, _gaussian_process, _kernel, fit, folds, log_likelihood
 from sed_torch.calibration.networks import Candidates, measured_of
-from sed_torch.calibration.process import Component, Inputs, Mixture, matrix
+from sed_torch.calibration.process import Component, Mixture, Points, matrix
 from sed_torch.calibration.scales import by_error, by_ranks, linear
 from sed_torch.calibration.shipped import calibrations, with_expected
 from sed_torch.cli.entry import run
@@ -44,10 +44,10 @@ BUCKETS = wiring.WIDTH
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def drawn(n: int, seed: int = 0) -> tuple[Inputs, Any, Any, Any]:
+def drawn(n: int, seed: int = 0) -> tuple[Points, Any, Any, Any]:
     """Random features and wiring, scores and targets on the normal scale."""
     rng = np.random.default_rng(seed)
-    x = Inputs(rng.normal(size=(n, 4)) / 2, rng.normal(size=(n, 3)) / 2)
+    x = Points(rng.normal(size=(n, 4)) / 2, rng.normal(size=(n, 3)) / 2)
     s = rng.normal(size=n)
     return x, s, 0.6 * s + 0.7 * np.tanh(x.features[:, 0] * 3) + 0.1 * rng.normal(size=n), np.zeros(n)
 

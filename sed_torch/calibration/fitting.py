@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.calibration.process import Component, Fold, Inputs, Mixture, Setting, matrix, moments
+from sed_torch.calibration.process import Component, Fold, Mixture, Points, Setting, matrix, moments
 from sed_torch.errors import MissingDependencyError
 
 __all__ = ["GRID", "fit", "folds"]
@@ -50,7 +50,7 @@ def _grid(wired: bool) -> tuple[list[Setting], Array]:
     return chosen, np.log([len(LENGTHS) if g.radial == 0.0 else 1.0 / alike for g in chosen])
 
 
-def fit(x: Inputs, s: Array, z: Array, noise: Array) -> Mixture:
+def fit(x: Points, s: Array, z: Array, noise: Array) -> Mixture:
     """The mixture for trained networks.
 
     Args:
@@ -132,14 +132,14 @@ def _kernel(setting: Setting, bounds: Any = "fixed") -> Any:
     return linear + ConstantKernel(setting.radial, bounds) * Matern(setting.length, bounds, nu=1.5) + white
 
 
-def log_likelihood(x: Inputs, s: Array, z: Array, noise: Array, setting: Setting) -> float:
+def log_likelihood(x: Points, s: Array, z: Array, noise: Array, setting: Setting) -> float:
     """Marginal likelihood of the targets under a setting, its logarithm."""
     factor = np.linalg.cholesky(matrix(x, noise, setting))
     white = np.linalg.solve(factor, z - setting.weight * s)
     return float(-0.5 * (white @ white + len(z) * math.log(2 * math.pi)) - np.sum(np.log(np.diag(factor))))
 
 
-def _refined(x: Inputs, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
+def _refined(x: Points, s: Array, z: Array, noise: Array, start: Setting) -> Setting:
     """The setting that scikit-learn's optimiser finds from a grid's best one, the score's weight as it is."""
     begin = start if start.radial else _setting(start.weight, 0.5, 2.0)
     process = _gaussian_process(_kernel(begin, (1e-5, 1e3)), noise)

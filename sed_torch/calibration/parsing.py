@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sed_torch._frozen import FrozenMapping
-from sed_torch.calibration.process import Component, Inputs, Mixture, Setting
+from sed_torch.calibration.process import Component, Mixture, Points, Setting
 from sed_torch.calibration.scales import Scale
 from sed_torch.calibration.seen import Domain, Wiring
 from sed_torch.scoring.wiring import WIDTH
@@ -58,7 +58,7 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         "domain": domain,
         "score_scale": _scale(data["score_scale"], "score_scale"),
         "target_scale": _scale(data["target_scale"], "target_scale"),
-        "mixture": Mixture(Inputs(inputs, wiring), noise, components),
+        "mixture": Mixture(Points(inputs, wiring), noise, components),
         "widening": _number(data["widening"], "widening", 0.0),
         "held_out": tuple(_held_out(h) for h in data["held_out"]),
         "versions": FrozenMapping(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Component", "Fold", "Inputs", "Mixture", "Setting", "covariance", "matrix", "moments"]
+__all__ = ["Component", "Fold", "Mixture", "Points", "Setting", "covariance", "matrix", "moments"]
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Points:
     """What a process reads of networks.
 
     Attributes:
@@ -64,8 +64,8 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, rows: Any) -> Inputs:
-        return Inputs(self.features[rows], self.wiring[rows])
+    def __getitem__(self, rows: Any) -> Points:
+        return Points(self.features[rows], self.wiring[rows])
 
     def mixed(self, share: float) -> Array:
         """x for a share of the wiring, shape (n, d), or (n, d + w) where the wiring has a part."""
@@ -100,7 +100,7 @@ class Fold(NamedTuple):
     variance: Array
 
 
-def covariance(first: Inputs, second: Inputs, setting: Setting) -> Array:
+def covariance(first: Points, second: Points, setting: Setting) -> Array:
     """Covariance of g at n networks and at m others, shape (n, m)."""
     x, y = first.mixed(setting.wiring), second.mixed(setting.wiring)
     dot = x @ y.T
@@ -119,7 +119,7 @@ class Mixture:
         components: at least one.
     """
 
-    inputs: Inputs
+    inputs: Points
     noise: Array
     components: tuple[Component, ...]
 
@@ -131,7 +131,7 @@ class Mixture:
             for c in self.components
         )
 
-    def predict(self, inputs: Inputs, s: Array) -> tuple[Array, Array]:
+    def predict(self, inputs: Points, s: Array) -> tuple[Array, Array]:
         """Mean and variance of z, of m networks with scores s, shape (m,).
 
         The variance is that of a network's true z: noise of measuring it is not in it.
@@ -158,7 +158,7 @@ class Mixture:
         return score, features, rest
 
 
-def matrix(x: Inputs, noise: Array, setting: Setting) -> Array:
+def matrix(x: Points, noise: Array, setting: Setting) -> Array:
     """K of trained networks: what they share, what is left to each, and the noise that is known."""
     return np.asarray(covariance(x, x, setting) + np.diag(setting.rest + noise + _JITTER))
 

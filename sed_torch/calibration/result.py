@@ -14,7 +14,7 @@ from sed_torch import tables
 from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.networks import candidates_of, measured_of, numbers_of
 from sed_torch.calibration.parsing import SIZES, TEXTS, fields_of
-from sed_torch.calibration.process import Inputs, Mixture
+from sed_torch.calibration.process import Mixture, Points
 from sed_torch.calibration.scales import DIGITS, Scale
 from sed_torch.calibration.seen import Domain, Wiring
 from sed_torch.calibration.validating import Foretold, held_against
@@ -227,7 +227,7 @@ class Calibration(tables.Tabular):
                 out[row, known] = self.target_scale.from_normal(z)
         return out[0], out[1], out[2]
 
-    def _normal(self, sed: Array, features: Array) -> tuple[Inputs, Array]:
+    def _normal(self, sed: Array, features: Array) -> tuple[Points, Array]:
         return self.domain.inputs(features), self.score_scale.to_normal(sed)
 
     def _estimates(self, names: Sequence[str], sed: Array, features: Array) -> list[Estimate]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sed_torch.calibration.process import Inputs
+from sed_torch.calibration.process import Points
 from sed_torch.calibration.scales import CLIP, Scale, by_ranks
 from sed_torch.scoring.features import FEATURES
 from sed_torch.tables import quantity
@@ -70,7 +70,7 @@ class Domain:
         read = features if self.wiring is not None else features[:, : len(self.centre)]
         return np.asarray(np.isfinite(read).all(axis=1))
 
-    def inputs(self, features: Array) -> Inputs:
+    def inputs(self, features: Array) -> Points:
         """What the process reads of networks.
 
         Args:
@@ -78,7 +78,7 @@ class Domain:
         """
         d = len(self.centre)
         wiring = features[:, d:d] if self.wiring is None else self.wiring.inputs(features[:, d:])
-        return Inputs(self._normal(features[:, :d]), wiring)
+        return Points(self._normal(features[:, :d]), wiring)
 
     def _normal(self, features: Array) -> Array:
         """Features on the normal scale, shape (n, d): clipped z-scores, or normal scores of the ranks, over the
@@ -95,7 +95,7 @@ class Domain:
         clipped = np.clip((features - self.centre) / scale, -CLIP, CLIP)
         return np.asarray(np.round(clipped / np.sqrt(features.shape[1]), 5))
 
-    def outside(self, features: Array, trained: Inputs, names: Sequence[str]) -> list[str | None]:
+    def outside(self, features: Array, trained: Points, names: Sequence[str]) -> list[str | None]:
         """Why each network is outside, or None.
 
         Args:
