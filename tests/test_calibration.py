@@ -40,7 +40,7 @@ from sed_torch.scoring.features import FEATURES, pack_features
 from sed_torch.spaces import get_space
 
 WIDTH = len(FEATURES)
-BUCKETS = wiring.WIDTH
+BUCKETS = wiring.BUCKETS
 ROOT = Path(__file__).resolve().parent.parent
 
 

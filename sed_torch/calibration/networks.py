@@ -19,7 +19,7 @@ from sed_torch.ranking import Ranking
 from sed_torch.scoring import DEFAULT_DEFINITION
 from sed_torch.scoring.features import FEATURES, scores_and_features, unpack_features
 from sed_torch.scoring.result import Score
-from sed_torch.scoring.wiring import WIDTH
+from sed_torch.scoring.wiring import BUCKETS
 from sed_torch.spaces import ALIASES, SPACES, Space, get_space
 from sed_torch.training import Counterparts, is_runs_file, read_runs
 
@@ -39,7 +39,7 @@ POOL = 400
 """Architectures of a space that are looked at beside the trained ones, so that scales are the space's own."""
 
 _NAMES = ("model", "name", "arch", "network", "architecture")
-_NOTHING = (math.nan,) * (len(FEATURES) + WIDTH)
+_NOTHING = (math.nan,) * (len(FEATURES) + BUCKETS)
 _VALUES = ("top1", "acc@1", "test_accuracy", "accuracy", "acc", "val_accuracy")
 
 

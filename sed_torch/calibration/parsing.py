@@ -13,7 +13,7 @@ from sed_torch._frozen import FrozenMapping
 from sed_torch.calibration.process import Component, Mixture, Points, Setting
 from sed_torch.calibration.scales import Scale
 from sed_torch.calibration.seen import Domain, Wiring
-from sed_torch.scoring.wiring import WIDTH
+from sed_torch.scoring.wiring import BUCKETS
 
 __all__ = ["SIZES", "TEXTS", "fields_of"]
 
@@ -87,7 +87,7 @@ def _domain(data: Mapping[str, Any], d: int) -> Domain:
             raise ValueError(f"domain.curves: expected {d}, found {len(curves)}")
     wiring = None
     if "wiring" in data:
-        centre = _numbers(data["wiring"]["centre"], "domain.wiring.centre", WIDTH)
+        centre = _numbers(data["wiring"]["centre"], "domain.wiring.centre", BUCKETS)
         wiring = Wiring(centre, _number(data["wiring"]["scale"], "domain.wiring.scale", 1e-9))
     reach = _number(data["reach"], "domain.reach", 0.0)
     return Domain(**columns, reach=reach, curves=curves, wiring=wiring)

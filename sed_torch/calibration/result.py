@@ -22,7 +22,7 @@ from sed_torch.errors import DataError, InputError
 from sed_torch.evidence import ValidationReport
 from sed_torch.scoring.features import FEATURES
 from sed_torch.scoring.result import Score
-from sed_torch.scoring.wiring import WIDTH
+from sed_torch.scoring.wiring import BUCKETS
 
 __all__ = ["LEVEL", "Calibration", "Estimate", "HeldOut"]
 
@@ -384,7 +384,7 @@ def _read(models: Any, calibration: Calibration) -> tuple[list[str], Array, Arra
             "(sed_torch.rank)"
         )
     names, sed, features, reasons = [], [], [], []
-    width = len(FEATURES) + WIDTH
+    width = len(FEATURES) + BUCKETS
     for row in rows:
         score = row.total if isinstance(row, Score) else row.sed
         numbers = numbers_of(row)

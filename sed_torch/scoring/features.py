@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sed_torch._frozen import FrozenMapping
 from sed_torch.errors import DataError
 from sed_torch.scoring.formula import Evaluation, Taps, Term, sed_and_taps
-from sed_torch.scoring.wiring import WIDTH, wiring_matrix
+from sed_torch.scoring.wiring import BUCKETS, wiring_matrix
 from sed_torch.topology import Topology
 
 __all__ = [
@@ -105,7 +105,7 @@ def feature_matrix(networks: Iterable[Topology | Evaluation]) -> Array:
         networks: topologies, such as :meth:`sed_torch.spaces.Space.topology` writes, or evaluations of them.
 
     Returns:
-        An array of shape (networks, features + WIDTH): columns in the order of :data:`FEATURES`, then the
+        An array of shape (networks, features + BUCKETS): columns in the order of :data:`FEATURES`, then the
         sketch of the wiring (:func:`sed_torch.scoring.wiring.wiring_matrix`); a row of NaN for a network without a
         live operator.
     """
@@ -151,12 +151,12 @@ def unpack_features(text: str) -> tuple[float, ...]:
         found, counts = ([float(cell) for cell in part.split()] for part in (first, rest))
     except ValueError as error:
         raise DataError(f"features: expected numbers, found {text!r:.60}") from error
-    if len(found) != len(FEATURES) or len(counts) != (WIDTH if bar else 0) or any(c < 0 for c in counts):
+    if len(found) != len(FEATURES) or len(counts) != (BUCKETS if bar else 0) or any(c < 0 for c in counts):
         raise DataError(
-            f"features: expected {len(FEATURES)} numbers and {WIDTH} counts, found {len(found)} and {len(counts)}; "
+            f"features: expected {len(FEATURES)} numbers and {BUCKETS} counts, found {len(found)} and {len(counts)}; "
             "the row is of another version of sed_torch, score the model anew"
         )
-    return (*found, *(map(math.log1p, counts) if bar else (math.nan,) * WIDTH))
+    return (*found, *(map(math.log1p, counts) if bar else (math.nan,) * BUCKETS))
 
 
 def _whole(networks: Sequence[tuple[Topology, Sequence[Taps | Term]]]) -> Array:

@@ -4,7 +4,7 @@ Features (:mod:`sed_torch.scoring.features`) are sums and means over operators, 
 A sketch counts neighbourhoods, as Weisfeiler and Lehman's colours do (Shervashidze et al., JMLR 2011; for search
 spaces Ru et al., arXiv 2006.07556): the label of an operator is first what it is (kind, window, stride, dilation,
 groups), then that with the labels of those that it reads, then once more. Steps that do nothing to who reads whom
-(norms, views) are passed over. Each label falls into one of :data:`WIDTH` buckets by a hash that is the same
+(norms, views) are passed over. Each label falls into one of :data:`BUCKETS` buckets by a hash that is the same
 everywhere, so that sketches of all networks have one length and need no list of labels.
 """
 
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from sed_torch.topology import Step, Topology
 
-__all__ = ["WIDTH", "wiring_matrix", "wiring_of"]
+__all__ = ["BUCKETS", "wiring_matrix", "wiring_of"]
 
-WIDTH = 64
+BUCKETS = 64
 """Buckets of a sketch."""
 
 _TURNS = 2
@@ -31,15 +31,15 @@ _KINDS = frozenset({"input", "mix", "pool", "average", "attend", "add", "cat", "
 
 
 def wiring_of(topology: Topology) -> tuple[int, ...]:
-    """How many labels fall into each bucket, over all turns and live operators; as long as :data:`WIDTH`."""
+    """How many labels fall into each bucket, over all turns and live operators; as long as :data:`BUCKETS`."""
     reads = _reads(topology)
     labels = {i: _first(topology.steps[i]) for i in reads}
-    counts = [0] * WIDTH
+    counts = [0] * BUCKETS
     for turn in range(_TURNS + 1):
         if turn:
             labels = {i: _hashed(label, *sorted(labels[j] for j in reads[i])) for i, label in labels.items()}
         for label in labels.values():
-            counts[(label + turn) % WIDTH] += 1
+            counts[(label + turn) % BUCKETS] += 1
     return tuple(counts)
 
 
@@ -63,9 +63,9 @@ def _reads(topology: Topology) -> dict[int, list[int]]:
 
 
 def wiring_matrix(topologies: Iterable[Topology]) -> NDArray[np.float64]:
-    """ln(1 + count) of each bucket, shape (networks, :data:`WIDTH`)."""
+    """ln(1 + count) of each bucket, shape (networks, :data:`BUCKETS`)."""
     counts = np.array([wiring_of(t) for t in topologies], dtype=np.float64)
-    return np.log1p(counts.reshape(-1, WIDTH))
+    return np.log1p(counts.reshape(-1, BUCKETS))
 
 
 def _first(step: Step) -> int:
