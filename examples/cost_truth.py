@@ -341,6 +341,10 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: int) -> 
         f"`{command}`, {datetime.date.today()}, {_versions(device)}. Of {listed} models listed, {names} were really "
         "run, in the settings that the tables say.",
         "",
+        f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
+        f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
+        "batch 1. Rows that no change of the code touches may be from an earlier state of it on the same day.",
+        "",
         *_summary(ran),
         "",
         *_peers(ran),
@@ -389,11 +393,13 @@ NOT_ON_A_GPU = (
     "runs) has not been run: no GPU was at hand."
 )
 WHY = {
-    "torch:LSTM*": "oneDNN's work space is counted to a page or two, which shows in a small layer; what one kernel "
-    "holds inside is not seen in inference",
-    "torch:*": "what one call holds inside for a moment is an estimate",
+    "torch:GRU*": "its states are in float32 under autocast, which its readers are not told; what one call holds "
+    "inside for a moment of its backward pass is an estimate",
+    "torch:*": "what one call holds inside for a moment of its backward pass is an estimate",
     "transformers:bigbird*": "its first forward makes layers anew, which are counted; the one measured is not the "
     "first",
+    "transformers:m2m_100": "drops whole layers at random in training: the step measured is another draw",
+    "transformers:xlnet": "einsum leaves its result in an order of its own, which the next copies",
     "*rcnn*": "read up to where data choose, and said so",
     "*fcos*": "read up to where data choose, and said so",
     "*retinanet*": "read up to where data choose, and said so",
