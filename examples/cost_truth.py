@@ -343,7 +343,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: int) -> 
         "",
         f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
         f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
-        "batch 1. Rows that no change of the code touches may be from an earlier state of it on the same day.",
+        "batch 1. Rows that an earlier state of the code on the same day made within all bounds were not made again.",
         "",
         *_summary(ran),
         "",
