@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from sed_torch.errors import DataError, InputError
 from sed_torch.evidence import Accuracies, AccuracyRow, Joined, ValidationReport
 from sed_torch.evidence.benchmarks import BenchmarkTable
 from sed_torch.ranking import Ranking, RankRow
+from sed_torch.report import to_html
+from sed_torch.report.reading import KINDS, read_result
 from sed_torch.scoring.result import LEGEND, Score
 from sed_torch.tables import Grid, Tabular, View
 
@@ -198,6 +201,33 @@ def test_every_view_shows_it(kind: str) -> None:
     html = result._repr_html_()  # type: ignore[operator]
     assert html.count("<table>") == len(view.every_grid)
     assert len(repr(result)) < 400
+
+
+@every
+def test_a_file_of_it_is_reported(kind: str, tmp_path: Path) -> None:
+    result: Any = _made(kind)
+    file = tmp_path / "result.json"
+    file.write_text(result.to_json(), encoding="utf-8")
+    again = read_result(file)
+    assert type(again) is type(result)
+    assert again.to_dict() == result.to_dict()
+    assert to_html(again).startswith("<!")
+
+
+def test_every_kind_of_result_can_be_read_from_a_file(tmp_path: Path) -> None:
+    own = {c for c in Tabular.__subclasses__() if c.__module__.startswith("sed_torch")}
+    assert {c.schema: f"sed_torch.{KINDS.get(c.schema)}" for c in own if c.__name__ != "Listing"} == {
+        c.schema: f"{c.__module__}:{c.__name__}" for c in own if c.__name__ != "Listing"
+    }
+    file = tmp_path / "alien.json"
+    file.write_text('{"schema": "sed_torch.score/9"}', encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"alien\.json holds no result .* 'sed_torch.score/9', expected one of .*score"
+    ):
+        read_result(file)
+    file.write_text('{"schema": "sed_torch.cost/1"}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"alien\.json: a cost"):
+        read_result(file)
 
 
 @every

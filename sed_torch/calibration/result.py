@@ -345,7 +345,8 @@ class Calibration(tables.Tabular):
     def _notes(self) -> tuple[str, ...]:
         parts = self.decided_by
         lines = [
-            f"decided by the score {parts['score']:.0%}, by {len(self.features)} features of the topology "
+            f"decided by the score {parts['score']:.0%}, by {len(self.features)} features of the topology"
+            f"{' and its wiring' if self.domain.wiring is not None else ''} "
             f"{parts['features']:.0%}, by neither {parts['neither']:.0%} (shares of the variance)",
             f"{self.candidates} networks seen in all; intervals widened by {self.widening:.2f} so that they cover "
             "what was left out",

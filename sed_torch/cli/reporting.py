@@ -44,8 +44,9 @@ def report(
 ) -> int:
     """Write one HTML file that holds all there is to say: scores, findings, figures, tables.
 
-    REF is a model as for 'score' (several are compared), a ranking that 'rank -o' wrote as CSV or JSON, or a file
-    of 'train-counterparts'. The file needs no network and no other file.
+    REF is a model as for 'score' (several are compared), a ranking that 'rank -o' wrote as CSV, a file of
+    'train-counterparts', or the JSON that any command wrote with '-o x.json'. The page needs no network and no other
+    file.
 
     \b
     sed-torch report timm:resnet50 timm:convnext_tiny -o two.html
@@ -69,21 +70,30 @@ def _is_file(ref: str) -> bool:
 
 
 def _reportable(ref: str, input_size: Any, against: str | None) -> list[Any]:
-    """What a reference or a file holds: a check with its score, a ranking and its validation, runs."""
+    """What a reference or a file holds: a check with its score, a ranking and its validation, runs, any result."""
     from sed_torch.diagnostics import check as compute
     from sed_torch.zoo import load
 
     if not _is_file(ref):
         return [_told(compute(load(ref).model, input_size=input_size, name=ref))]
-    from sed_torch.ranking import read_ranking
+    from sed_torch.ranking import Ranking, read_ranking
     from sed_torch.training import is_runs_file, read_runs
 
     if os.path.exists(ref) and is_runs_file(ref):
         return [read_runs(ref).validate()]
-    ranking = read_ranking(ref)
+    if os.path.splitext(ref)[1].lower() == ".json":
+        from sed_torch.report import read_result
+
+        found = read_result(ref)
+        if against is not None and not isinstance(found, Ranking):
+            raise click.UsageError(
+                f"--against goes with a ranking's file only, {ref} holds {type(found).__name__}"
+            )
+    else:
+        found = read_ranking(ref)
     if against is None:
-        return [ranking]
-    return [ranking, joined_with(ref, Truth(against)).validate()]
+        return [found]
+    return [found, joined_with(ref, Truth(against)).validate()]
 
 
 def _told(check: CheckReport) -> CheckReport:

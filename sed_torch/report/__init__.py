@@ -5,6 +5,7 @@ from __future__ import annotations
 from sed_torch.report.drawing import Drawing, draw
 from sed_torch.report.html import save_html, to_html
 from sed_torch.report.plots import correlations, memory_timeline, profile, scatter, search_trace, waterfall
+from sed_torch.report.reading import read_result
 from sed_torch.report.style import inline_svg, save_figure
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "inline_svg",
     "memory_timeline",
     "profile",
+    "read_result",
     "save_figure",
     "save_html",
     "scatter",
