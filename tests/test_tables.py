@@ -35,7 +35,7 @@ from sed_torch.evidence import Accuracies, AccuracyRow, Joined, ValidationReport
 from sed_torch.evidence.benchmarks import BenchmarkTable
 from sed_torch.ranking import Ranking, RankRow
 from sed_torch.report import to_html
-from sed_torch.report.reading import KINDS, read_result
+from sed_torch.report.reading import RESULTS, read_result
 from sed_torch.scoring.result import LEGEND, Score
 from sed_torch.tables import Grid, Tabular, View
 
@@ -216,7 +216,7 @@ def test_a_file_of_it_is_reported(kind: str, tmp_path: Path) -> None:
 
 def test_every_kind_of_result_can_be_read_from_a_file(tmp_path: Path) -> None:
     own = {c for c in Tabular.__subclasses__() if c.__module__.startswith("sed_torch")}
-    assert {c.schema: f"sed_torch.{KINDS.get(c.schema)}" for c in own if c.__name__ != "Listing"} == {
+    assert {c.schema: f"sed_torch.{RESULTS.get(c.schema)}" for c in own if c.__name__ != "Listing"} == {
         c.schema: f"{c.__module__}:{c.__name__}" for c in own if c.__name__ != "Listing"
     }
     file = tmp_path / "alien.json"

@@ -11,9 +11,9 @@ from typing import Any
 from sed_torch.errors import DataError
 from sed_torch.evidence.reading import read_json
 
-__all__ = ["KINDS", "read_result"]
+__all__ = ["RESULTS", "read_result"]
 
-KINDS: Mapping[str, str] = {
+RESULTS: Mapping[str, str] = {
     "sed_torch.accuracies/1": "evidence.accuracies:Accuracies",
     "sed_torch.benchmark_table/1": "evidence.benchmarks.table:BenchmarkTable",
     "sed_torch.benchmarks/1": "benchmarking.report:BenchmarkReport",
@@ -46,12 +46,12 @@ def read_result(path: str | os.PathLike[str]) -> Any:
     file = Path(path)
     data = read_json(file)
     schema = str(data.get("schema"))
-    if schema not in KINDS:
-        known = ", ".join(sorted(k.removeprefix("sed_torch.").partition("/")[0] for k in KINDS))
+    if schema not in RESULTS:
+        known = ", ".join(sorted(k.removeprefix("sed_torch.").partition("/")[0] for k in RESULTS))
         raise DataError(
             f"{file} holds no result of this version of sed_torch: its schema is {schema!r}, expected one of {known}"
         )
-    module, _, name = KINDS[schema].partition(":")
+    module, _, name = RESULTS[schema].partition(":")
     kind = getattr(import_module(f"sed_torch.{module}"), name)
     try:
         return kind.from_dict(data)
