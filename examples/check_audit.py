@@ -364,7 +364,8 @@ def to_markdown(audit: Audit) -> str:
 
 
 def _head(audit: Audit, checked: Sequence[Row]) -> str:
-    versions = ", ".join(f"{p} {version(p)}" for p in ("sed-torch", "torch", "torchvision", "timm"))
+    others = ", ".join(f"{p} {version(p)}" for p in ("torch", "torchvision", "timm"))
+    versions = f"sed-torch {__version__}, {others}"
     zoos = Counter(package(r.ref) for r in audit.rows)
     return (
         "# The check on real, well-trained models\n\n"
