@@ -393,9 +393,9 @@ class Score(tables.Tabular):
         shape = f"shape: {self.shape_note}" if self.total is not None and math.isfinite(self.total) else ""
         lines = [size, f"standing: {self.standing()}", shape, *self.advice, self._parts()]
         if self.unknown:
-            lines.append(
-                f"Careful: {sum(u.count for u in self.unknown)} operators have no rule; this is the score of the rest"
-            )
+            count = sum(u.count for u in self.unknown)
+            operators = "1 operator is" if count == 1 else f"{count} operators are"
+            lines.append(f"Careful: {operators} without a rule; this is the score of the rest")
         return tuple(line for line in lines if line)
 
     def headline(self) -> str:
