@@ -357,7 +357,6 @@ def test_wrong_names_are_errors() -> None:
 
 SAME_NAME = {
     "Net": "the network of each space, in its own package",
-    "Value": "a step with its map: in a topology written by hand, and where a graph is lowered to one",
 }
 """Public classes that several files have, and why."""
 

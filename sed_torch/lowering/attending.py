@@ -21,13 +21,13 @@ from sed_torch.lowering.contracting import Contraction, Product, contraction_of
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.pooling import positions_of
 from sed_torch.lowering.recurring import pointwise
-from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
+from sed_torch.lowering.state import ALL_AXES, Lowering, NodeField, mix_numbers, shape_of
 from sed_torch.lowering.work import attention_macs, extra_tokens, factors_of
 
 __all__ = ["lower_attention", "lower_matmul", "lower_multi_head_attention"]
 
 
-def lower_matmul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_matmul(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A sum of products: with weights it is a linear layer, with another map it mixes as attention does.
 
     The result is laid out by the dimensions that the operands bring along. Several operands are taken in the
@@ -40,7 +40,7 @@ def lower_matmul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     live = [low.values[n] for n in names if n in low.values]
     if contraction is None or not live:
         return lower_keep(low, node, inputs)
-    operands: list[Value | None] = [low.values.get(n) for n in names]
+    operands: list[NodeField | None] = [low.values.get(n) for n in names]
     letters = list(contraction.letters)
     if not contraction.products:
         return _rearranged(low, node, live[0], contraction)
@@ -53,21 +53,21 @@ def lower_matmul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return low.with_others(node, value, [v for v in inputs if v not in live])
 
 
-def _rearranged(low: Lowering, node: Node, x: Value, contraction: Contraction) -> Value:
+def _rearranged(low: Lowering, node: Node, x: NodeField, contraction: Contraction) -> NodeField:
     """One operand: dimensions change places, or are summed over."""
     names, shape = contraction.letters[0], shape_of(node)
     gone = [d for d, c in enumerate(names) if c not in contraction.out]
     if len(x.layout) != len(names):
-        return Value(x.step, x.ndim, reshaped(x.layout, shape))
+        return NodeField(x.step, x.ndim, reshaped(x.layout, shape))
     layout = tuple(x.layout[names.index(c)] for c in contraction.out)
     axes = frozenset().union(*(axes_in(x.layout[d]) for d in gone)) if gone else frozenset()
     if not axes:
-        return Value(x.step, x.ndim, layout, x.gate)
+        return NodeField(x.step, x.ndim, layout, x.gate)
     counts = _counts(x, axes)
     return low.emit(node, "average", (x.step,), x.ndim, without_axes(layout, axes), counts=counts)
 
 
-def _counts(x: Value, axes: frozenset[int]) -> tuple[int, ...]:
+def _counts(x: NodeField, axes: frozenset[int]) -> tuple[int, ...]:
     """Positions along each axis of the field that is summed over, 0 for the others."""
     return tuple(
         max((positions_of(d, axis) for d in x.layout if axis in axes_in(d)), default=0) if axis in axes else 0
@@ -80,10 +80,10 @@ def _multiply(
     node: Node,
     contraction: Contraction,
     product: Product,
-    operands: Sequence[Value | None],
+    operands: Sequence[NodeField | None],
     letters: Sequence[str],
     suffix: str,
-) -> Value | None:
+) -> NodeField | None:
     """One pair of a contraction; None when neither depends on the input."""
     sizes = contraction.sizes
     pair = [(operands[k], letters[k]) for k in (product.left, product.right)]
@@ -97,14 +97,14 @@ def _multiply(
     if len(live) == 1:
         x, names = live[0]
         if not product.summed:  # a product with weights that sums over nothing mixes nothing
-            return Value(x.step, x.ndim, layout)
+            return NodeField(x.step, x.ndim, layout)
         c_out = math.prod(sizes[c] for c in product.out if c not in names) or 1
         numbers = mix_numbers(entries, low.held(node.name), reads, max(c_out, 1), 1, 1.0)
         return low.emit_pointwise(node, x, layout, suffix=suffix, **numbers)
     return _attend(low, node, live, product.summed, layout, macs / low.sharing(node), suffix)
 
 
-def _contracted_layout(live: Sequence[tuple[Value, str]], out: str, shape: Sequence[int]) -> Layout:
+def _contracted_layout(live: Sequence[tuple[NodeField, str]], out: str, shape: Sequence[int]) -> Layout:
     dims: list[tuple[Atom, ...]] = []
     for c, size in zip(out, shape, strict=True):
         options = [
@@ -118,12 +118,12 @@ def _contracted_layout(live: Sequence[tuple[Value, str]], out: str, shape: Seque
 def _attend(
     low: Lowering,
     node: Node,
-    live: Sequence[tuple[Value, str]],
+    live: Sequence[tuple[NodeField, str]],
     summed: str,
     layout: Layout,
     macs: float,
     suffix: str,
-) -> Value:
+) -> NodeField:
     """A product of two maps. Contracting positions averages the map that is summed over (attention)."""
     values = [v for v, _ in live]
     source, names = live[-1]
@@ -141,7 +141,7 @@ def _attend(
     return low.emit(node, "attend", steps, source.ndim, layout, suffix=suffix, counts=counts, macs=macs)
 
 
-def lower_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_attention(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """softmax(QKᵀ)V: the map of V averaged over its positions, laid out as Q."""
     q, v = inputs[0], inputs[min(2, len(inputs) - 1)]
     shape = shape_of(node)
@@ -156,7 +156,7 @@ def lower_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return low.emit(node, "attend", steps, v.ndim, layout, counts=counts, macs=macs)
 
 
-def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """nn.MultiheadAttention on (tokens, batch, channels): input projections, attention, output projection."""
     a = node.of(MultiHead)
     q, k, v = (low.values.get(i, inputs[0]) for i in node.inputs[:3])
@@ -165,7 +165,7 @@ def lower_multi_head_attention(low: Lowering, node: Node, inputs: list[Value]) -
     embed = a.embed
     widths = _packed(node.inputs[:3], a)
     sources = zip((q, k, v), tokens, (embed, a.k_in, a.v_in), widths, ("", ":k", ":v"), strict=True)
-    steps: list[Value] = []
+    steps: list[NodeField] = []
     for x, n, c_in, times, suffix in sources:
         if times:
             step = pointwise(low, node, x, suffix, positions=n, c_in=c_in, c_out=times * embed)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sed_torch.attributes import Item
 from sed_torch.graph import Node
-from sed_torch.lowering.state import Lowering, Value, main_of, relayout
+from sed_torch.lowering.state import Lowering, NodeField, main_of, relayout
 from sed_torch.ops import OPS, canonical
 
 __all__ = ["lower_gate", "lower_item", "lower_keep", "lower_norm"]
 
 
-def lower_keep(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_keep(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ unchanged: activations and all that works entry by entry; dimensions keep their positions.
 
     With several operands the one with most spatial dimensions carries the map, the others stay on the path. An
@@ -20,7 +20,7 @@ def lower_keep(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     if node.shape is None:
         return main
     gate = False if node.op == "unknown" else "inverse" if inverts(node) else main.gate
-    return Value(main.step, main.ndim, relayout(node, main), gate)
+    return NodeField(main.step, main.ndim, relayout(node, main), gate)
 
 
 def inverts(node: Node) -> bool:
@@ -29,16 +29,16 @@ def inverts(node: Node) -> bool:
     return op is not None and op.has("inverts")
 
 
-def lower_gate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_gate(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ unchanged, and the result is marked as a factor between 0 and 1, which leaves Γ of what it multiplies.
 
     Exact for a constant factor; a gate that varies over positions is taken as smooth.
     """
     value = lower_keep(low, node, inputs)
-    return Value(value.step, value.ndim, value.layout, gate=True)
+    return NodeField(value.step, value.ndim, value.layout, gate=True)
 
 
-def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_norm(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ/Γ(0): the map at unit variance, whatever it is normalised over; the scale and shift that are learned
     are taken as one and zero, as layers begin.
     """
@@ -47,7 +47,7 @@ def lower_norm(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return low.emit(node, "norm", (main.step,), main.ndim, layout)
 
 
-def lower_item(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_item(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """One of several results. Of tensors broadcast to one another, each is the operand at its place."""
     source = low.graph[node.inputs[0]]
     index = node.of(Item).index

@@ -19,12 +19,12 @@ from sed_torch.lowering.axes import (
     is_identity,
 )
 from sed_torch.lowering.keeping import lower_keep
-from sed_torch.lowering.state import Lowering, Value, main_of, relayout, resized_if_needed, shape_of
+from sed_torch.lowering.state import Lowering, NodeField, main_of, relayout, resized_if_needed, shape_of
 
 __all__ = ["lower_add", "lower_cat", "lower_mul", "lower_stack", "lower_write"]
 
 
-def _aligned(low: Lowering, node: Node, values: list[Value]) -> tuple[Value, list[Value]]:
+def _aligned(low: Lowering, node: Node, values: list[NodeField]) -> tuple[NodeField, list[NodeField]]:
     """Operands with their fields on the same axes: those of the operand that carries the map."""
     carrier = main_of(values)
     main = _settled(low, node, carrier, values)
@@ -39,7 +39,7 @@ def _aligned(low: Lowering, node: Node, values: list[Value]) -> tuple[Value, lis
     return main, others
 
 
-def _settled(low: Lowering, node: Node, main: Value, values: list[Value]) -> Value:
+def _settled(low: Lowering, node: Node, main: NodeField, values: list[NodeField]) -> NodeField:
     """``main`` with every position read where it keeps each s-th only (``x[::2]``) and another operand does not."""
     dims = [d for d in main.layout if axes_in(d)]
     alone = all(len(d) == 1 and not d[0].parts for d in dims)
@@ -55,13 +55,13 @@ def _settled(low: Lowering, node: Node, main: Value, values: list[Value]) -> Val
     )
 
 
-def _finer(main: Value, v: Value) -> bool:
+def _finer(main: NodeField, v: NodeField) -> bool:
     """Whether neighbouring entries of ``v`` lie closer together on its field than those of ``main`` do."""
     pairs = zip(reversed(main.layout), reversed(v.layout), strict=False)
     return any(a[-1].axis >= 0 and b[-1].axis >= 0 and b[-1].step < a[-1].step for a, b in pairs if a and b)
 
 
-def _on_main_axes(low: Lowering, node: Node, main: Value, v: Value, place: int) -> Value:
+def _on_main_axes(low: Lowering, node: Node, main: NodeField, v: NodeField, place: int) -> NodeField:
     """``v`` along the axes of ``main``, dimension by dimension (both right-aligned, as broadcasting does)."""
     found: list[tuple[int, int, int]] = []
     for axis in range(main.ndim):
@@ -72,7 +72,7 @@ def _on_main_axes(low: Lowering, node: Node, main: Value, v: Value, place: int) 
     return low.emit(node, "view", (v.step,), main.ndim, main.layout, suffix=f":on{place}", axes=axes)
 
 
-def _axis_of(main: Value, v: Value, axis: int) -> tuple[int, int, int]:
+def _axis_of(main: NodeField, v: NodeField, axis: int) -> tuple[int, int, int]:
     for i in range(1, min(len(main.layout), len(v.layout)) + 1):
         for a, b in zip(main.layout[-i][::-1], v.layout[-i][::-1], strict=False):
             if a.axis == axis and b.axis >= 0:
@@ -83,7 +83,7 @@ def _axis_of(main: Value, v: Value, axis: int) -> tuple[int, int, int]:
     return (-2, 1, 1) if present else ((axis, 1, 1) if axis < v.ndim else (-1, 1, 1))
 
 
-def lower_add(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_add(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A sum: ΣΓ, the operands taken as independent. Operands are brought onto the axes of the one that carries
     the map. Exact for independent branches; what they share by a skip is left out.
     """
@@ -94,7 +94,7 @@ def lower_add(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return low.emit(node, "add", tuple(v.step for v in aligned), main.ndim, layout)
 
 
-def _with_learned(low: Lowering, node: Node, x: Value, kind: Literal["add", "mul"]) -> Value | None:
+def _with_learned(low: Lowering, node: Node, x: NodeField, kind: Literal["add", "mul"]) -> NodeField | None:
     """``x`` met by a map of parameters where ``x`` itself repeats one value; None where it does not.
 
     A learned constant is a map of independent entries, as every weight is: a style that scales it, or a code
@@ -130,7 +130,7 @@ def _entries(shape: tuple[int, ...], place: int) -> int:
     return shape[place] if -place <= len(shape) else 1
 
 
-def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_mul(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A product: Γ·Γ of two maps; a factor without positions, or one squashed into (0, 1), leaves Γ as it is.
 
     A map over a size that was read from the same map (a quotient, or a product with the reciprocal) is
@@ -167,7 +167,7 @@ def lower_mul(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return low.emit(node, "same", (product.step, *gates), main.ndim, layout, suffix=":gate")
 
 
-def _of_one_map(low: Lowering, values: list[Value]) -> bool:
+def _of_one_map(low: Lowering, values: list[NodeField]) -> bool:
     """Whether all of them are computed, without mixing channels or positions, from one value."""
     return bool(frozenset.intersection(*(_sources(low, v.step) for v in values)))
 
@@ -184,7 +184,7 @@ def _sources(low: Lowering, step: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_cat(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Channels side by side: the mean of the Γ, weighted by channels. Along positions it is the same mean, an
     approximation (the seam between the parts is not seen).
     """
@@ -202,7 +202,7 @@ def lower_cat(low: Lowering, node: Node, inputs: list[Value]) -> Value:
             for i, d in enumerate(layout)
         )
     if len(inputs) == 1:
-        return Value(main.step, main.ndim, layout)
+        return NodeField(main.step, main.ndim, layout)
     return low.emit(
         node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=tuple(float(s) for s in sizes)
     )
@@ -212,7 +212,7 @@ def _size_along(node: Node, dim: int) -> int:
     return node.shape[dim] if node.shape is not None and dim < len(node.shape) else 1
 
 
-def lower_stack(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_stack(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A new dimension of channels: the mean of the Γ."""
     dim = node.of(Join).dim
     main, aligned = _aligned(low, node, inputs)
@@ -220,12 +220,12 @@ def lower_stack(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     new = (Atom(CHANNEL, shape[dim]),) if shape[dim] > 1 else ()
     layout = (*main.layout[:dim], new, *main.layout[dim:])
     if len(inputs) == 1:
-        return Value(main.step, main.ndim, layout)
+        return NodeField(main.step, main.ndim, layout)
     weights = (1.0,) * len(aligned)
     return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)
 
 
-def lower_write(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_write(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """x[i] = y: what is written and what it is written into, weighted by their entries."""
     shape = shape_of(node)
     main, aligned = _aligned(low, node, inputs)
@@ -237,13 +237,13 @@ def lower_write(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         else _placed(low, node, whole)
     )
     if len(inputs) == 1:
-        return Value(main.step, main.ndim, layout)
+        return NodeField(main.step, main.ndim, layout)
     sizes = [low.graph[i].numel or 1 for i in node.inputs if i in low.values]
     weights = tuple(float(s) for s in sizes)
     return low.emit(node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=weights)
 
 
-def _placed(low: Lowering, node: Node, value: Value) -> Layout:
+def _placed(low: Lowering, node: Node, value: NodeField) -> Layout:
     """The layout of what a value of fewer dimensions is written into; along the others lie other values."""
     shape, batch = shape_of(node), low.axes.dims(node.name)
     region = node.of(Write).dims or tuple(range(len(shape)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sed_torch.attributes import Conv, Embedding, Linear
 from sed_torch.graph import Node
 from sed_torch.lowering.axes import CHANNEL, Atom, Layout, axes_in, canonical_layout, reshaped, without_axes
-from sed_torch.lowering.state import ALL_AXES, Lowering, Value, mix_numbers, shape_of
+from sed_torch.lowering.state import ALL_AXES, Lowering, NodeField, mix_numbers, shape_of
 from sed_torch.lowering.work import macs_of
 from sed_torch.topology import clip_window
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def lower_conv(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_conv(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A convolution: an operator that scores, on its n last dimensions; leaves Γ(s·d)/Γ(0) of what it reads.
 
     Its weights are taken as independent. The result is (N, C, *positions). Taps that padding alone can fill are
@@ -67,13 +67,13 @@ def _folded(low: Lowering, node: Node, n: int) -> int:
     return batch if batch > 1 and place > 0 and low.axes.dims(node.name) == (place,) and whole else 1
 
 
-def extent_of(low: Lowering, node: Node, x: Value, n: int) -> tuple[int, ...]:
+def extent_of(low: Lowering, node: Node, x: NodeField, n: int) -> tuple[int, ...]:
     """Sizes of the map an operator slides over: the last n of its first operand."""
     shape = low.graph[node.inputs[0]].shape or ()
     return shape[-n:] if n else ()
 
 
-def lower_conv_transpose(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_conv_transpose(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A transposed convolution: an operator that scores, one patch a phase of its stride; then the map is
     spread, Γ(d/s) where s divides d and zero between. MACs are counted at the positions it reads.
     """
@@ -118,7 +118,7 @@ def _phases(
     return tuple(p for p in phases if all(p[1]))
 
 
-def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_linear(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A linear layer at each position: an operator that scores, with one tap. Positions in the dimension that it
     contracts are mixed away; those elsewhere stay.
     """
@@ -126,12 +126,12 @@ def lower_linear(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     return _mix_last(low, node, low.with_others(node, low.data(node), inputs), a.c_in, a.c_out)
 
 
-def _mix_last(low: Lowering, node: Node, x: Value, c_in: int, c_out: int, suffix: str = "") -> Value:
+def _mix_last(low: Lowering, node: Node, x: NodeField, c_in: int, c_out: int, suffix: str = "") -> NodeField:
     """Contract the last dimension with weights: positions elsewhere stay, those in it are mixed away."""
     mixed = axes_in(x.layout[-1]) if x.layout else frozenset()
     shape = shape_of(node)
     if not node.numel:  # on no rows at all, as the layer of a degree that no node has: nothing is mixed
-        return Value(x.step, x.ndim, relayout_but_last(x.layout, shape), x.gate)
+        return NodeField(x.step, x.ndim, relayout_but_last(x.layout, shape), x.gate)
     layout = relayout_but_last(x.layout, shape)
     gone = mixed - frozenset().union(*(axes_in(d) for d in layout)) if mixed else frozenset()
     step = x
@@ -163,7 +163,7 @@ def _renumbered(layout: Layout, new: Mapping[int, int]) -> Layout:
     return tuple(tuple(atom(a) for a in dim) for dim in layout)
 
 
-def lower_embedding(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_embedding(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A row of the table for each token: positions stay, channels are new."""
     x, shape = inputs[0], shape_of(node)
     channel = (Atom(CHANNEL, shape[-1]),) if shape and shape[-1] > 1 else ()

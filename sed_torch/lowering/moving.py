@@ -20,7 +20,7 @@ from sed_torch.lowering.axes import (
 )
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.mixing import extent_of
-from sed_torch.lowering.state import Lowering, Value, main_of, resized_if_needed, shape_of
+from sed_torch.lowering.state import Lowering, NodeField, main_of, resized_if_needed, shape_of
 
 __all__ = [
     "lower_expand",
@@ -34,32 +34,32 @@ __all__ = [
 ]
 
 
-def lower_reshape(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_reshape(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ unchanged: positions are found again in row-major order (exact wherever sizes divide)."""
     x = inputs[0]
-    return Value(x.step, x.ndim, reshaped(x.layout, shape_of(node)), x.gate)
+    return NodeField(x.step, x.ndim, reshaped(x.layout, shape_of(node)), x.gate)
 
 
-def lower_permute(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_permute(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ unchanged: dimensions change places."""
     x = inputs[0]
     order = node.of(Permute).order
     layout = permuted(x.layout, order) if len(order) == len(x.layout) else reshaped(x.layout, shape_of(node))
-    return Value(x.step, x.ndim, layout, x.gate)
+    return NodeField(x.step, x.ndim, layout, x.gate)
 
 
-def lower_slice(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_slice(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Γ unchanged, read at every ``step``-th position; an index by a tensor is taken as a run of positions."""
     dims = node.of(Slice).dims
     if node.shape is None or dims is None or any(d >= len(inputs[0].layout) for d, _ in dims):
         return lower_keep(low, node, inputs)
     x = low.with_others(node, inputs[0], inputs)
     if len(dims) != len(node.shape):
-        return Value(x.step, x.ndim, reshaped(x.layout, node.shape), x.gate)
+        return NodeField(x.step, x.ndim, reshaped(x.layout, node.shape), x.gate)
     layout = tuple(
         _cut(x.layout[d] if d >= 0 else (), step, n) for (d, step), n in zip(dims, node.shape, strict=True)
     )
-    return Value(x.step, x.ndim, layout, x.gate)
+    return NodeField(x.step, x.ndim, layout, x.gate)
 
 
 def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
@@ -68,7 +68,7 @@ def _cut(dim: tuple[Atom, ...], step: int, size: int) -> tuple[Atom, ...]:
     return resized(dim, size, step)
 
 
-def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_expand(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Entries repeated: along a new or single dimension all are equal; ``repeat_interleave`` upsamples."""
     if node.shape is None:
         return low.with_others(node, main_of(inputs), inputs)
@@ -81,19 +81,19 @@ def lower_expand(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         ((),) * (len(shape) - len(x.layout)) + x.layout if len(shape) >= len(x.layout) else x.layout
     )
     if len(padded) != len(shape):
-        return Value(x.step, x.ndim, reshaped(x.layout, shape), x.gate)
+        return NodeField(x.step, x.ndim, reshaped(x.layout, shape), x.gate)
     layout = tuple(resized_if_needed(d, n) for d, n in zip(padded, shape, strict=True))
-    return Value(x.step, x.ndim, layout, x.gate)
+    return NodeField(x.step, x.ndim, layout, x.gate)
 
 
-def _repeat_each(low: Lowering, node: Node, x: Value, dim: int, repeats: int) -> Value:
+def _repeat_each(low: Lowering, node: Node, x: NodeField, dim: int, repeats: int) -> NodeField:
     """``repeat_interleave``: along an axis of the field it is nearest upsampling; elsewhere entries repeat."""
     shape, cut = shape_of(node), x.layout[dim]
     whole = len(cut) == 1 and cut[0].axis >= 0 and not cut[0].parts
     elsewhere = any(axes_in(d) & axes_in(cut) for i, d in enumerate(x.layout) if i != dim)
     if repeats == 1 or not whole or elsewhere:
         layout = tuple(resized_if_needed(d, n) for d, n in zip(x.layout, shape, strict=True))
-        return Value(x.step, x.ndim, layout, x.gate)
+        return NodeField(x.step, x.ndim, layout, x.gate)
     axis, step = cut[0].axis, cut[0].step
     if step > 1:
         axes = tuple((i, step if i == axis else 1, 1) for i in range(x.ndim))
@@ -103,7 +103,7 @@ def _repeat_each(low: Lowering, node: Node, x: Value, dim: int, repeats: int) ->
     return low.emit(node, "upsample", (x.step,), x.ndim, layout, factor=factor, gate=x.gate)
 
 
-def lower_interpolate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_interpolate(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Upsampling by the ratio of sizes, on (N, C, *positions): Γ(d/s), linear between the known lags, whatever
     the mode of interpolation. Downsampling reads the map at every s-th position.
     """
@@ -124,11 +124,11 @@ def lower_interpolate(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         equal = tuple(
             (Atom(EQUAL_ATOM, after[i]),) if i in dims and after[i] > 1 else d for i, d in enumerate(layout)
         )
-        return Value(x.step, x.ndim, equal, x.gate)
+        return NodeField(x.step, x.ndim, equal, x.gate)
     return low.emit(node, "upsample", (seen.step,), len(dims), layout, factor=known)
 
 
-def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """(N, C·r², H, W) → (N, C, r·H, r·W): neighbours come from different channels, so Γ(d/r) where r divides d
     and zero between.
     """
@@ -139,7 +139,7 @@ def lower_pixel_shuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value
     return low.emit(node, "dilate", (seen.step,), 2, layout, factor=(r, r))
 
 
-def lower_pixel_unshuffle(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_pixel_unshuffle(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """(N, C, r·H, r·W) → (N, C·r², H, W): each channel reads every r-th position, Γ(r·d)."""
     x, r = inputs[0], node.of(Pixel).factor
     rank = len(x.layout)
@@ -149,7 +149,7 @@ def lower_pixel_unshuffle(low: Lowering, node: Node, inputs: list[Value]) -> Val
     return low.emit(node, "view", (x.step,), 2, layout, axes=strided)
 
 
-def lower_unfold(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_unfold(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """im2col: (N, C, *positions) → (N, C·k, patches). The taps of a patch stand side by side as channels."""
     x, shape = inputs[0], shape_of(node)
     if "dim" in node.attrs:
@@ -162,7 +162,7 @@ def lower_unfold(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     grid = _patches(a, extent_of(low, node, x, 2))
     patches = tuple(Atom(i, n, s) for i, (n, s) in enumerate(zip(grid, a.stride, strict=True)) if n > 1)
     lead = x.layout[: rank - 3]
-    return Value(seen.step, seen.ndim, (*lead, (Atom(CHANNEL, shape[-2]),), patches))
+    return NodeField(seen.step, seen.ndim, (*lead, (Atom(CHANNEL, shape[-2]),), patches))
 
 
 def _patches(a: Unfold, extent: Sequence[int]) -> tuple[int, ...]:
@@ -171,10 +171,10 @@ def _patches(a: Unfold, extent: Sequence[int]) -> tuple[int, ...]:
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
 
 
-def _sliding_window(node: Node, x: Value) -> Value:
+def _sliding_window(node: Node, x: NodeField) -> NodeField:
     """``Tensor.unfold``: a dimension becomes the places of a window, and a new last one runs within it."""
     a = node.of(Cut)
     cut = x.layout[a.dim]
     places = resized(cut, shape_of(node)[a.dim], a.step)
     layout = (*x.layout[: a.dim], places, *x.layout[a.dim + 1 :], resized_if_needed(cut, a.size))
-    return Value(x.step, x.ndim, layout, x.gate)
+    return NodeField(x.step, x.ndim, layout, x.gate)

@@ -10,13 +10,13 @@ from sed_torch.graph import Node
 from sed_torch.lowering.axes import Atom, axes_in, canonical_layout, reshaped, without_axes
 from sed_torch.lowering.keeping import lower_keep
 from sed_torch.lowering.mixing import extent_of
-from sed_torch.lowering.state import Lowering, Value, shape_of
+from sed_torch.lowering.state import Lowering, NodeField, shape_of
 from sed_torch.topology import clip_window
 
 __all__ = ["lower_adaptive_pool", "lower_loss", "lower_pool", "lower_reduce", "positions_of"]
 
 
-def lower_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_pool(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A pool on the n last dimensions: Γ of the mean over the window, read at every stride. A maximum is taken as
     a mean of the same window. A pool over the whole map averages it: a constant is left.
     """
@@ -38,7 +38,7 @@ def _pooled_shape(node: Node, n: int) -> tuple[int, ...]:
     return tuple((node.shape or ())[-n:])
 
 
-def _pooled_full(node: Node, x: Value, out: tuple[int, ...]) -> tuple[int, ...]:
+def _pooled_full(node: Node, x: NodeField, out: tuple[int, ...]) -> tuple[int, ...]:
     if node.shape is not None:
         return node.shape
     lead = tuple(math.prod(a.size for a in d) for d in x.layout[: len(x.layout) - len(out)])
@@ -46,8 +46,8 @@ def _pooled_full(node: Node, x: Value, out: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _average(
-    low: Lowering, node: Node, x: Value, dims: Sequence[int], extent: Sequence[int], low_rank: int
-) -> Value:
+    low: Lowering, node: Node, x: NodeField, dims: Sequence[int], extent: Sequence[int], low_rank: int
+) -> NodeField:
     """Average over whole dimensions: nothing but a constant is left along their axes."""
     counts = [0] * x.ndim
     for d, size in zip(dims, extent, strict=True):
@@ -57,7 +57,7 @@ def _average(
     kept = tuple(() if i in {d % low_rank for d in dims} else dim for i, dim in enumerate(x.layout))
     layout = kept if len(kept) == len(shape) else reshaped(kept, shape)
     if not any(counts):
-        return Value(x.step, x.ndim, layout)
+        return NodeField(x.step, x.ndim, layout)
     gone = frozenset(i for i, c in enumerate(counts) if c)
     return low.emit(node, "average", (x.step,), x.ndim, without_axes(layout, gone), counts=tuple(counts))
 
@@ -67,7 +67,7 @@ def positions_of(dim: tuple[Atom, ...], axis: int) -> int:
     return math.prod(a.size for atom in dim for a in (atom.parts or (atom,)) if a.axis == axis)
 
 
-def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A pool to a given size, as the pool of that ratio (windows that differ by one position are taken alike);
     to one position it averages the map.
     """
@@ -85,7 +85,7 @@ def lower_adaptive_pool(low: Lowering, node: Node, inputs: list[Value]) -> Value
     return low.emit(node, "pool", (seen.step,), n, layout, window=window, stride=stride, dilation=(1,) * n)
 
 
-def lower_reduce(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_reduce(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Dimensions summed over, averaged or compared: the field is averaged along the axes that run there, and
     nothing but a constant is left along them. A maximum is taken as a mean.
     """
@@ -106,10 +106,10 @@ def lower_reduce(low: Lowering, node: Node, inputs: list[Value]) -> Value:
         if len(kept) == len(node.shape)
         else reshaped(without_axes(kept, gone), node.shape)
     )
-    return Value(value.step, value.ndim, layout)
+    return NodeField(value.step, value.ndim, layout)
 
 
-def lower_loss(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_loss(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """A loss: one number is the average over all positions; one number a position leaves the map where it was."""
     x = low.with_others(node, inputs[0], inputs)
     if node.shape is None or math.prod(node.shape) > 1:

@@ -7,12 +7,12 @@ import math
 from sed_torch.attributes import Recurrent
 from sed_torch.graph import Node
 from sed_torch.lowering.mixing import relayout_but_last
-from sed_torch.lowering.state import Lowering, Value
+from sed_torch.lowering.state import Lowering, NodeField
 
 __all__ = ["lower_recurrent", "pointwise"]
 
 
-def lower_recurrent(low: Lowering, node: Node, inputs: list[Value]) -> Value:
+def lower_recurrent(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
     """Each layer and direction mixes its input and its state into the gates at every position."""
     a, x, states = node.of(Recurrent), inputs[0], inputs[1:]
     shape = next(low.graph[i].shape for i in node.inputs if i in low.values) or ()
@@ -37,12 +37,12 @@ def lower_recurrent(low: Lowering, node: Node, inputs: list[Value]) -> Value:
     layout = step.layout
     if node.shape is not None:
         layout = relayout_but_last(layout, node.shape)
-    return Value(step.step, step.ndim, layout)
+    return NodeField(step.step, step.ndim, layout)
 
 
 def pointwise(
-    low: Lowering, node: Node, x: Value, suffix: str, *, positions: float, c_in: int, c_out: int
-) -> Value:
+    low: Lowering, node: Node, x: NodeField, suffix: str, *, positions: float, c_in: int, c_out: int
+) -> NodeField:
     """A linear layer at each position, as a part of a larger operator."""
     return low.emit_pointwise(
         node,

@@ -21,12 +21,12 @@ from sed_torch.lowering.moving import (
 )
 from sed_torch.lowering.pooling import lower_adaptive_pool, lower_loss, lower_pool, lower_reduce
 from sed_torch.lowering.recurring import lower_recurrent
-from sed_torch.lowering.state import Lowering, Value
+from sed_torch.lowering.state import Lowering, NodeField
 
 __all__ = ["LOWERINGS", "Rule"]
 
 
-Rule = Callable[[Lowering, Node, list[Value]], Value]
+Rule = Callable[[Lowering, Node, list[NodeField]], NodeField]
 
 
 LOWERINGS: Mapping[str, Rule] = {

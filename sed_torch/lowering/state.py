@@ -28,7 +28,7 @@ from sed_torch.topology import Kind, Step
 __all__ = [
     "ALL_AXES",
     "Lowering",
-    "Value",
+    "NodeField",
     "main_of",
     "mix_numbers",
     "relayout",
@@ -41,7 +41,7 @@ ALL_AXES = frozenset(range(16))
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class NodeField:
     """What a live node stands for.
 
     Attributes:
@@ -70,7 +70,7 @@ class Lowering:
         self.graph = graph
         self.axes = find_batch(graph)
         self.steps: list[Step] = []
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, NodeField] = {}
         self.reached = _reached(graph)
         self.owned, self.learned = _owned_parameters(graph, self.reached)
 
@@ -85,7 +85,7 @@ class Lowering:
         suffix: str = "",
         gate: bool | Literal["inverse"] = False,
         **numbers: Any,
-    ) -> Value:
+    ) -> NodeField:
         """Append a step; the first one of a node owns its parameters."""
         params = 0 if suffix else self.owned.pop(node.name, 0)
         if kind == "mix" and numbers["positions"] == 0:  # of no rows: an expert that no token was sent to
@@ -105,11 +105,11 @@ class Lowering:
                 **{"channels": channels, "size": size, **numbers},
             )
         )
-        return Value(len(self.steps) - 1, ndim, layout, gate)
+        return NodeField(len(self.steps) - 1, ndim, layout, gate)
 
     def emit_pointwise(
-        self, node: Node, x: Value, layout: Layout, *, suffix: str = "", **numbers: Any
-    ) -> Value:
+        self, node: Node, x: NodeField, layout: Layout, *, suffix: str = "", **numbers: Any
+    ) -> NodeField:
         """Append a linear layer at each position of ``x``."""
         ones = (1,) * x.ndim
         numbers |= {"window": ones, "stride": ones, "dilation": ones}
@@ -123,7 +123,7 @@ class Lowering:
             step = Step(name, "learned", (), node.path, node.op, 0, macs=once, source=source, part_of=part_of)
             self.steps.append(step)
 
-    def with_work(self, node: Node, value: Value, before: int) -> Value:
+    def with_work(self, node: Node, value: NodeField, before: int) -> NodeField:
         """``value``, with the work of its node that no step since ``before`` has counted."""
         work = macs_of(self.graph, node)
         if not work:
@@ -138,7 +138,7 @@ class Lowering:
             node, "same", step, value.ndim, value.layout, suffix=suffix, gate=value.gate, macs=missing
         )
 
-    def data(self, node: Node, place: int = 0) -> Value:
+    def data(self, node: Node, place: int = 0) -> NodeField:
         """The value of an operand; where it does not depend on the input, a white map of parameters."""
         name = node.inputs[place]
         found = self.values.get(name)
@@ -147,7 +147,7 @@ class Lowering:
             found = self.emit(node, "learned", (), len(layout), layout, suffix=f":learned{place}")
         return found
 
-    def with_others(self, node: Node, value: Value, inputs: Sequence[Value]) -> Value:
+    def with_others(self, node: Node, value: NodeField, inputs: Sequence[NodeField]) -> NodeField:
         """``value``, on a path with further operands that shape it but do not carry it: offsets, masks, weights."""
         others = tuple(dict.fromkeys(v.step for v in inputs if v.step != value.step))
         if not others:
@@ -168,7 +168,7 @@ class Lowering:
         """How many samples share the work of a node: all of them as soon as one operand holds them."""
         return max(self.samples(name) for name in (node.name, *node.inputs))
 
-    def on_axes(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
+    def on_axes(self, node: Node, value: NodeField, dims: Sequence[int]) -> NodeField:
         """``value`` with its field along the tensor dimensions ``dims``, in that order."""
         value = self._repeated(node, value, dims)
         axes = read_axes(value.layout, dims)
@@ -187,7 +187,7 @@ class Lowering:
             size=tuple(math.prod(a.size for a in value.layout[d]) for d in dims),
         )
 
-    def _repeated(self, node: Node, value: Value, dims: Sequence[int]) -> Value:
+    def _repeated(self, node: Node, value: NodeField, dims: Sequence[int]) -> NodeField:
         """Dimensions in which every position stands several times in a row: the field is upsampled there."""
         layout, factor = list(value.layout), [1.0] * value.ndim
         for d in dims:
@@ -249,7 +249,7 @@ def shape_of(node: Node) -> tuple[int, ...]:
     return node.shape or ()
 
 
-def relayout(node: Node, value: Value) -> Layout:
+def relayout(node: Node, value: NodeField) -> Layout:
     """The value's layout on the node's shape, for operators that keep positions where they are."""
     shape = shape_of(node)
     if len(shape) == len(value.layout):
@@ -263,7 +263,7 @@ def resized_if_needed(dim: tuple[Atom, ...], size: int) -> tuple[Atom, ...]:
     return dim if entries == size else resized(dim, size)
 
 
-def main_of(inputs: list[Value]) -> Value:
+def main_of(inputs: list[NodeField]) -> NodeField:
     """The operand that carries the map: the one with most spatial dimensions, the first of equals."""
     return max(inputs, key=lambda v: (sum(bool(axes_in(d)) for d in v.layout), v.ndim))
 
