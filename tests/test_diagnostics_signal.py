@@ -105,6 +105,8 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
     "overlapping max pools": lambda: pooled(2, default, lambda: nn.MaxPool2d(3, 2)),
     "batch norm": lambda: dense(nn.ReLU, 8, default, nn.BatchNorm1d),
     "layer norm": lambda: dense(nn.ReLU, 8, default, nn.LayerNorm),
+    "batch norm, a large eps": lambda: dense(nn.ReLU, 6, default, lambda n: nn.BatchNorm1d(n, 0.8)),
+    "layer norm, a large eps": lambda: dense(nn.ReLU, 6, default, lambda n: nn.LayerNorm(n, 0.5)),
     "residual": lambda: (Residual(6), (256, 64)),
 }
 

@@ -16,6 +16,7 @@ from sed_torch.diagnostics.signal import (
     ACTIVATIONS,
     LARGEST,
     Signal,
+    eps_of,
     gaussian,
     moment_of,
     normalised_by_hand,
@@ -77,7 +78,7 @@ def _factor(
         scale = parameter(subject, node, 3 if node.op == "batch_norm" else 1)
         moment = moment_of(subject, scale) if scale is not None else 1.0
         of = before.between if node.op == "batch_norm" else before.moment
-        return min((moment if moment is not None else 1.0) / (of + 1e-5), LARGEST)
+        return min((moment if moment is not None else 1.0) / (of + eps_of(node)), LARGEST)
     if node.op in OPS.ruled("pool", "adaptive_pool"):
         return _gathered(node, x, signals.get(subject.data_inputs(x)[0].name, before) if x.inputs else before)
     normalised = normalised_by_hand(subject, node)

@@ -190,18 +190,16 @@ def _given(subject: Subject, node: Node) -> list[float]:
 
 
 def _normed(subject: Subject, node: Node, x: Signal) -> Signal:
-    """E[y²] = E[γ²] + E[β²] behind a normalisation with scale γ and shift β.
+    """E[y²] = E[γ²]·v / (v + ε) + E[β²] behind a normalisation with scale γ and shift β.
 
-    Batch normalisation brings the variance between inputs to one, the others E[x²] of each input.
+    Of batch normalisation v is the variance between inputs, of the others E[x²] of each input.
     """
     given = _given(subject, node)
     scale, shift = (given[0] if given else 1.0), (given[1] if len(given) > 1 else 0.0)
-    eps = node.facts.get("eps", 1e-5)
-    eps = eps if isinstance(eps, float) else 1e-5
-    if node.op == "batch_norm":
-        return Signal(scale + shift, scale * x.between / (x.between + eps))
-    kept = x.between / (x.moment + eps)
-    return Signal(scale + shift, scale * min(kept, 1.0))
+    eps = eps_of(node)
+    power = x.between if node.op == "batch_norm" else x.moment
+    kept = min(x.between / (power + eps), 1.0)
+    return Signal(scale * power / (power + eps) + shift, scale * kept)
 
 
 _TO_STATISTIC = (
@@ -217,6 +215,12 @@ _TO_STATISTIC = (
     "to",
     "unsqueeze",
 )
+
+
+def eps_of(node: Node) -> float:
+    """What a normalisation adds to a variance."""
+    eps = node.facts.get("eps")
+    return float(eps) if isinstance(eps, (int, float)) else 1e-5
 
 
 def _is_scale(subject: Subject, name: str, steps: int = 8) -> bool:
