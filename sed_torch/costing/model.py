@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sed_torch._collecting import collected_rarely
+from sed_torch.costing.checkpoints import boundary, calls_of, recomputed, several_calls
 from sed_torch.costing.converting import converted, converted_inputs
 from sed_torch.costing.devices import Device, device
 from sed_torch.costing.modes import both_modes, dropping
@@ -17,12 +18,11 @@ from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, autocast, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
-from sed_torch.costing.saving import Saved, runs_apart, saved_for_backward
+from sed_torch.costing.saving import Saved, once, pieces_kept, runs_apart, saved_for_backward
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, SedTorchError, TraceError
 from sed_torch.graph import Graph
-from sed_torch.lowering.work import macs_of
 from sed_torch.ops import OPS
 from sed_torch.scoring.result import Score
 from sed_torch.tables import listed
@@ -73,7 +73,8 @@ def cost(
         amp: ``"bf16"`` or ``"fp16"`` for autocast, None without.
         optimizer: one of :data:`sed_torch.costing.OPTIMIZERS`.
         checkpointing: module paths, or patterns such as ``"blocks.*"``, whose calls are checkpointed
-            (``torch.utils.checkpoint``): only what they read is kept, the rest is computed again.
+            (``torch.utils.checkpoint`` with ``use_reentrant=False``): only what they read is kept, and the rest is
+            computed again, up to the last that is needed. An argument that no operator reads is not seen.
         gpu: a device of :data:`sed_torch.costing.DEVICES`, by name, for the largest batch and the roofline.
         kernels: whose kernels decide what is kept where they differ: ``"cuda"`` (dropout keeps a mask of one byte
             an entry) or ``"cpu"`` (a map of factors).
@@ -162,13 +163,14 @@ def cost_of_graphs(
     batch = batch_size or training.batch
     times = batch / training.batch
     storages = Storages(training, used.dtypes, times)
-    saved = saved_for_backward(storages, used, device=kernels)
+    pieces = list(pieces_kept(storages, used, device=kernels))
     paths = blocks_of([m.path for m in training.modules], checkpointing)
-    inside = _inside(training, paths)
-    boundary = _boundary(storages, saved, inside)
-    read = {s.storage for s in boundary}
-    saved = tuple(s for s in saved if s.storage not in read)
-    outside = tuple(s for s in saved if s.by not in inside)
+    calls = calls_of(training, paths)
+    saved = once(pieces, calls)
+    outside = [s for s in saved if s.by not in calls]
+    outside += boundary(storages, saved, calls)
+    there = {s.storage for s in outside}
+    again = [s for s in saved if s.by in calls and s.storage not in there]
     at_rest = precision(evaluation, dtype=dtype, amp=lower_dtype, device=kernels)
     result = Cost(
         name=name or training.name,
@@ -181,20 +183,21 @@ def cost_of_graphs(
         trainable=_parameter_bytes(training, dtype, trainable=True),
         buffers=buffers,
         optimizer_state=_state_bytes(training, dtype, optimizer),
-        saved=(*outside, *boundary),
+        saved=tuple(outside),
         training=training_timeline(
-            storages, (*saved, *boundary), inside, _step_bytes(training, dtype, optimizer, kernels)
+            storages, outside, _step_bytes(training, dtype, optimizer, kernels), again, calls
         ),
         inference=inference_timeline(
             Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts
         ),
         work=works(storages),
-        recomputed=sum(macs_of(training, n) for n in training.nodes if n.name in inside) / training.batch,
+        recomputed=recomputed(training, pieces, calls, storages.differentiable) / training.batch,
         params=_params_by_module(training),
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
         assumed=(
             *training.assumed,
             *assumed,
+            *several_calls(training, paths),
             *_attention(training, kernels),
             *_reserve(training, kernels),
             *_cut(training),
@@ -212,7 +215,7 @@ def step_memory(graph: Graph, *, optimizer: str = "adamw", kernels: Kernels = "c
     used = precision(graph, device=kernels)
     storages = Storages(graph, used.dtypes, 1 / graph.batch)
     saved = saved_for_backward(storages, used, device=kernels)
-    moments = training_timeline(storages, saved, {}, _step_bytes(graph, None, optimizer, kernels))
+    moments = training_timeline(storages, saved, _step_bytes(graph, None, optimizer, kernels))
     held = _parameter_bytes(graph, None, trainable=False) + _state_bytes(graph, None, optimizer)
     return round(held + max(m.bytes() for m in moments))
 
@@ -333,33 +336,3 @@ def _params_by_module(graph: Graph) -> Mapping[str, int]:
     for p in graph.parameters:
         found[p.name.rpartition(".")[0]] += p.numel
     return dict(found)
-
-
-def _inside(graph: Graph, paths: Sequence[str]) -> Mapping[str, int]:
-    """Node → number of the checkpointed block it is in."""
-    numbers = {path: i for i, path in enumerate(paths)}
-    found: dict[str, int] = {}
-    for node in graph.nodes:
-        path = node.path
-        while path and path not in numbers:
-            path = path.rpartition(".")[0]
-        if path and node.op not in ("input", "parameter", "constant"):
-            found[node.name] = numbers[path]
-    return found
-
-
-def _boundary(storages: Storages, saved: Sequence[Saved], inside: Mapping[str, int]) -> tuple[Saved, ...]:
-    """What checkpointed blocks read from outside: kept by the checkpoint itself."""
-    already = {s.storage for s in saved if s.by not in inside}
-    found: dict[str, Saved] = {}
-    for node in storages.graph.nodes:
-        if node.name not in inside:
-            continue
-        for name in node.inputs:
-            root = storages.root[name]
-            outside = inside.get(name) != inside[node.name] and not storages.resident(name)
-            if outside and root not in already and root not in found:
-                size = storages.bytes(name)
-                grows = root in storages.batched
-                found[root] = Saved(name, root, "input", size, storages.graph[name].path, "checkpoint", grows)
-    return tuple(found.values())

@@ -7,7 +7,7 @@ once, a view counts as the whole of what it views, and parameters and buffers co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-__all__ = ["Kept", "Saved", "runs_apart", "saved_for_backward"]
+__all__ = ["Kept", "Saved", "once", "pieces_kept", "runs_apart", "saved_for_backward"]
 
 Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cast", "copy"]
 """What a saved piece of memory is to the operator that keeps it."""
@@ -50,19 +50,24 @@ class Saved:
 
 def saved_for_backward(storages: Storages, precision: Precision, *, device: str) -> tuple[Saved, ...]:
     """All pieces in the order in which they are first kept, each storage once."""
-    graph = storages.graph
-    seen: set[str] = set()
-    found: list[Saved] = []
-    for node in graph.nodes:
+    return once(pieces_kept(storages, precision, device=device))
+
+
+def pieces_kept(storages: Storages, precision: Precision, *, device: str) -> Iterator[Saved]:
+    """All that each operator keeps, in order: a storage as often as it is kept."""
+    for node in storages.graph.nodes:
         if node.name not in storages.differentiable or not node.inputs or node.op not in OPS:
             continue
         keeper = _Keeper(storages, precision, node, device)
-        pieces = keeper.given_to_function() if node.facts.get("grad") == "function" else keeper.pieces()
-        for piece in pieces:
-            if piece.storage not in seen:
-                seen.add(piece.storage)
-                found.append(piece)
-    return tuple(found)
+        yield from keeper.given_to_function() if node.facts.get("grad") == "function" else keeper.pieces()
+
+
+def once(pieces: Iterable[Saved], calls: Mapping[str, int] | None = None) -> tuple[Saved, ...]:
+    """Each storage where it is first kept: outside of checkpointed calls, and in each of these for itself."""
+    found: dict[tuple[int | None, str], Saved] = {}
+    for piece in pieces:
+        found.setdefault((calls.get(piece.by) if calls else None, piece.storage), piece)
+    return tuple(found.values())
 
 
 def runs_apart(node: Node, device: str) -> bool:

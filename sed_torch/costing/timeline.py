@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sed_torch._frozen import FrozenMapping
 from sed_torch.costing.heads import heads_running, split_first
 from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.saving import Saved
@@ -19,6 +20,9 @@ __all__ = ["Moment", "inference_timeline", "training_timeline"]
 Phase = Literal["forward", "backward", "optimizer"]
 Counts = Callable[[str], bool]
 """Whether the memory of a node is counted."""
+
+
+_NO_CALLS: Mapping[str, int] = FrozenMapping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ def inference_timeline(storages: Storages, casts: Mapping[str, Mapping[str, str]
 
 
 def training_timeline(
-    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int], optimizer: int = 0
+    storages: Storages,
+    saved: Sequence[Saved],
+    optimizer: int = 0,
+    again: Sequence[Saved] = (),
+    calls: Mapping[str, int] = _NO_CALLS,
 ) -> tuple[Moment, ...]:
     """Memory held at each operator of a step: forward, then backward in reverse, then the optimiser.
 
@@ -68,16 +76,16 @@ def training_timeline(
     Args:
         storages: memory of the graph's results.
         saved: what is kept for the backward pass.
-        blocks: node → number of the checkpointed block that it is in; what these keep is there only while their
-            own backward runs.
         optimizer: bytes that the optimiser holds while it steps.
+        again: what checkpointed calls keep, which is there only while their own backward runs.
+        calls: node → number of the checkpointed call that it is in.
     """
-    whole = {s.storage: s.bytes for s in saved if s.by not in blocks}
+    whole = {s.storage: s.bytes for s in saved}
 
     def walk(counts: Counts) -> list[Moment]:
         return [
             *_forward(storages, whole, counts),
-            *_backward(storages, [s for s in saved if counts(_owner(s.storage))], blocks, counts),
+            *_backward(storages, _counted(saved, counts), _counted(again, counts), calls, counts),
         ]
 
     *before, last = _both(storages, walk)
@@ -91,6 +99,10 @@ def _both(storages: Storages, walk: Callable[[Counts], Sequence[Moment]]) -> tup
         Moment(m.phase, m.node, m.path, m.activations, b.activations, m.gradients)
         for m, b in zip(walk(lambda _: True), walk(lambda name: name in batched), strict=True)
     )
+
+
+def _counted(saved: Sequence[Saved], counts: Counts) -> list[Saved]:
+    return [s for s in saved if counts(_owner(s.storage))]
 
 
 def _owner(storage: str) -> str:
@@ -200,16 +212,20 @@ def _beside(storages: Storages, saved: Mapping[str, int], counts: Counts) -> Ite
 
 
 def _backward(
-    storages: Storages, saved: Sequence[Saved], blocks: Mapping[str, int], counts: Counts
+    storages: Storages,
+    saved: Sequence[Saved],
+    inside: Sequence[Saved],
+    calls: Mapping[str, int],
+    counts: Counts,
 ) -> Iterator[Moment]:
     graph, needing, root = storages.graph, storages.differentiable, storages.root
     freed: defaultdict[str, int] = defaultdict(int)
     again: defaultdict[int, int] = defaultdict(int)
-    for piece in saved:  # the first to keep a storage is the last to need it on the way back
+    for piece in (*saved, *inside):  # the first to keep a storage is the last to need it on the way back
         freed[piece.by] += piece.bytes
-        if piece.by in blocks:
-            again[blocks[piece.by]] += piece.bytes
-    kept = sum(s.bytes for s in saved if s.by not in blocks)
+    for piece in inside:
+        again[calls[piece.by]] += piece.bytes
+    kept = sum(s.bytes for s in saved)
     flowing = {
         root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])
     }
@@ -218,7 +234,7 @@ def _backward(
     for node in reversed(graph.nodes):
         if node.name not in needing or node.op in ("parameter", "constant"):
             continue
-        kept += again.pop(blocks.get(node.name, -1), 0)
+        kept += again.pop(calls.get(node.name, -1), 0)
         for read in _reads(storages, node, needing):
             if graph[read].op == "parameter":
                 gradients += 0 if read in have else storages.own_bytes(read)
