@@ -229,6 +229,25 @@ def _guided(m: Any, x: Tensor) -> Tensor:
     return a + 2 * (b - a)
 
 
+def _decoded(self: Any, x: Tensor) -> Tensor:
+    """A sequence is read, and another one written from zeros and from the state that was left."""
+    _, (h, c) = self.e(x)
+    h, c, y, out = h[0], c[0], x.new_zeros(x.shape[0], 3), []
+    for _ in range(4):
+        h, c = self.r(y, (h, c))
+        y = self.d(h)
+        out.append(y)
+    return torch.stack(out, 1)
+
+
+def _decoded_from_zeros(self: Any, x: Tensor) -> Tensor:
+    h = torch.zeros(x.shape[0], 4)
+    for _ in range(3):
+        h = self.r(x, h)
+        x = self.d(h)
+    return x
+
+
 def _steps(m: Any, x: Tensor) -> Tensor:
     h = torch.zeros(x.shape[0], 5)
     for t in range(x.shape[1]):
@@ -293,6 +312,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "lstm sequence first": (lambda: Net(lambda m, x: m.d(m.r(x)[0]), r=nn.LSTM(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(7, n, 6)),
     "turned inside": (lambda: Net(_seq_first, r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
     "fed the wrong way": (lambda: Net(lambda m, x: m.d(m.r(x)[0].mean(1)), r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 7, 6)),
+    "a decoder of cells that begins with zeros": (
+        lambda: Net(_decoded, e=nn.LSTM(3, 4, batch_first=True), r=nn.LSTMCell(3, 4), d=nn.Linear(4, 3)),
+        lambda n: torch.zeros(n, 6, 3),
+    ),
+    "a decoder of cells from zero states": (
+        lambda: Net(_decoded_from_zeros, r=nn.GRUCell(3, 4), d=nn.Linear(4, 3)),
+        lambda n: torch.zeros(n, 3),
+    ),
     "cells": (lambda: Net(_steps, r=nn.GRUCell(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(n, 4, 6)),
     "attention": (lambda: Net(_attend, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),
     "heads": (lambda: Net(_heads, a=nn.Linear(6, 18), b=nn.Linear(6, 6)), lambda n: torch.zeros(n, 5, 6)),

@@ -96,6 +96,14 @@ class Follower(Rules):
             at = 1 - time if node.of(Item).index == 0 else 1
             if len(shape) == 3 and shape[at] == entries(batch):
                 self._set(node, at, batch)
+        elif rule == "recurrent" and source.op.endswith("_cell") and len(shape) == 2:
+            read = [i for i in source.inputs if i in self.dims and self.graph[i].op != "parameter"]
+            rows = next(iter(self._rows(read)), first[0])
+            self.dims[node.name] = (
+                rows if entries(rows) == shape[0] else self.fresh(shape[0]),
+                self.fresh(shape[1]),
+            )
+            self.lost.discard(node.name)
         elif len(first) == len(shape):
             self.dims[node.name] = tuple(
                 d if entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)

@@ -193,6 +193,16 @@ class Rules(Moving):
                 self.unify(operands[0][1], x[1])
         return operands[0] if operands and node.shape is not None else None
 
+    def _rows(self, inputs: list[str]) -> list[Dim]:
+        """Of the data that a recurrent cell reads the dimension of the samples, the most telling first.
+
+        An input or a state of zeros says nothing, whatever its place among the operands.
+        """
+        rank = len(self.dims[inputs[0]])
+        rows = [self._telling(i, 0) for i in inputs if len(self.dims[i]) == rank > 1]
+        told = sorted((found for found in rows if found[0][0]), key=lambda found: found[0], reverse=True)
+        return [dim for _, dim in told]
+
     def _recurrent(self, node: Node, inputs: list[str]) -> Dims | None:
         x = next((self.dims[i] for i in node.inputs if i in self.dims), None)
         if x is None:
@@ -200,11 +210,10 @@ class Rules(Moving):
         time = node.of(Recurrent).time
         self.mark(x[-1:], FIXED, node, "mixes as channels")
         if time is None and node.op.endswith("_cell"):
-            rows = [self._telling(i, 0) for i in inputs if len(self.dims[i]) == len(x) and len(x) > 1]
-            told = sorted((found for found in rows if found[0][0]), key=lambda found: found[0], reverse=True)
-            for _, other in told[1:]:
-                self.unify(told[0][1], other)
-            return (*([told[0][1]] if told else x[:-1]), self.fresh((node.shape or (1,))[-1]))
+            rows = self._rows(inputs)
+            for other in rows[1:]:
+                self.unify(rows[0], other)
+            return (*(rows[:1] or x[:-1]), self.fresh((node.shape or (1,))[-1]))
         if len(x) == 3 and time is not None:
             self.mark([x[time]], WALKED, node, "runs along")
             for name in inputs[1:]:
