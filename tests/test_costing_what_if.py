@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
 import torch
-from support.memory import really_kept
+import torch.nn.functional as F
+from support.memory import really_kept, really_stepped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
@@ -108,7 +111,7 @@ def checkpointed(model: nn.Module, patterns: list[str]) -> nn.Module:
     """A copy whose blocks are really checkpointed."""
     model = copy.deepcopy(model)
     for path, module in model.named_modules():
-        if path in patterns or (path.count(".") == 1 and f"{path.partition('.')[0]}.*" in patterns):
+        if any(fnmatch(path, p) and path.count(".") == p.count(".") for p in patterns):
             module.forward = _again(module.forward)
     return model
 
@@ -151,3 +154,119 @@ def test_the_outermost_of_nested_blocks_is_checkpointed() -> None:
     both = cost(Chain(mlp), input_size=(4, 16), checkpointing=["blocks.*", "blocks.*.*"])
     outer = cost(Chain(mlp), input_size=(4, 16), checkpointing=["blocks.*"])
     assert (both.activations, both.recomputed) == (outer.activations, outer.recomputed)
+
+
+# -- other inputs, other dtypes --------------------------------------------------------------------------------
+
+
+def pictures() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32),
+        nn.Hardswish(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+class Causal(nn.Module):
+    """Learned positions up to a length, a mask made anew of each length, weights that grow with its square."""
+
+    def __init__(self, way: str = "apart") -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(50, 16), nn.Parameter(torch.zeros(1, 64, 16))
+        self.qkv, self.out, self.head = nn.Linear(16, 48), nn.Linear(16, 16), nn.Linear(16, 50)
+        self.way = way
+
+    def forward(self, ids: Tensor) -> Tensor:
+        n, length = ids.shape
+        x = self.words(ids) + self.places[:, :length]
+        q, k, v = self.qkv(x).view(n, length, 3, 4, 4).permute(2, 0, 3, 1, 4)
+        later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        if self.way == "apart":
+            w = (q @ k.transpose(-1, -2) / 2).masked_fill(later, float("-inf")).softmax(-1)
+            y = w @ v
+        else:
+            mask, p = None if self.way == "fused" else ~later, 0.1 if self.way == "drops" else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, mask, p if self.training else 0.0)
+        return self.head(self.out(y.transpose(1, 2).flatten(2)))
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 64), (160, 160)])
+def test_image_sizes(size: tuple[int, int], amp: bool) -> None:
+    model, x = pictures(), torch.randn(2, 3, *size)
+    found = cost(model, input_size=(2, 3, *size), kernels="cpu", amp="bf16" if amp else None)
+    assert found.activations == really_kept(model, x, amp=amp)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("length", [1, 5, 16, 64])
+def test_lengths_of_sequences(length: int, amp: bool) -> None:
+    model, ids = Causal(), torch.randint(0, 50, (3, length))
+    found = cost(model, input_data=ids, kernels="cpu", amp="bf16" if amp else None)
+    assert found.activations == really_kept(model, ids, amp=amp)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_dtypes(dtype: str) -> None:
+    held = getattr(torch, dtype)
+    x, ids = torch.randn(2, 3, 32, 32), torch.randint(0, 50, (3, 16))
+    for model, given in ((pictures(), x), (Causal(), ids)):
+        found = cost(model, input_data=given, dtype=dtype, kernels="cpu")
+        really = given.to(held) if given.is_floating_point() else given
+        assert found.activations == really_kept(model.to(held), really)
+
+
+# -- the largest batch -----------------------------------------------------------------------------------------
+
+FITTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = {
+    "pictures": (pictures, (3, 32, 32), []),
+    "bounded": (lambda: Averaged(Chain(Bounded)), (8, 16), []),
+    "attention": (lambda: Averaged(Chain(attending)), (24, 16), []),
+    "convolutions": (Stages, (3, 16, 16), []),
+    "checkpointed": (lambda: Averaged(Chain(mlp)), (64, 16), ["0.blocks.*"]),
+}
+
+
+class Averaged(nn.Sequential):
+    """One row a sample, so that what a loss makes of it weighs little."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x).mean(1)
+        return y
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_the_largest_batch_fits_and_one_more_does_not(name: str) -> None:
+    """In memory for half a sample more than a real step of that many takes."""
+    make, size, patterns = FITTED[name]
+    model = make()
+    really = checkpointed(model, patterns)
+    one = cost(model, input_size=(2, *size), optimizer="sgd", kernels="cpu", checkpointing=patterns)
+    for batch in (3, 8):
+        fits, beyond = (really_stepped(really, torch.randn(n, *size)) for n in (batch, batch + 1))
+        memory = (fits + beyond) / 2
+        assert one.largest_batch(memory) == batch
+
+
+# -- the ways of attention -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("way", "kernels", "amp", "said"),
+    [
+        ("fused", "cpu", None, "flash"), ("masked", "cpu", None, "flash"), ("drops", "cpu", None, "math"),
+        ("fused", "cuda", None, "efficient"), ("fused", "cuda", "bf16", "flash"),
+        ("masked", "cuda", "bf16", "efficient"),
+    ],
+)  # fmt: skip
+def test_operators_tell_how_attention_is_done(way: str, kernels: Any, amp: str | None, said: str) -> None:
+    ids = torch.zeros(3, 16, dtype=torch.int64)
+    found = cost(Causal(way), input_data=ids, kernels=kernels, amp=amp)
+    rows = {r["operator"]: r for r in found.by_operator()}
+    row = rows[f"scaled_dot_product_attention ({said})"]
+    assert row["GFLOPs"] * 1e9 == 2 * (
+        2 * 3 * 4 * 16 * 16 * 4
+    )  # both products: queries by keys, weights by values
+    assert "scaled_dot_product_attention" not in rows
+    assert json.loads(found.to_json())["operators"] == found.by_operator()
+    assert type(found).from_json(found.to_json()).by_operator() == found.by_operator()
+    assert sum(r["saved MiB"] for r in rows.values()) * 2**20 == pytest.approx(found.activations)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from sed_torch.costing.saving import Saved
+from sed_torch.costing.saving import CHECKPOINT, Saved
 from sed_torch.costing.storage import Storages
 from sed_torch.graph import Graph, Node
 from sed_torch.lowering.work import macs_of
 from sed_torch.tables import listed
 
-__all__ = ["CHECKPOINT", "boundary", "calls_of", "recomputed", "several_calls"]
+__all__ = ["boundary", "calls_of", "recomputed", "several_calls"]
 
-CHECKPOINT = "checkpoint"
-"""The operator of what a checkpoint keeps itself."""
 _BEFORE = ("input", "copy", "cast")
 """What an operator keeps before it computes anything."""
 

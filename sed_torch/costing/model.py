@@ -18,11 +18,18 @@ from sed_torch.costing.optimizers import state_entries, step_entries
 from sed_torch.costing.precision import AMP_DTYPES, autocast, precision
 from sed_torch.costing.result import Cost, blocks_of
 from sed_torch.costing.roofline import works
-from sed_torch.costing.saving import Saved, once, pieces_kept, runs_apart, saved_for_backward
+from sed_torch.costing.saving import (
+    Saved,
+    attention_kernel,
+    once,
+    pieces_kept,
+    runs_apart,
+    saved_for_backward,
+)
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.costing.timeline import inference_timeline, training_timeline
 from sed_torch.errors import InputError, SedTorchError, TraceError
-from sed_torch.graph import Graph
+from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 from sed_torch.scoring.result import Score
 from sed_torch.tables import listed
@@ -193,6 +200,7 @@ def cost_of_graphs(
         work=works(storages),
         recomputed=recomputed(training, pieces, calls, storages.differentiable) / training.batch,
         params=_params_by_module(training),
+        attention={n.name: attention_kernel(storages, n, kernels) for n in _attending(training)},
         unknown=tuple(dict.fromkeys(n.target for n in training.nodes if n.inputs and n.op not in OPS)),
         assumed=(
             *training.assumed,
@@ -248,9 +256,13 @@ def kept_for_backward(graph: Graph, *, kernels: Kernels = "cuda") -> tuple[Saved
     return saved_for_backward(Storages(trained, used.dtypes, 1.0), used, device=kernels)
 
 
+def _attending(graph: Graph) -> list[Node]:
+    return [n for n in graph.nodes if n.op in OPS and OPS[n.op].rule == "attention"]
+
+
 def _attention(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
     """Which attention is taken to run fused, and which operator by operator: torch chooses by device and operands."""
-    calls = [n for n in graph.nodes if n.op in OPS and OPS[n.op].rule == "attention"]
+    calls = _attending(graph)
     if not calls:
         return ()
     apart = dict.fromkeys(n.path or "(root)" for n in calls if runs_apart(n, kernels))

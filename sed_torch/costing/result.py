@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sed_torch._plain import checked_schema, revived
 from sed_torch.costing.devices import Device
 from sed_torch.costing.roofline import OperatorWork, seconds
-from sed_torch.costing.saving import Saved
+from sed_torch.costing.saving import CHECKPOINT, Saved
 from sed_torch.costing.timeline import Moment
 from sed_torch.errors import DataError, InputError
 from sed_torch.tables import Grid, Tabular, View, mebibytes, quantity
@@ -49,6 +49,7 @@ class Cost(Tabular):
         work: operations and bytes moved, operator by operator, of a forward.
         recomputed: multiply-accumulates a sample that checkpointing does once more.
         params: block path → entries of its parameters.
+        attention: node → the way its attention is taken to be done: ``"math"``, ``"flash"`` or ``"efficient"``.
         unknown: operators without a row in the table, whose saved memory is not counted.
         assumed: what was not given, in words.
         device: the device of the roofline, if one was named.
@@ -74,6 +75,7 @@ class Cost(Tabular):
     work: tuple[OperatorWork, ...] = field(repr=False)
     recomputed: float = 0.0
     params: Mapping[str, int] = field(default_factory=dict, repr=False)
+    attention: Mapping[str, str] = field(default_factory=dict, repr=False)
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     device: Device | None = None
@@ -192,13 +194,16 @@ class Cost(Tabular):
         ]
 
     def by_operator(self) -> list[dict[str, Any]]:
-        """A row an operator: what it keeps and does over the whole model, the largest first."""
+        """A row an operator: what it keeps and does over the whole model, the largest first.
+
+        Attention has a row a way in which it is done, as in ``scaled_dot_product_attention (flash)``.
+        """
         kept: defaultdict[str, int] = defaultdict(int)
         done: defaultdict[str, float] = defaultdict(float)
         for piece in self.saved:
-            kept[piece.op] += piece.bytes
+            kept[self._operator(piece.op, piece.by)] += piece.bytes
         for work in self.work:
-            done[work.op] += work.flops
+            done[self._operator(work.op, work.node)] += work.flops
         total = self.activations or 1
         names = sorted({*kept, *done}, key=lambda op: (-kept[op], -done[op], op))
         return [
@@ -210,6 +215,10 @@ class Cost(Tabular):
             }
             for op in names
         ]
+
+    def _operator(self, op: str, node: str) -> str:
+        way = self.attention.get(node) if op != CHECKPOINT else None
+        return f"{op} ({way})" if way else op
 
     def _row(self, block: str, params: int, kept: int, share: float, flops: float) -> dict[str, Any]:
         each = self.parameters / max(sum(self.params.values()), 1)
@@ -296,6 +305,7 @@ class Cost(Tabular):
                 **{name: getattr(self, name) for name in _PLAIN},
                 **{name: [asdict(piece) for piece in getattr(self, name)] for name in _PIECES},
                 "params": dict(self.params),
+                "attention": dict(self.attention),
                 "unknown": list(self.unknown),
                 "assumed": list(self.assumed),
                 "device": self.device and {**asdict(self.device), "flops": dict(self.device.flops)},

@@ -19,10 +19,23 @@ from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
 from sed_torch.ops import OPS
 
-__all__ = ["Kept", "Saved", "once", "pieces_kept", "runs_apart", "saved_for_backward"]
+__all__ = [
+    "CHECKPOINT",
+    "Kept",
+    "Saved",
+    "attention_kernel",
+    "once",
+    "pieces_kept",
+    "runs_apart",
+    "saved_for_backward",
+]
 
 Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cast", "copy"]
 """What a saved piece of memory is to the operator that keeps it."""
+
+
+CHECKPOINT = "checkpoint"
+"""The operator of what a checkpoint keeps itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,23 @@ def runs_apart(node: Node, device: str) -> bool:
     return not node.facts.get("fusable", True) or bool(node.facts.get("p"))
 
 
+def attention_kernel(storages: Storages, node: Node, device: str) -> Literal["math", "flash", "efficient"]:
+    """Which of torch's ways attention is taken to be done in.
+
+    ``"math"`` is operator by operator: on the CPU where its mask needs a gradient, where it drops entries, and where
+    its operands do not lie in memory as the fused kernel takes them. On a GPU flash attention takes two bytes an
+    entry, heads of at most 256 and no mask; the rest is for the memory-efficient kernel, which keeps the same.
+    """
+    learned = any(i in storages.differentiable for i in node.inputs[3:])
+    if runs_apart(node, device) or (learned and device == "cpu"):
+        return "math"
+    if device == "cpu":
+        return "flash"
+    width = (node.shape or (0,))[-1]
+    small = itemsize(storages.dtypes[node.name]) == 2 and width <= 256 and len(node.inputs) == 3
+    return "flash" if small else "efficient"
+
+
 @dataclass(frozen=True)
 class _Keeper:
     """What one node keeps."""
@@ -93,7 +123,8 @@ class _Keeper:
             yield from self._attention_block()
             return
         if row.rule == "attention":
-            yield from self._unfused_attention() if self._unfused() else self._fused_attention()
+            apart = attention_kernel(self.storages, self.node, self.device) == "math"
+            yield from self._unfused_attention() if apart else self._fused_attention()
             return
         if row.rule == "recurrent":
             yield from self._recurrent()
@@ -144,13 +175,6 @@ class _Keeper:
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
         return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in (self.node.shape or ())[-2:])
-
-    def _unfused(self) -> bool:
-        """On the CPU, attention is done operator by operator where its mask needs a gradient, where it drops entries,
-        and where its operands do not lie in memory as the fused kernel takes them.
-        """
-        learned = any(i in self.storages.differentiable for i in self.node.inputs[3:])
-        return runs_apart(self.node, self.device) or (learned and self.device == "cpu")
 
     def _fused_attention(self) -> Iterator[Saved]:
         """Queries, keys, values, the mask as it is added, the result, and a logarithm of the sum a query."""

@@ -242,11 +242,18 @@ def _backward(
             elif read not in flowing and counts(read):
                 flowing[read] = storages.own_bytes(read)
                 total += flowing[read]
-        yield Moment("backward", node.name, node.path, kept + total, 0, gradients)
+        beside = storages.own_bytes(node.name) if _made_anew(node) and counts(node.name) else 0
+        yield Moment("backward", node.name, node.path, kept + total + beside, 0, gradients)
         kept -= freed[node.name]
         if root[node.name] == node.name:
             total -= flowing.pop(node.name, 0)
     yield Moment("optimizer", "", "", max(kept, 0), 0, gradients)
+
+
+def _made_anew(node: Node) -> bool:
+    """Whether an operator that wrote over what it read makes a gradient beside the one given; a sum hands it on."""
+    written = bool(node.shares) and node.target.endswith("_")
+    return written and node.op in OPS and bool(OPS[node.op].saves)
 
 
 def _reads(storages: Storages, node: Node, needing: Collection[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Allocated", "really_held", "really_kept"]
+__all__ = ["Allocated", "really_held", "really_kept", "really_stepped"]
 
 
 def really_kept(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
@@ -58,3 +58,16 @@ def really_held(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
     with torch.no_grad(), cast, Allocated() as seen:
         model(*inputs)
     return seen.most + sum(x.untyped_storage().nbytes() for x in inputs)
+
+
+def really_stepped(model: nn.Module, *inputs: Tensor) -> int:
+    """Bytes of all that is there at the fullest moment of a step of plain SGD on the CPU: weights, inputs, the rest."""
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=False)
+    with Allocated() as seen:
+        out = model(*inputs)
+        out.backward(torch.ones((), dtype=out.dtype).expand_as(out))
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    own = {t.untyped_storage()._cdata: t.nbytes for t in (*model.parameters(), *model.buffers(), *inputs)}
+    return seen.most + sum(own.values())
