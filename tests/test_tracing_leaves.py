@@ -91,3 +91,43 @@ def test_what_comes_after_a_choice_is_followed_to_its_bound() -> None:
         score = sed_torch.score(Net(Chooses(), then_chooses), input_size=(batch, 8))
         assert (score.frontend, score.macs, score.coverage) == ("fx+bound", 4 * 64, 1)
         assert [u.target for u in score.unknown] == ["what data choose"]
+
+
+class Picks(nn.Module):
+    """A head for the rows that data choose, as a detector has it behind its proposals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x[torch.where(x.sum(1) > 0)[0]]
+        out: Tensor = self.head(self.hidden(kept).relu())
+        return out
+
+
+class Repeats(nn.Module):
+    """How often its loop runs is in the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turns = 0
+        while x.sum() > turns and turns < 3:
+            x, turns = self.layer(x), turns + 1
+        return x
+
+
+def test_a_bound_is_better_than_a_leaf() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Picks())
+    s = sed_torch.score(net, input_size=(5, 4))
+    assert (s.coverage, s.macs) == (1.0, 16 + 32 + 24)
+
+
+def test_a_cost_names_what_could_not_be_entered() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Repeats(), nn.Linear(4, 2))
+    assert sed_torch.score(net, input_size=(5, 4)).frontend == "fx+leaf"
+    notes = sed_torch.cost(net, input_size=(5, 4)).assumed
+    assert any("1 could not be entered: what they compute and keep is NOT counted" in n for n in notes), notes

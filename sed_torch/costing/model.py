@@ -289,6 +289,12 @@ def _reserve(graph: Graph, kernels: Kernels) -> tuple[str, ...]:
 def _cut(graph: Graph) -> tuple[str, ...]:
     """That a graph ends where data would choose: the rest of the model has a cost too, which is not counted."""
     bounds = tuple(words for words in graph.assumed if "data choose" in words)
+    closed = tuple(dict.fromkeys(n.path for n in graph.nodes if n.op == "opaque" and n.path))
+    if closed:
+        bounds = (
+            f"{listed(closed, 3)} could not be entered: what they compute and keep is NOT counted",
+            *bounds,
+        )
     if graph.frontend != "fx+cut":
         return bounds
     end = next((n for n in reversed(graph.nodes) if n.target.startswith("what follows")), None)

@@ -353,11 +353,13 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     while leaf and leaf not in tried:
         tried.add(leaf)
         try:
-            return _record(model, inputs, tuple(tried))
+            leaves = _record(model, inputs, tuple(tried))
         except TraceError as third:
             reasons.append((f"leaf {leaf}", _first_line(third)))
             last = third
             leaf = third.module_path if third.module_path not in tried else leaf.rpartition(".")[0]
+        else:
+            return _or_bounded(model, inputs, leaves, bounds=chooses and not ignored)
     if isinstance(error, DataDependentError) and not ignored:
         for opaque in ((), tuple(tried)) if tried else ((),):
             if not error.guarded and (found := _bounded(model, inputs, opaque)) is not None:
@@ -375,6 +377,12 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     )
     told.details = tuple(details)
     raise told from last
+
+
+def _or_bounded(model: nn.Module, inputs: Inputs, leaves: Graph, *, bounds: bool) -> Graph:
+    """The graph with opaque leaves, or the one that goes through them to a bound, where that reads more."""
+    bounded = _bounded(model, inputs) if bounds else None
+    return bounded if bounded is not None and _reached(bounded) > _reached(leaves) else leaves
 
 
 def _bounded(model: nn.Module, inputs: Inputs, opaque: Sequence[str] = (), **how: Any) -> Graph | None:
