@@ -53,6 +53,7 @@ MOST_MACS = 12e9
 """Models that take more a sample are left out on the CPU, …"""
 MOST_MACS_SLOW = 1e9
 """… and those that take more than this with the larger batch under autocast, which is slow there."""
+LEFT_OUT = "left out:"
 MiB = 2**20
 
 
@@ -240,7 +241,7 @@ def _held_against(model: nn.Module, case: Case, batch: int, amp: bool) -> dict[s
     found = cost(model, input_data=_as_data(given), kernels="cpu", amp="bf16" if amp else None)
     most = MOST_MACS_SLOW if amp and batch > BATCHES[0] else MOST_MACS
     if found.flops / 2 > most * batch:
-        return {"reason": f"left out: more than {most / 1e9:g} GMACs a sample"}
+        return {"reason": f"{LEFT_OUT} more than {most / 1e9:g} GMACs a sample"}
     row: dict[str, Any] = {"saved": found.activations, "step": found.peak, "weights": found.parameters}
     row["inference"] = found.inference_peak - found.parameters - found.buffers
     row["saved_true"], row["step_true"] = really_trained(model, given, amp)
@@ -263,6 +264,7 @@ def rows_on_gpu(case: Case, wanted: Sequence[tuple[bool, int]]) -> Iterator[dict
         try:
             model = case.make().to("cuda")
             given = case.inputs(model, batch)
+            model.train()  # many let go here of what they cached in evaluation mode
             found = cost(model, input_data=_as_data(given), amp="bf16" if amp else None)
             row |= {
                 "step": found.peak,
@@ -302,11 +304,14 @@ def _largest(model: nn.Module, case: Case, found: Cost, amp: bool, free: int) ->
         except torch.cuda.OutOfMemoryError:
             return False
         finally:
+            model.zero_grad(set_to_none=True)  # of a step that stopped half-way
             gc.collect()
             torch.cuda.empty_cache()
         return True
 
     low, high = 0, max(2 * found.largest_batch(free), 2)
+    while runs(high):
+        low, high = high, 2 * high
     while high - low > max(1, high // 100):
         middle = (low + high) // 2
         low, high = (middle, high) if runs(middle) else (low, middle)
@@ -330,24 +335,23 @@ def within(rows: Sequence[Mapping[str, Any]], ours: str, most: float) -> str:
     return f"{near} of {len(ratios)} ({near / len(ratios):.1%})" if ratios else "not run"
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: int) -> str:
-    """The report; ``listed`` is how many models there are to run."""
+def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: Sequence[str]) -> str:
+    """The report; ``listed`` are the models that there are to run."""
     command = "python examples/cost_truth.py" + (" --device cuda" if device == "cuda" else "")
     ran = [r for r in rows if not r.get("reason")]
-    names = len({r["model"] for r in ran})
+    failed = [r for r in rows if r.get("reason")]
     lines = [
         "# Cost: memory foretold and memory measured",
         "",
-        f"`{command}`, {datetime.date.today()}, {_versions(device)}. Of {listed} models listed, {names} were really "
-        "run, in the settings that the tables say.",
+        f"`{command}`, {datetime.date.today()}, {_versions(device)}.",
         "",
-        f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
-        f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
-        "batch 1. Rows that an earlier state of the code on the same day made within all bounds were not made again.",
+        _reached(rows, listed),
+        "",
+        ON_A_GPU if device == "cuda" else ON_A_CPU,
         "",
         *_summary(ran),
         "",
-        *_peers(ran),
+        *(_largest_batches(ran) if device == "cuda" else _peers(ran)),
         "",
         "" if device == "cuda" else NOT_ON_A_GPU,
         "",
@@ -362,11 +366,49 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: int) -> 
         _table(ran),
         "",
     ]
-    failed = [r for r in rows if r.get("reason")]
     if failed:
         reasons = list({(r["model"], r["reason"]): r for r in failed}.values())
         lines += ["## Not run", "", tables.to_markdown(reasons, ["model", "reason"]), ""]
     return "\n".join(lines)
+
+
+def _reached(rows: Sequence[Mapping[str, Any]], listed: Sequence[str]) -> str:
+    """How many of the models were really run, and why the others were not, in sentences."""
+    ran = {r["model"] for r in rows if not r.get("reason")} & set(listed)
+    ruled = {r["model"] for r in rows if str(r.get("reason") or "").startswith(LEFT_OUT)} - ran
+    tried = {r["model"] for r in rows} & set(listed)
+    never = [name for name in listed if name not in tried]
+    words = [
+        f"Of {len(listed)} models listed, {len(ran)} were really run, in the settings that the tables say, and "
+        f"{len(listed) - len(ran)} were not: {len(ruled & tried)} left out by rule in each setting tried, "
+        f"{len(tried - ran - ruled)} that could not be built or run as they come (both under “Not run”), and "
+        f"{len(never)} not reached: the time given to the run was over before their turn in the list"
+        + (f" ({', '.join(never)})." if never else ".")
+    ]
+    for amp, batch in ((a, b) for a in (False, True) for b in BATCHES):
+        done = {r["model"] for r in rows if (str(r["amp"]), str(r["batch"])) == (str(amp), str(batch))}
+        short = [name for name in tried if name not in done]
+        if short and done:
+            setting = f"{'autocast bfloat16' if amp else 'float32'} at batch {batch}"
+            words.append(f"For {setting} the time did not reach {len(short)} of the {len(tried)} tried.")
+    return " ".join(words)
+
+
+def _largest_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The largest batch foretold beside the largest that ran, where it was looked for."""
+    found = [
+        {
+            "model": r["model"],
+            "autocast": "bf16" if str(r["amp"]) == "True" else "no",
+            "largest batch foretold": r["largest"],
+            "that ran": r["largest_true"],
+            "foretold over that": ratio(r, "largest"),
+        }
+        for r in rows
+        if r.get("largest_true") not in (None, "")
+    ]
+    columns = ["model", "autocast", "largest batch foretold", "that ran", "foretold over that"]
+    return [tables.to_markdown(found, columns)] if found else []
 
 
 def _settings(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
@@ -388,6 +430,16 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+ON_A_CPU = (
+    f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
+    f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
+    "batch 1. Rows that an earlier state of the code on the same day made within all bounds were not made again."
+)
+ON_A_GPU = (
+    "Measured is `torch.cuda.max_memory_allocated` of a second step. It counts the workspace of cuBLAS (8 MiB, 32 MiB "
+    "from Hopper on) and of convolutions, and rounds each allocation up to 512 bytes; what is foretold leaves these "
+    "out. The largest batch that ran is looked for by halving, to a hundredth."
+)
 NOT_ON_A_GPU = (
     "The comparison on a GPU (`--device cuda`: `torch.cuda.max_memory_allocated` of a step, and the largest batch that "
     "runs) has not been run: no GPU was at hand."
@@ -512,7 +564,7 @@ def main(say: Callable[[str], None] = print) -> None:
                 say(_line(row))
     if given.output:
         given.output.write_text(
-            to_markdown(rows, given.device, len(cases(given.timm, given.seed))), encoding="utf-8"
+            to_markdown(rows, given.device, [c.name for c in cases(given.timm, given.seed)]), encoding="utf-8"
         )
 
 
