@@ -23,6 +23,14 @@ _SOURCE = "names in a user's source text, many of them no operators"
 
 ELSEWHERE = {
     ("batching/mixing.py", "_FROM_THE_LEFT"): "a number by operator: how many dimensions its result ends in",
+    (
+        "batching/doubts.py",
+        "RUNS",
+    ): "what runs along a named dimension: asked by two rooms that follow the batch alone",
+    (
+        "costing/precision.py",
+        "_AS_GIVEN",
+    ): "products that torch's own lists for autocast leave out, by spelling",
     ("costing/precision.py", "_FULL_ON_CUDA"): "torch's own list for autocast, by spelling",
     ("costing/precision.py", "_FULL_ON_CPU"): "torch's own list for autocast, by spelling",
     ("costing/precision.py", "_promoted"): "spellings of one row that change the dtype",
@@ -32,7 +40,10 @@ ELSEWHERE = {
         "_ZERO_STAYS",
     ): "a finding's own choice among functions with f(0) = 0",
     ("diagnostics/constants.py", "_SUMS"): _BY_HAND,
-    ("diagnostics/constants.py", "_PLACES"): _BY_HAND,
+    ("diagnostics/heads.py", "_KEPT"): _BY_HAND,
+    ("diagnostics/modes.py", "_OF_MASKS"): _BY_HAND,
+    ("diagnostics/roots.py", "_PLACES"): _BY_HAND,
+    ("diagnostics/roots.py", "_of_nothing"): _BY_HAND,
     ("diagnostics/losses.py", "_RECTIFIED"): "what a network ends in by mistake: the finding's own choice",
     ("diagnostics/losses.py", "_BOUNDED"): "what a network ends in by mistake: the finding's own choice",
     ("diagnostics/losses.py", "_PLAIN"): "layers whose results are taken as logits: the finding's own choice",

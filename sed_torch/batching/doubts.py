@@ -18,10 +18,11 @@ from sed_torch.attributes import AdaptivePool, Expand, Item, Join, Matmul, Permu
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
-__all__ = ["batch_in_doubt"]
+__all__ = ["RUNS", "batch_in_doubt"]
 
 
-_RUNS = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort"])
+RUNS = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort"])
+"""Calls that hand something on along the dimension that they are given."""
 
 
 class _DoubtError(Exception):
@@ -113,7 +114,7 @@ class _Follow:
         """Calls that normalise must not do it along the batch."""
         dim, rank = node.facts.get("dim"), len(node.shape or ())
         named = "dim" in node.facts and node.op in OPS.having("squashes")
-        runs = "dim" in node.facts and node.op in _RUNS
+        runs = "dim" in node.facts and node.op in RUNS
         normalises = named or runs or "softm" in node.op or node.op == "normalize"
         if normalises and (not isinstance(dim, int) or dim % rank == at):
             raise _DoubtError

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from sed_torch.attributes import Recurrent, Reduce
+from sed_torch.batching.doubts import RUNS
 from sed_torch.diagnostics.finding import Severity
 from sed_torch.diagnostics.registry import Hit, rule
 from sed_torch.diagnostics.subject import Subject
@@ -96,16 +97,12 @@ def _first_is_batch(subject: Subject, dims: Dims) -> bool:
     return any(n.op in layers and 0 in dims[n.name] for n in subject.live)
 
 
-_RUNS = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort"])
-"""Calls that hand something on along the dimension that they are given."""
-
-
 def _running(subject: Subject, dims: Dims) -> Iterator[tuple[Node, str, bool]]:
     """Sums, maxima and orders that run along the samples."""
     for node in subject.live:
         dim, mine = node.facts.get("dim"), dims[node.name]
         rank = len(node.shape or ())
-        if node.op not in _RUNS or not isinstance(dim, int) or rank < 2 or dim % rank not in mine:
+        if node.op not in RUNS or not isinstance(dim, int) or rank < 2 or dim % rank not in mine:
             continue
         if len(mine) == 1 and _size(node, dim % rank) == subject.samples:
             text = f"{node.target} runs along the batch axis (dimension {dim % rank})"
