@@ -227,6 +227,16 @@ def test_some_packages_have_one_importer(package: str) -> None:
     assert importers <= SOLE_IMPORTERS[package]
 
 
+def test_tests_share_through_support_only() -> None:
+    """A bare `pytest` puts the folder of the tests on the path, not the root: `tests.…` is not there."""
+    taken = {
+        str(path.relative_to(ROOT)): names
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (names := sorted(n for n in _anywhere(path) if re.match(r"(tests|(test|bench)_\w+)\b", n)))
+    }
+    assert taken == {}
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_every_file_says_what_it_is_for(module: str) -> None:
     tree = _tree(MODULES[module])

@@ -9,31 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support.checked import Encoder, loud, made
 from torch import Tensor, nn
 
 from sed_torch.diagnostics import check
 
 Forward = Callable[[Any, Tensor], Any]
-
-
-def made(forward: Callable[..., Any], **parts: Any) -> nn.Module:
-    """A module with these parts and this forward."""
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, part in parts.items():
-                setattr(self, name, part)
-
-        def forward(self, *args: Any) -> Any:
-            return forward(self, *args)
-
-    return Net()
-
-
-def loud(model: nn.Module, **options: Any) -> list[str]:
-    """Codes of warnings and errors."""
-    return [f.code for f in check(model, **options).findings if f.severity != "info"]
 
 
 def state_as_rows(s: Any, x: Tensor) -> Any:
@@ -350,12 +331,6 @@ def test_samples_that_attend_to_each_other_may_be_a_set() -> None:
     model = made(forward, q=nn.Linear(8, 8), k=nn.Linear(8, 8), b=nn.Linear(8, 2))
     (found,) = check(model, input_size=(4, 8), select=["SED316"]).findings
     assert found.severity == "info"
-
-
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 2)
 
 
 class ThroughNumpy(Encoder):

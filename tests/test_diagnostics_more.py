@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support.checked import Encoder, loud, made
 from torch import Tensor, nn
 from torch.autograd import Variable
 
 from sed_torch.diagnostics import check
-from tests.test_diagnostics_members import Encoder, loud, made
 
 Forward = Callable[[Any, Tensor], Any]
 
