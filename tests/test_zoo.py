@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,17 @@ class TestFiles:
             (tmp_path / "bad.py").write_text(body)
             with pytest.raises(ModelReferenceError, match=f"importing .* failed: .*{what}"):
                 load(f"{tmp_path}/bad.py:Net")
+
+    def test_a_file_changed_within_a_second_is_read_anew(
+        self, nets: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of equal size and time, as bytecode tells files apart."""
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+        load(f"{nets}:Net(kernel=(5, 1))")
+        time = nets.stat().st_mtime_ns
+        nets.write_text(NETS.replace("ready = Net(4)", "ready = Net(5)"))
+        os.utime(nets, ns=(time, time))
+        assert load(f"{nets}:ready").model.conv.out_channels == 5
 
     def test_module_reference(self) -> None:
         loaded = load("torch.nn:Linear(3, 5)")

@@ -13,8 +13,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ def _import_file(reference: Reference) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModelReferenceError(f"{reference.source} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    loader = spec.loader
+    loader = _AsItStands(name, os.fspath(path)) if isinstance(spec.loader, SourceFileLoader) else spec.loader
     sys.modules[name] = module
     try:
         _import(reference, lambda: loader.exec_module(module))
@@ -94,6 +95,15 @@ def _import_file(reference: Reference) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
+
+
+class _AsItStands(SourceFileLoader):
+    """Reads the source each time: bytecode kept beside it is told from it by size and whole seconds alone, so
+    a file that a script writes twice within a second would be the first one still.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _imports_its_package(path: Path) -> bool:
