@@ -223,7 +223,27 @@ FITTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
     "attention": (lambda: Averaged(Chain(attending)), (24, 16), []),
     "convolutions": (Stages, (3, 16, 16), []),
     "checkpointed": (lambda: Averaged(Chain(mlp)), (64, 16), ["0.blocks.*"]),
+    "large outputs": (lambda: Chain(mlp), (64, 16), []),
+    "large outputs, checkpointed": (lambda: Chain(mlp), (64, 16), ["blocks.*"]),
+    "large outputs of convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 64, 3)),
+        (3, 16, 16),
+        [],
+    ),
+    "outputs from early on": (lambda: Forked(), (64, 16), []),
 }
+
+
+class Forked(nn.Module):
+    """Whose output is mostly what its first layer makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.wide, self.narrow = nn.Linear(16, 16), nn.Linear(16, 64), nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return torch.cat([h, self.narrow(torch.relu(self.wide(h)))], -1)
 
 
 class Averaged(nn.Sequential):

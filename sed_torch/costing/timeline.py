@@ -71,7 +71,8 @@ def training_timeline(
     """Memory held at each operator of a step: forward, then backward in reverse, then the optimiser.
 
     In the backward pass an operator holds the gradient of its result, makes those of its operands, and lets go of
-    what it kept. Gradients of parameters stay until the step is over.
+    what it kept. Gradients of parameters stay until the step is over, and so do the batch and the outputs, which the
+    loop has in hand (``out = model(x)``). What the loss keeps is not the model's and is left out.
 
     Args:
         storages: memory of the graph's results.
@@ -221,11 +222,13 @@ def _backward(
     graph, needing, root = storages.graph, storages.differentiable, storages.root
     freed: defaultdict[str, int] = defaultdict(int)
     again: defaultdict[int, int] = defaultdict(int)
+    mine = _held_by_the_step(storages, counts)
     for piece in (*saved, *inside):  # the first to keep a storage is the last to need it on the way back
-        freed[piece.by] += piece.bytes
+        freed[piece.by] += piece.bytes if piece.storage not in mine else 0
     for piece in inside:
         again[calls[piece.by]] += piece.bytes
-    kept = sum(s.bytes for s in saved)
+    there = {s.storage for s in saved}
+    kept = sum(s.bytes for s in saved) + sum(storages.own_bytes(r) for r in mine - there)
     flowing = {
         root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])
     }
@@ -248,6 +251,16 @@ def _backward(
         if root[node.name] == node.name:
             total -= flowing.pop(node.name, 0)
     yield Moment("optimizer", "", "", max(kept, 0), 0, gradients)
+
+
+def _held_by_the_step(storages: Storages, counts: Counts) -> frozenset[str]:
+    """Roots of what the training loop itself has in hand until the step is over: the batch, and the outputs."""
+    graph = storages.graph
+    inputs = (n.name for n in graph.nodes if n.op == "input" and n.shape is not None)
+    roots = {storages.root[name] for name in (*inputs, *graph.outputs)}
+    return frozenset(
+        r for r in roots if counts(r) and graph[r].shape is not None and not storages.resident(r)
+    )
 
 
 def _made_anew(node: Node) -> bool:
