@@ -15,7 +15,8 @@ bfloat16, with a small and a larger batch:
 
 Beside them stand torchinfo's "forward/backward pass size" and accelerate's estimate of training, where installed.
 Rows are written as they come, and what the file has already is not run again: after ``--minutes`` it stops, and a
-second call goes on.
+second call goes on. With ``--measured OLD.csv`` the measured bytes of its rows are taken and only what is foretold is
+made anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import argparse
 import csv
 import datetime
 import fnmatch
+import functools
 import gc
 import platform
 import re
@@ -34,6 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -213,8 +216,17 @@ def accelerate_says(model: nn.Module, amp: bool) -> int | None:
 # -- rows ------------------------------------------------------------------------------------------------------
 
 
-def rows_of(case: Case, wanted: Sequence[tuple[bool, int]]) -> Iterator[dict[str, Any]]:
-    """A row for each (autocast, batch) of one model."""
+Measured = Mapping[tuple[str, str, str], Mapping[str, Any]]
+"""(model, autocast, batch) → a row that was measured before."""
+
+TRUTH = ("saved_true", "inference_true", "step_true", "accelerate", "torchinfo")
+"""Columns that do not depend on what is foretold."""
+
+
+def rows_of(
+    case: Case, wanted: Sequence[tuple[bool, int]], measured: Measured = MappingProxyType({})
+) -> Iterator[dict[str, Any]]:
+    """A row for each (autocast, batch) of one model; what was ``measured`` before is taken from there."""
     try:
         model = case.make()
     except Exception as error:
@@ -223,7 +235,7 @@ def rows_of(case: Case, wanted: Sequence[tuple[bool, int]]) -> Iterator[dict[str
     for amp, batch in wanted:
         start, row = time.process_time(), {"model": case.name, "amp": amp, "batch": batch}
         try:
-            row |= _held_against(model, case, batch, amp)
+            row |= _held_against(model, case, batch, amp, measured.get((case.name, str(amp), str(batch))))
         except Exception as error:
             row["reason"] = _said(error)
         gc.collect()
@@ -235,7 +247,9 @@ def _said(error: Exception) -> str:
     return re.sub(r"/\S*/site-packages/", "", f"{type(error).__name__}: {first}")[:160]
 
 
-def _held_against(model: nn.Module, case: Case, batch: int, amp: bool) -> dict[str, Any]:
+def _held_against(
+    model: nn.Module, case: Case, batch: int, amp: bool, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
     given = case.inputs(model, batch)
     model.train()  # many let go here of what they cached in evaluation mode
     found = cost(model, input_data=_as_data(given), kernels="cpu", amp="bf16" if amp else None)
@@ -244,6 +258,8 @@ def _held_against(model: nn.Module, case: Case, batch: int, amp: bool) -> dict[s
         return {"reason": f"{LEFT_OUT} more than {most / 1e9:g} GMACs a sample"}
     row: dict[str, Any] = {"saved": found.activations, "step": found.peak, "weights": found.parameters}
     row["inference"] = found.inference_peak - found.parameters - found.buffers
+    if before is not None:
+        return {**row, **{name: before[name] for name in TRUTH}}
     row["saved_true"], row["step_true"] = really_trained(model, given, amp)
     row["inference_true"] = really_held(model, given, amp)
     if batch == BATCHES[0]:
@@ -433,7 +449,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 ON_A_CPU = (
     f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
     f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
-    "batch 1. Rows that an earlier state of the code on the same day made within all bounds were not made again."
+    "batch 1. What is foretold is of one state of the code; what was measured before was taken with `--measured`."
 )
 ON_A_GPU = (
     "Measured is `torch.cuda.max_memory_allocated` of a second step. It counts the workspace of cuBLAS (8 MiB, 32 MiB "
@@ -534,6 +550,9 @@ def main(say: Callable[[str], None] = print) -> None:
         "--minutes", type=float, default=9.0, help="stop after so long; a second call goes on"
     )
     parser.add_argument("--rows", type=Path, default=Path("cost-truth.csv"), help="resumed from here")
+    parser.add_argument(
+        "--measured", type=Path, help="rows whose measured bytes are taken; what is foretold is made anew"
+    )
     parser.add_argument("--only", default="*", help="names of models, with wildcards")
     parser.add_argument(
         "--settings", default="fp32:1,bf16:1,fp32:8,bf16:8", help="dtype:batch, in this order"
@@ -542,9 +561,11 @@ def main(say: Callable[[str], None] = print) -> None:
     given = parser.parse_args()
     torch.backends.mha.set_fastpath_enabled(False)  # one kernel, into which nobody can look
     rows = _read(given.rows)
-    done = {(r["model"], str(r["amp"]), str(r["batch"])) for r in rows}
+    done = {_key(r) for r in rows}
     settings = [(a == "bf16", int(b)) for a, b in (s.split(":") for s in given.settings.split(","))]
-    run, end = (rows_on_gpu if given.device == "cuda" else rows_of), time.monotonic() + 60 * given.minutes
+    measured = {_key(r): r for r in _read(given.measured) if r["saved_true"]} if given.measured else {}
+    run = rows_on_gpu if given.device == "cuda" else functools.partial(rows_of, measured=measured)
+    end = time.monotonic() + 60 * given.minutes
     with given.rows.open("a", encoding="utf-8", newline="") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         writer = csv.DictWriter(file, COLUMNS)
@@ -569,10 +590,14 @@ def main(say: Callable[[str], None] = print) -> None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+    if not path.exists():  # the rows of this run, before its first
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["model"], str(row["amp"]), str(row["batch"])
 
 
 def _line(row: Mapping[str, Any]) -> str:
