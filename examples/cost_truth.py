@@ -49,8 +49,9 @@ from sed_torch.costing import Cost, cost
 
 COLUMNS = (
     *("model", "amp", "batch", "saved", "saved_true", "inference", "inference_true", "step", "step_true"),
-    *("largest", "largest_true", "torchinfo", "accelerate", "weights", "seconds", "reason"),
+    *("largest", "largest_true", "torchinfo", "accelerate", "weights", "seconds", "reason", "held"),
 )
+"""``held``: the step that was measured held its outputs to the end, as the one foretold does; "" in older rows."""
 BATCHES = (1, 8)
 MOST_MACS = 12e9
 """Models that take more a sample are left out on the CPU, …"""
@@ -122,18 +123,31 @@ def floating(value: Any) -> Iterator[Tensor]:
             yield from floating(v)
 
 
+class Total(torch.autograd.Function):
+    """A sum that keeps nothing, and whose gradient is a map of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor) -> Tensor:
+        ctx.shape = out.shape
+        return out.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient.expand(ctx.shape).clone()
+
+
 def one_step(model: nn.Module, optimizer: torch.optim.Optimizer, given: Arguments, device: str, amp: bool,
              between: Callable[[], None] = lambda: None) -> None:  # fmt: skip
-    """A training step; ``between`` is called after the forward. The loss is the sum of all outputs."""
+    """A training step; ``between`` is called after the forward.
+
+    What the forward returned is held until the optimiser is through, as by a caller who still has it by name. The loss
+    adds up all outputs, keeps nothing and gives each a gradient of its own, as losses in use do.
+    """
     with autocast(device, amp):
         out = model(*given[0], **given[1])
         between()
-    gradients = [(t, torch.ones((), dtype=t.dtype, device=t.device).expand_as(t)) for t in floating(out)]
-    del out
-    outputs, seeds = [t for t, _ in gradients], [g for _, g in gradients]
-    del gradients
-    torch.autograd.backward(outputs, seeds)
-    del outputs, seeds
+    losses = [Total.apply(t) for t in floating(out)]
+    torch.autograd.backward(losses)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
@@ -219,7 +233,7 @@ def accelerate_says(model: nn.Module, amp: bool) -> int | None:
 Measured = Mapping[tuple[str, str, str], Mapping[str, Any]]
 """(model, autocast, batch) → a row that was measured before."""
 
-TRUTH = ("saved_true", "inference_true", "step_true", "accelerate", "torchinfo")
+TRUTH = ("saved_true", "inference_true", "step_true", "held", "accelerate", "torchinfo")
 """Columns that do not depend on what is foretold."""
 
 
@@ -259,8 +273,9 @@ def _held_against(
     row: dict[str, Any] = {"saved": found.activations, "step": found.peak, "weights": found.parameters}
     row["inference"] = found.inference_peak - found.parameters - found.buffers
     if before is not None:
-        return {**row, **{name: before[name] for name in TRUTH}}
+        return {**row, **{name: before.get(name) for name in TRUTH}}
     row["saved_true"], row["step_true"] = really_trained(model, given, amp)
+    row["held"] = True
     row["inference_true"] = really_held(model, given, amp)
     if batch == BATCHES[0]:
         row["accelerate"] = accelerate_says(model, amp)
@@ -363,7 +378,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], device: str, listed: Sequence
         "",
         _reached(rows, listed),
         "",
-        ON_A_GPU if device == "cuda" else ON_A_CPU,
+        ON_A_GPU if device == "cuda" else " ".join([ON_A_CPU, *_let_go(ran)]),
         "",
         *_summary(ran),
         "",
@@ -408,6 +423,21 @@ def _reached(rows: Sequence[Mapping[str, Any]], listed: Sequence[str]) -> str:
             setting = f"{'autocast bfloat16' if amp else 'float32'} at batch {batch}"
             words.append(f"For {setting} the time did not reach {len(short)} of the {len(tried)} tried.")
     return " ".join(words)
+
+
+def _let_go(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the measured step holds, and in how many rows it does not."""
+    stepped = [r for r in rows if ratio(r, "step")]
+    otherwise = sum(str(r.get("held")) != "True" for r in stepped)
+    words = [
+        "The step holds its outputs until the optimiser is through, and the loss gives each a gradient map."
+    ]
+    if otherwise:
+        words.append(
+            f"In {otherwise} of {len(stepped)} rows the step measured is an older one, which let go of its outputs "
+            "before the backward pass and gave them no such map: there the bytes foretold come out above by these maps."
+        )
+    return words
 
 
 def _largest_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:
