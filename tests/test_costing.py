@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from hypothesis import given
 from support.commands import run
 from support.memory import Allocated, really_kept
@@ -486,3 +489,16 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         out.split()
     )
     assert "do not fit in 1.0 MiB; not even one sample does: a step with it takes" in err
+
+
+def test_operators_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["torchvision:squeezenet1_1", "--by", "operator", "--format"]
+    status, out, _ = run(capsys, "cost", *words, "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0
+    assert {"conv", "relu"} <= {r["operator"] for r in rows}
+    found = sed_torch.cost(torchvision.models.squeezenet1_1(), input_size=(1, 3, 224, 224))
+    assert sum(float(r["saved MiB"]) for r in rows) * 2**20 == pytest.approx(found.activations)
+    assert Cost.from_json(run(capsys, "cost", *words, "json")[1]).by == "operator"
+    with pytest.raises(InputError, match="by must be one of block, operator, found 'layer'"):
+        dataclasses.replace(found, by="layer")

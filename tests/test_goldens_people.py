@@ -84,6 +84,9 @@ RESULTS: dict[str, Callable[[], Tabular]] = {
     "cost": lambda: sed_torch.cost(
         torchvision.models.resnet18(), input_size=SIZE, gpu="A100 40GB", name="resnet18"
     ),
+    "cost by operator": lambda: replace(
+        sed_torch.cost(torchvision.models.vit_b_16(), input_size=SIZE, name="vit_b_16"), by="operator"
+    ),
     "validate": validated,
     "search": searched,
 }

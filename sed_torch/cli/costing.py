@@ -48,6 +48,13 @@ from sed_torch.cli.output import FINDINGS, emit
 @click.option(
     "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Names that make a block."
 )
+@click.option(
+    "--by",
+    type=click.Choice(["block", "operator"]),
+    default="block",
+    show_default=True,
+    help="What a row is: a block, or an operator over the whole model.",
+)
 @output_options
 def cost(
     ref: str,
@@ -55,6 +62,7 @@ def cost(
     batch: int | None,
     memory: int | None,
     depth: int,
+    by: str,
     form: str | None,
     output: str | None,
     **options: Any,
@@ -66,6 +74,7 @@ def cost(
     \b
     sed-torch cost timm:resnet50 --batch 64 --amp bf16 --gpu "A100 40GB"
     sed-torch cost timm:vit_base_patch16_224 --batch 256 --checkpoint "blocks.*" --memory 24G
+    sed-torch cost timm:vit_base_patch16_224 --by operator
     """
     import dataclasses
 
@@ -78,7 +87,7 @@ def cost(
         result = compute(
             loaded.model, input_size=one_or_many(input_size), batch_size=batch, name=ref, **options
         )
-    emit(dataclasses.replace(result, depth=depth), form, output)
+    emit(dataclasses.replace(result, depth=depth, by=by), form, output)
     if memory is None or result.fits(memory):
         return 0
     most = result.largest_batch(memory)

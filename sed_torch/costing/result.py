@@ -18,11 +18,15 @@ from sed_torch.tables import Grid, Tabular, View, mebibytes, quantity
 
 __all__ = ["Cost", "mebibytes"]
 
-_PLAIN = ("parameters", "trainable", "buffers", "optimizer_state", "recomputed", "depth")
+_PLAIN = ("parameters", "trainable", "buffers", "optimizer_state", "recomputed", "depth", "by")
 _PIECES = ("saved", "training", "inference", "work")
 
 COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
-_SHOWN = ("block", "params", "their size", "saved", "share", "FLOPs")
+OPERATOR_COLUMNS = ("operator", "saved MiB", "share", "GFLOPs")
+_SHOWN = {
+    "block": ("block", "params", "their size", "saved", "share", "FLOPs"),
+    "operator": ("operator", "saved", "share", "FLOPs"),
+}
 EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
 
 
@@ -54,6 +58,7 @@ class Cost(Tabular):
         assumed: what was not given, in words.
         device: the device of the roofline, if one was named.
         depth: names of a module path that make a block in the views.
+        by: what a row of the views is: a ``"block"``, or an ``"operator"`` over the whole model.
     """
 
     schema: ClassVar = "sed_torch.cost/1"
@@ -80,6 +85,11 @@ class Cost(Tabular):
     assumed: tuple[str, ...] = ()
     device: Device | None = None
     depth: int = 1
+    by: str = "block"
+
+    def __post_init__(self) -> None:
+        if self.by not in _SHOWN:
+            raise InputError(f"by must be one of {', '.join(_SHOWN)}, found {self.by!r}")
 
     # -- memory ------------------------------------------------------------------------------------------
 
@@ -232,7 +242,7 @@ class Cost(Tabular):
         }
 
     def view(self) -> View:
-        """What people see: the peak and what it is made of, blocks, what is left out."""
+        """What people see: the peak and what it is made of, blocks or operators, what is left out."""
         headline = (
             f"{self.name}: {mebibytes(self.peak)} at the peak of a training step "
             f"(batch {self.batch}, {self.precision}, {self.optimizer}), at {self.place_of_peak}"
@@ -242,12 +252,14 @@ class Cost(Tabular):
             f"inference peak {mebibytes(self.inference_peak)}",
             *self._on_device(),
         ]
-        shown = tuple(map(_shown, self.by_block()))
-        grid = Grid(_SHOWN, shown, spared=("their size", "FLOPs"))
+        shown = tuple(map(_shown, self.records()[0]))
+        grid = Grid(_SHOWN[self.by], shown, spared=("their size", "FLOPs"))
         return View(headline, tuple(lines), (grid,), tuple(self._notes()))
 
     def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """One row a block, numbers with full precision."""
+        """One row a block, or an operator where ``by`` says so, numbers with full precision."""
+        if self.by == "operator":
+            return self.by_operator(), OPERATOR_COLUMNS
         return self.by_block(), COLUMNS
 
     def _on_device(self) -> list[str]:
@@ -327,10 +339,17 @@ class Cost(Tabular):
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table as people read it."""
+    own = (
+        {"operator": row["operator"]}
+        if "operator" in row
+        else {
+            "block": row["block"],
+            "params": quantity(row["params"]),
+            "their size": mebibytes(row["params MiB"] * 2**20),
+        }
+    )
     return {
-        "block": row["block"],
-        "params": quantity(row["params"]),
-        "their size": mebibytes(row["params MiB"] * 2**20),
+        **own,
         "saved": mebibytes(row["saved MiB"] * 2**20),
         "share": f"{row['share']:.1%}",
         "FLOPs": quantity(row["GFLOPs"] * 1e9),
