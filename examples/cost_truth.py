@@ -498,6 +498,10 @@ WHY = {
     "first",
     "transformers:m2m_100": "drops whole layers at random in training: the step measured is another draw",
     "transformers:xlnet": "einsum leaves its result in an order of its own, which the next copies",
+    "transformers:gpt_neox": "its output holds the cache of keys and values, to which a gradient is foretold; the step "
+    "measured gives them none. A sum hands on its gradient without a copy, which is counted twice",
+    "transformers:mamba": "the mode that watches storages makes autograd add gradients up in new maps, where otherwise "
+    "it adds them in place",
     "*rcnn*": "read up to where data choose, and said so",
     "*fcos*": "read up to where data choose, and said so",
     "*retinanet*": "read up to where data choose, and said so",

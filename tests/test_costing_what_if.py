@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.memory import really_kept, really_stepped
+from support.memory import really_allocated, really_kept, really_stepped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
@@ -246,6 +246,22 @@ class Forked(nn.Module):
         return torch.cat([h, self.narrow(torch.relu(self.wide(h)))], -1)
 
 
+class Scanned(nn.Module):
+    """Takes one step after the other out of a wide map, as a scan does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.out = nn.Linear(4, 256), nn.Linear(256, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.tanh(self.wide(x))
+        state = steps[:, 0]
+        for i in range(1, 8):
+            state = state * steps[:, i]
+        y: Tensor = self.out(state)
+        return y
+
+
 class Averaged(nn.Sequential):
     """One row a sample, so that what a loss makes of it weighs little."""
 
@@ -265,6 +281,15 @@ def test_the_largest_batch_fits_and_one_more_does_not(name: str) -> None:
         fits, beyond = (really_stepped(really, torch.randn(n, *size)) for n in (batch, batch + 1))
         memory = (fits + beyond) / 2
         assert one.largest_batch(memory) == batch
+
+
+def test_each_part_taken_of_a_map_gives_back_a_gradient_of_the_whole() -> None:
+    model = Scanned()
+    one = cost(model, input_size=(2, 8, 4), optimizer="sgd", kernels="cpu")
+    for batch in (1, 8):
+        assert (
+            really_allocated(model, torch.randn(batch, 8, 4)) - one.peak_at(batch) == 8
+        )  # loss and its gradient
 
 
 # -- the ways of attention -------------------------------------------------------------------------------------

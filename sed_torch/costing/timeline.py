@@ -22,6 +22,7 @@ Counts = Callable[[str], bool]
 """Whether the memory of a node is counted."""
 
 
+_PARTS = ("getitem", "select", "narrow")
 _NO_CALLS: Mapping[str, int] = FrozenMapping()
 
 
@@ -234,6 +235,7 @@ def _backward(
     }
     total, gradients = sum(flowing.values()), 0
     have: set[str] = set()
+    summed: set[str] = set()
     for node in reversed(graph.nodes):
         if node.name not in needing or node.op in ("parameter", "constant"):
             continue
@@ -246,6 +248,9 @@ def _backward(
                 flowing[read] = storages.own_bytes(read)
                 total += flowing[read]
         beside = storages.own_bytes(node.name) if _made_anew(node) and counts(node.name) else 0
+        if _is_part(graph, node) and counts(node.shares):
+            beside += storages.own_bytes(node.shares) if node.shares in summed else 0
+            summed.add(node.shares)
         yield Moment("backward", node.name, node.path, kept + total + beside, 0, gradients)
         kept -= freed[node.name]
         if root[node.name] == node.name:
@@ -267,6 +272,14 @@ def _made_anew(node: Node) -> bool:
     """Whether an operator that wrote over what it read makes a gradient beside the one given; a sum hands it on."""
     written = bool(node.shares) and node.target.endswith("_")
     return written and node.op in OPS and bool(OPS[node.op].saves)
+
+
+def _is_part(graph: Graph, node: Node) -> bool:
+    """Whether an operator takes one part of a map: its backward makes a whole map, nought but for that part.
+
+    The first of them is the gradient of what was taken from, the others are there beside it until they are added.
+    """
+    return node.op in _PARTS and bool(node.shares) and node.numel < graph[node.shares].numel
 
 
 def _reads(storages: Storages, node: Node, needing: Collection[str]) -> Iterator[str]:
