@@ -451,3 +451,21 @@ def test_what_is_kept_of_any_network(names: list[str], amp: bool) -> None:
     model = Lambda(forward)
     found = cost(model, input_size=(2, 8, 16), kernels="cpu", amp="bf16" if amp else None)
     assert found.activations == really_kept(model, torch.randn(2, 8, 16), amp=amp), names
+
+
+class Looked(nn.Module):
+    """A table whose dtype alone others read: no gradient flows by that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Parameter(torch.zeros(2, 40, 8)), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(((x > 0).to(self.table) @ self.table) * (x < 0).type_as(self.table).mean())
+        return y
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_operand_read_for_its_dtype_gets_no_gradient(batch: int) -> None:
+    x = torch.randn(batch, 2, 4, 40)
+    assert cost(Looked(), input_data=x, kernels="cpu").activations == really_kept(Looked(), x)

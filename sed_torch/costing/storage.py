@@ -79,10 +79,16 @@ class Storages:
             if node.op == "parameter":
                 needs = node.target in trainable
             else:
-                needs = _passes_gradients(node) and any(i in found for i in node.inputs)
+                needs = _passes_gradients(node) and any(i in found for i in with_values(node))
             if needs:
                 found.add(node.name)
         return frozenset(found)
+
+
+def with_values(node: Node) -> tuple[str, ...]:
+    """Operands whose values are read; of others (``x.to(other)``, ``x.expand_as(other)``) a shape or a dtype is."""
+    like = node.op in OPS and node.target.removesuffix("_") in OPS[node.op].shaped_like
+    return node.inputs[:1] if like or node.op == "to" else node.inputs
 
 
 def _passes_gradients(node: Node) -> bool:

@@ -11,7 +11,7 @@ from sed_torch._frozen import FrozenMapping
 from sed_torch.costing.heads import heads_running, split_first
 from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.saving import Saved
-from sed_torch.costing.storage import Storages, itemsize
+from sed_torch.costing.storage import Storages, itemsize, with_values
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
@@ -284,6 +284,6 @@ def _is_part(graph: Graph, node: Node) -> bool:
 
 def _reads(storages: Storages, node: Node, needing: Collection[str]) -> Iterator[str]:
     """Roots of the operands that get a gradient; what a view passes back is the gradient it was given."""
-    for name in node.inputs:
+    for name in with_values(node):
         if name in needing and storages.root[name] != storages.root[node.name]:
             yield storages.root[name]
