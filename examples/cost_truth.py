@@ -435,7 +435,7 @@ def _let_go(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if otherwise:
         words.append(
             f"In {otherwise} of {len(stepped)} rows the step measured is an older one, which let go of its outputs "
-            "before the backward pass and gave them no such map: there the bytes foretold come out above by these maps."
+            "before the backward pass and gave them no such map; so did most of the steps foretold beside them."
         )
     return words
 
@@ -479,7 +479,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 ON_A_CPU = (
     f"Left out by rule: models above {MOST_MACS / 1e9:g} GMACs a sample, and above {MOST_MACS_SLOW / 1e9:g} under "
     f"autocast at batch {BATCHES[-1]}, which is slow on a CPU; a batch norm of one position cannot be trained at "
-    "batch 1. What is foretold is of one state of the code; what was measured before was taken with `--measured`."
+    "batch 1. Rows are of several states of the code: not all were made again after its last mends."
 )
 ON_A_GPU = (
     "Measured is `torch.cuda.max_memory_allocated` of a second step. It counts the workspace of cuBLAS (8 MiB, 32 MiB "
