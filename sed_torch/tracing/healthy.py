@@ -18,7 +18,17 @@ import torch.fx
 from torch import nn
 
 from sed_torch.tracing.known import UNKNOWN
-from sed_torch.tracing.statements import OWN_DIR, Span, Statement, asking, called, parsed, position, span_of
+from sed_torch.tracing.statements import (
+    OWN_DIR,
+    Span,
+    Statement,
+    asking,
+    called,
+    parsed,
+    polarity,
+    position,
+    span_of,
+)
 
 __all__ = ["ASSERTIONS", "healthy_answer"]
 
@@ -199,7 +209,7 @@ def _from_statement(
         if isinstance(statement, ast.Assert):
             words = f"the check in {where} passes"
         if name in _BOOLS:
-            side = _polarity(statement.test, asked)
+            side = polarity(statement.test, asked)
             return (holds == side, words) if side is not None else (UNKNOWN, "")
         if isinstance(statement, ast.If):
             return UNKNOWN, ""
@@ -338,17 +348,6 @@ def _plain(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
         return call.func.id in _PLAIN_CALLS
     return isinstance(call.func, ast.Attribute) and call.func.attr in _ARITHMETIC
-
-
-def _polarity(test: ast.expr, asked: Span, side: bool = True) -> bool | None:
-    """Whether the truth of what is asked speaks for a test, through ``not``, ``and``, ``or``; None if unclear."""
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return _polarity(test.operand, asked, not side)
-    if not isinstance(test, ast.BoolOp):
-        return side
-    within = [v for v in test.values if span_of(v)[0] <= asked[0] and asked[1] <= span_of(v)[1]]
-    sides = {_polarity(v, asked, side) for v in within or test.values}
-    return sides.pop() if len(sides) == 1 else None
 
 
 def _sizes(statement: ast.AST) -> bool:

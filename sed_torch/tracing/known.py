@@ -106,6 +106,11 @@ class Known:
         self._note_read([node])
         return self._values[node]
 
+    def chosen(self, nodes: Iterable[torch.fx.Node]) -> bool:
+        """Whether values are known only because choices of the data are taken in turn."""
+        found = [n for n in nodes if self._settle(n)]
+        return CHOSEN in {self._kinds[name] for n in found for name in self._rests_on.get(n, ())}
+
     def drop_questions(self, graph: torch.fx.Graph) -> None:
         """Take calls out of the graph that nothing but the forward's own question read."""
         for node in reversed(graph.nodes):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,8 +17,9 @@ from sed_torch.tracing.known import UNKNOWN, Call, shaped_by_values
 from sed_torch.tracing.names import in_place
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.stand_ins import StandIns
+from sed_torch.tracing.statements import asking, ends_a_loop, goes_on
 from sed_torch.tracing.tape import Tape
-from sed_torch.tracing.tensors import tensors_of
+from sed_torch.tracing.tensors import nodes_in, tensors_of
 
 __all__ = ["Questions"]
 
@@ -71,7 +74,22 @@ class Questions:
     def value(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The values that the forward asks for, where they rest on known ones alone."""
         meta = self._stand_ins.to_meta(args), self._stand_ins.to_meta(kwargs)
-        return self._known.result(func, *map(self._tape.nodes, meta))
+        asked = [*map(self._tape.nodes, meta)]
+        if self._known.chosen(nodes_in(asked)) and (frame := asking()) is not None and ends_a_loop(frame):
+            return self._going_on(frame, args)
+        return self._known.result(func, *asked)
+
+    def _going_on(self, frame: FrameType, args: tuple[Any, ...]) -> Any:
+        """What keeps a loop going that has an end besides: choices taken in turn say which rows go where, not when a
+        sequence is over.
+        """
+        on = goes_on(frame) if args and args[0].dtype is torch.bool else None
+        if on is None:
+            return UNKNOWN
+        words = f"a loop that data may end goes on to its last turn ({os.path.basename(self.place())})"
+        if words not in self.assumed:
+            self.assumed.append(words)
+        return on
 
     def healthy(self, name: str, args: tuple[Any, ...]) -> Any:
         """What a healthy run answers to a question that only checks or reports."""

@@ -19,8 +19,11 @@ __all__ = [
     "Statement",
     "asking",
     "called",
+    "ends_a_loop",
+    "goes_on",
     "is_guarded",
     "parsed",
+    "polarity",
     "position",
     "span_of",
 ]
@@ -89,6 +92,89 @@ def position(frame: FrameType) -> Span:
 def span_of(part: ast.stmt | ast.expr) -> Span:
     """Where a part of a statement stands."""
     return (part.lineno, part.col_offset), (part.end_lineno or part.lineno, part.end_col_offset or 0)
+
+
+def polarity(test: ast.expr, asked: Span, side: bool = True) -> bool | None:
+    """Whether the truth of what is asked speaks for a test, through ``not``, ``and``, ``or``; None if unclear."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return polarity(test.operand, asked, not side)
+    if not isinstance(test, ast.BoolOp):
+        return side
+    within = [v for v in test.values if span_of(v)[0] <= asked[0] and asked[1] <= span_of(v)[1]]
+    sides = {polarity(v, asked, side) for v in within or test.values}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def ends_a_loop(frame: FrameType) -> bool:
+    """Whether what is asked for decides that a loop ends: in a ``while`` test, or in an ``if`` that leaves it."""
+    return any(isinstance(s, ast.While) or _leaves(s, _loop_around(s, frame)) for s in _tests(frame))
+
+
+def goes_on(frame: FrameType) -> bool | None:
+    """The answer by which a loop goes on that something besides ends; None where nothing does, or no loop asks.
+
+    What ends it besides: the last turn of a ``for``, or a counter in the test of a ``while``.
+    """
+    tests, at = _tests(frame), position(frame)
+    if len(tests) != 1:
+        return None
+    asked = tests[0]
+    if isinstance(asked, ast.While):
+        sides = {
+            polarity(v, at) for v in _besides_a_count(asked)
+        }  # Python tells no place in a test of several
+        return sides.pop() if len(sides) == 1 else None
+    loop = _loop_around(asked, frame)
+    if not isinstance(loop, ast.For) or not _leaves(asked, loop) or asked.orelse:
+        return None
+    side = polarity(asked.test, at)
+    return None if side is None else not side
+
+
+def _loop_around(statement: ast.stmt, frame: FrameType) -> ast.For | ast.While | None:
+    """The innermost loop around a statement, in its own function."""
+    loops = [s for s in parsed(frame.f_code.co_filename) if isinstance(s.statement, (ast.For, ast.While))]
+    around = [s.statement for s in loops if any(p is statement for p in ast.walk(s.statement))]
+    own = next((s.function for s in parsed(frame.f_code.co_filename) if s.statement is statement), None)
+    own_line = getattr(own, "lineno", 0)
+    inner = max(around, key=lambda s: s.lineno, default=None)
+    return inner if isinstance(inner, (ast.For, ast.While)) and inner.lineno >= own_line else None
+
+
+def _leaves(branch: ast.If, loop: ast.stmt | None) -> bool:
+    """Whether a branch inside a loop ends by leaving it."""
+    return loop is not None and isinstance(branch.body[-1], (ast.Break, ast.Return))
+
+
+def _tests(frame: FrameType) -> list[ast.If | ast.While]:
+    """The statements in whose test a frame asks."""
+    at = position(frame)
+    found = [s.statement for s in parsed(frame.f_code.co_filename)]
+    return [
+        s
+        for s in found
+        if isinstance(s, (ast.If, ast.While))
+        and ((span_of(s.test)[0] <= at[0] and at[1] <= span_of(s.test)[1]) or at[0] == span_of(s)[0])
+    ]
+
+
+def _besides_a_count(loop: ast.While) -> list[ast.expr]:
+    """What ends a loop besides a number that its body steps, as in ``while n < 4 and …``; nothing without such."""
+    if not isinstance(loop.test, ast.BoolOp) or not isinstance(loop.test.op, ast.And):
+        return []
+    steps = [s.target for s in loop.body if isinstance(s, ast.AugAssign)]
+    stepped = {t.id for t in steps if isinstance(t, ast.Name)}
+    others = [
+        v
+        for v in loop.test.values
+        if not (
+            isinstance(v, ast.Compare)
+            and isinstance(v.left, ast.Name)
+            and v.left.id in stepped
+            and isinstance(v.ops[0], (ast.Lt, ast.LtE, ast.Gt, ast.GtE))
+        )
+    ]
+    return others if len(others) < len(loop.test.values) else []
 
 
 def is_guarded() -> bool:
