@@ -145,7 +145,8 @@ class Moving(Axes):
         gathered = len(inputs) > 1
         if gathered:
             return self._gathered(node, inputs, dims)
-        self._drop(node, [d for i, d in enumerate(x) if i not in kept])
+        single = {d for (d, _), n in zip(dims, shape, strict=False) if n == 1}  # as of x[i : i + 1]
+        self._drop(node, [d for i, d in enumerate(x) if i not in kept - single])
         if len(dims) != len(shape):
             return None
         return tuple(x[d] if d >= 0 else self.fresh(n) for (d, _), n in zip(dims, shape, strict=True))
@@ -224,7 +225,10 @@ class Moving(Axes):
             region
         ):  # a diagonal: its first dimensions are theirs
             places = zip(region, value, strict=False)
+        one_of = set(range(len(base))) - set(region)
         for place, dim in places:
+            if not dim:
+                one_of.add(place)
             if 0 <= place < len(base):
                 self.unify(base[place], dim)
                 if dim and entries(dim) != entries(base[place]) and self._indexes(node, dim):
@@ -233,7 +237,7 @@ class Moving(Axes):
         single = self.dropped.get(node.inputs[-1], frozenset())
         for axis in sorted(single | self._gathered_of(node.inputs[-1])):
             for place, dim in enumerate(base):
-                if place not in region and dim and entries(dim) == sizes.get(self.root(axis)):
+                if place in one_of and dim and entries(dim) == sizes.get(self.root(axis)):
                     self.unify(dim, ((axis, entries(dim)),))
                     self.dropped[node.name] = self.dropped.get(node.name, frozenset()) - {axis}
                     break
