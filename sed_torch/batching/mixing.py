@@ -157,8 +157,11 @@ class Rules(Moving):
 
     def _messages(self, node: Node, names: list[str], a: Dims, b: Dims) -> bool:
         """A square matrix among the inputs, times what was computed of the nodes of a graph: its rows and columns
-        are those nodes. (``x @ w`` of two inputs, the first one square by chance, is no such product.)
+        are those nodes. (``x @ w`` of two inputs, the first one square by chance, is no such product, nor is one with
+        weights.)
         """
+        if names[1] not in self.live and node.op != "_sparse_mm":
+            return False
         inputs = [n.name for n in self.graph.nodes if n.op == "input"]
         left, right = (next((i for i in inputs if self.dims[i] == self.dims[n]), None) for n in names)
         if left is None or len(a) != 2 or len(b) != 2 or not a[0] or entries(a[0]) != entries(a[1]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sed_torch.attributes import Item
+from sed_torch.attributes import Item, Slice
 from sed_torch.graph import Node
 from sed_torch.lowering.state import Lowering, NodeField, main_of, relayout
 from sed_torch.ops import OPS, canonical
@@ -48,9 +48,14 @@ def lower_norm(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
 
 
 def lower_item(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
-    """One of several results. Of tensors broadcast to one another, each is the operand at its place."""
+    """One of several results. Of tensors broadcast to one another, each is the operand at its place; of those that a
+    dimension was taken apart into, each has the others.
+    """
     source = low.graph[node.inputs[0]]
     index = node.of(Item).index
     if canonical(source.target) == "broadcast_tensors" and 0 <= index < len(source.inputs):
         inputs = [low.values.get(source.inputs[index], inputs[0])]
+    value, dims = inputs[0], source.of(Slice).dims if source.op == "unbind" else None
+    if dims is not None and len(dims) + 1 == len(value.layout):
+        return NodeField(value.step, value.ndim, tuple(value.layout[d] for d, _ in dims), value.gate)
     return lower_keep(low, node, inputs)
