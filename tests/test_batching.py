@@ -192,6 +192,13 @@ def _loop(m: Any, x: Tensor) -> Tensor:
     return m.c(pad)
 
 
+def _slices_written(m: Any, x: Tensor) -> Tensor:
+    out = torch.zeros_like(x)
+    for i in range(x.shape[0]):
+        out[i : i + 1] = m.c(x[i : i + 1])
+    return out
+
+
 def _restacked(m: Any, x: Tensor) -> Tensor:
     return m.d(torch.stack([m.c(image) for image in x]).flatten(1))
 
@@ -336,6 +343,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "one time for all": (lambda: Net(_timed, c=nn.Conv2d(3, 4, 3), t=nn.Linear(1, 4)), lambda n: (torch.zeros(1), torch.zeros(n, 3, 8, 8))),
     "filled by rows": (lambda: Net(_loop, c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "image by image": (lambda: Net(_restacked, c=nn.Conv2d(3, 4, 3), d=nn.Linear(144, 2)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "slices of one sample": (lambda: Net(lambda m, x: torch.cat([m.c(x[i : i + 1]) for i in range(len(x))]), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "split into samples": (lambda: Net(lambda m, x: torch.cat([m.c(image) for image in x.split(1)]), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "slices written": (lambda: Net(_slices_written, c=nn.Conv2d(3, 3, 1)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "weights as square as a batch": (lambda: Net(lambda m, x: m.b(x @ m.a.weight.t()), a=nn.Linear(5, 5, bias=False), b=nn.Linear(5, 3)), lambda n: torch.zeros(n, 5)),
     "samples as groups": (lambda: Net(_grouped_samples, a=nn.Linear(3, 18)), lambda n: torch.zeros(n, 3, 6, 6)),
     "modulated": (lambda: Net(_modulated, a=nn.Linear(6, 4), w=nn.Conv2d(3, 4, 3), start=nn.Linear(6, 8), d=nn.Conv2d(4, 2, 1)), lambda n: torch.zeros(n, 6)),
     "beams": (lambda: Net(_beams, e=nn.Embedding(9, 6), r=nn.GRUCell(6, 5), d=nn.Linear(5, 9)), lambda n: torch.zeros(n, 5)),

@@ -82,6 +82,10 @@ def test_goldens_are_complete(update_goldens: bool) -> None:
     assert all(tuple(row) == VALUES for row in data["scores"].values())
 
 
+READ_ANEW = {"timm:mobilevit_s": "what unbind takes apart is laid out without the dimension that is gone"}
+"""Networks that 0.1.0 read wrongly, and what was mended: their values differ a little."""
+
+
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_sed_1_gives_what_0_1_0_gave(reference: str) -> None:
     """Written by 0.1.0, never anew: old rankings and notes are to be understood."""
@@ -89,6 +93,9 @@ def test_sed_1_gives_what_0_1_0_gave(reference: str) -> None:
     assert recorded["definition"] == "sed/1"
     parts = {name: v for name, v in recorded["scores"][reference].items() if name in VALUES[:5]}
     found = evaluate(scored(reference).evaluation.topology, definition="sed/1")
+    if reference in READ_ANEW:
+        assert found.total == pytest.approx(parts["total"], rel=1e-4)
+        return
     assert {name: getattr(found, name) for name in parts} == pytest.approx(parts, rel=1e-8, abs=1e-8)
 
 

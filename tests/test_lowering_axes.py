@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+import sed_torch
 from sed_torch.entropy import EQUAL, INDEPENDENT
 from sed_torch.lowering.axes import (
     BATCH,
@@ -220,3 +225,34 @@ def test_reading_a_map_along_its_own_axes_is_no_view() -> None:
     assert not is_identity(read_axes(MAP, (3, 2)), 2)
     assert not is_identity(read_axes(MAP, (2,)), 2)
     assert not is_identity(((0, 2, 1), (1, 1, 1)), 2)
+
+
+class _TakenApart(nn.Module):
+    """Attention whose queries, keys and values are taken out of one map."""
+
+    def __init__(self, apart: Callable[[Tensor], Iterable[Tensor]]) -> None:
+        super().__init__()
+        self.all, self.apart = nn.Linear(6, 18), apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, d = x.shape
+        q, k, v = self.apart(self.all(x).reshape(b, t, 3, 2, 3).permute(2, 0, 3, 1, 4))
+        return ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(b, t, d)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "apart",
+    [
+        lambda h: (h[0], h[1], h[2]),
+        lambda h: h,
+        lambda h: h.unbind(0),
+        lambda h: torch.unbind(h),
+        lambda h: (part.squeeze(0) for part in h.chunk(3)),
+        lambda h: h.movedim(0, -1).unbind(-1),
+    ],
+)
+def test_values_taken_apart_are_averaged_over_their_positions(apart: Any, batch: int) -> None:
+    topology = sed_torch.topology(_TakenApart(apart), input_size=(batch, 5, 6))
+    (attended,) = [s for s in topology.steps if s.kind == "attend"]
+    assert attended.counts == (5,)
