@@ -412,6 +412,31 @@ def test_sequences_of_several_lengths_are_the_samples() -> None:
         )
 
 
+@pytest.mark.parametrize("entries", [1, 2, 3])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda m, xs: [m.a(m.e(x)).mean(0) for x in xs],
+        lambda m, xs: m.a(m.e(nn.utils.rnn.pad_sequence(xs, batch_first=True))).mean(1),
+        lambda m, xs: torch.stack([m.a(m.e(x)).amax(0) for x in xs]),
+    ],
+)
+def test_sequences_of_tokens_that_end_in_one_number_each_are_the_samples(body: Any, entries: int) -> None:
+    model = Net(body, e=nn.Embedding(9, 4), a=nn.Linear(4, 5))
+    score = sed_torch.score(model, input_data=([_ints(7) for _ in range(entries)],))
+    assert score.macs == 7 * 4 * 5
+    assert score.assumed
+
+
+def test_a_list_of_features_holds_the_samples_in_each() -> None:
+    """As recommenders are given them: all that begins with a sample a row ends with one."""
+    model = Net(
+        lambda m, xs: m.a(torch.cat([m.e(x) for x in xs], 1)), e=nn.Embedding(9, 4), a=nn.Linear(12, 5)
+    )
+    for n in (1, 4):
+        assert sed_torch.score(model, input_data=([_ints(n) for _ in range(3)],)).macs == 12 * 5
+
+
 # -- where it is -----------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
+from sed_torch.batching.axes import FIXED, WALKED, WEAK, Dim, Dims, entries
 from sed_torch.batching.following import Follower
 from sed_torch.batching.mixing import MESSAGES
 from sed_torch.graph import BatchAxes, Graph, Mixing, Node
@@ -183,6 +183,7 @@ class _Chooser(Follower):
             n
             for n in inputs
             if n.shape
+            and not (n.name in self.of_lists and self._summed_up(self.dims[n.name][0]))
             and self._level(self.dims[n.name][0]) < WALKED
             and not any(self._along(self.dims[n.name][:1], root) for root in apart)
         ]
@@ -209,6 +210,15 @@ class _Chooser(Follower):
             where = f"the batch is dimension 0 of {node.name} ({entries(dims[0])})"
             return node, 0, f"{where}, though the network {self._how(dims[0])} it"
         return None
+
+    def _summed_up(self, dim: Dim) -> bool:
+        """Whether nothing of a dimension is left in the end, as of the steps of a sequence."""
+        ends = [self.dims.get(o, ()) for o in self.graph.outputs if o not in self.lost]
+        return (
+            bool(ends)
+            and self._level(dim) >= WEAK
+            and not any(self._along(d, self.root(a)) for d in ends for a, _ in dim)
+        )
 
     def _how(self, dim: Dim) -> str:
         roots = {self.root(a) for a, _ in dim}

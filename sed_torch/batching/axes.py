@@ -37,6 +37,7 @@ class Axes:
             along before they were packed.
         lost: nodes of which only is known that they come from their inputs.
         listed: arguments that are lists of tensors, with the axis along which their entries follow and its size.
+        of_lists: inputs that are entries of lists.
         ragged: entries of such lists that begin with different sizes: along those lie no samples.
         live: nodes that depend on an input.
     """
@@ -56,7 +57,11 @@ class Axes:
         self.live: set[str] = set()
         self.listed: list[tuple[str, int, int]] = []
         self.ragged: frozenset[str] = frozenset()
-        for name, members in _lists(graph).items():
+        lists = _lists(graph)
+        self.of_lists = frozenset(m for members in lists.values() for m in members)
+        for name, members in lists.items():
+            if len(members) < 2:
+                continue
             if len({(graph[m].shape or (0,))[0] for m in members}) > 1:
                 self.ragged |= frozenset(members)
             ((axis, size),) = self.fresh(len(members))
@@ -142,7 +147,7 @@ class Axes:
 
 
 def _lists(graph: Graph) -> dict[str, list[str]]:
-    """Arguments that are lists: name → the inputs that are their entries, two or more of one rank."""
+    """Arguments that are lists: name → the inputs that are their entries, of one rank."""
     inputs = {n.target: n for n in graph.nodes if n.op == "input" and n.shape is not None}
     found: dict[str, list[str]] = {}
     for target, node in inputs.items():
@@ -152,6 +157,6 @@ def _lists(graph: Graph) -> dict[str, list[str]]:
         entries_of = [node]
         while (entry := inputs.get(f"{name}{len(entries_of)}")) is not None:
             entries_of.append(entry)
-        if len(entries_of) > 1 and len({len(e.shape or ()) for e in entries_of}) == 1:
+        if len({len(e.shape or ()) for e in entries_of}) == 1:
             found[name] = [e.name for e in entries_of]
     return found
