@@ -66,6 +66,8 @@ class TestStepExceedsMemory:
         assert helps["under autocast to bf16"] == halves < cost.peak
         assert "take a batch of 15" in finding.advice
         assert "under autocast to bf16 it takes" in finding.advice
+        said = check(model, select=["SED322"], memory=cost.peak - 1, input_size=SIZE).to_text()
+        assert f"with [under autocast to bf16: {halves}, with 1.* checkpointed: {blocks}" in said
 
     def test_the_optimizer_counts(self, model: nn.Module) -> None:
         peak = sed_torch.cost(model, input_size=SIZE, optimizer="sgd").peak

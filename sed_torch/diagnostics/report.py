@@ -311,4 +311,6 @@ def _short(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         shown = [_short(v) for v in value[:6]]
         return "[" + ", ".join(shown) + (", …" if len(value) > 6 else "") + "]"
+    if isinstance(value, Mapping):
+        return "[" + ", ".join(f"{k}: {_short(v)}" for k, v in value.items()) + "]"
     return str(value)

@@ -353,7 +353,7 @@ class Ranking(tables.Tabular):
 
     def _notes(self) -> list[str]:
         if self.whole is None:
-            of = f"{len(self.rows)} models, {self.cached} from the cache"
+            of = f"{len(self.rows)} model{'s' * (len(self.rows) != 1)}, {self.cached} from the cache"
         else:
             of = f"the first {len(self.rows)} of {self.whole} models"
         lines = [
@@ -364,7 +364,7 @@ class Ranking(tables.Tabular):
                 f"expected: {self.expects}; outside: no networks like it were seen, so nothing is said"
             )
         if self.beyond:
-            lines.append(f"{self.beyond} larger models are left out")
+            lines.append(f"{self.beyond} larger model{'s are' if self.beyond != 1 else ' is'} left out")
         if any(r.shape is not None for r in self.rows):
             lines.append(SHAPE_NOTE)
         if self.baselines:
