@@ -193,16 +193,17 @@ class _Chooser(Follower):
             obvious = node is inputs[0] or (inputs[0].shape or (0,))[0] == size
             return node, 0, "" if obvious else f"the batch is dimension 0 of {node.name} ({size})"
         outputs = {self.root(a) for o in self.graph.outputs for d in self.dims.get(o, ()) for a, _ in d}
-        for node in inputs:
-            for place, dim in enumerate(self.dims[node.name]):
-                if not self._level(dim) and place and (not dim or self.root(dim[0][0]) in outputs):
-                    how = self._how(self.dims[node.name][0])
-                    size = entries(dim)
-                    return (
-                        node,
-                        place,
-                        f"the batch is dimension {place} of {node.name} ({size}): the network {how} dimension 0",
-                    )
+        elsewhere = [
+            (level, node, place, entries(dim))
+            for node in inputs
+            for place, dim in enumerate(self.dims[node.name])
+            if place and (level := self._level(dim)) <= WEAK and (not dim or self.root(dim[0][0]) in outputs)
+        ]
+        if elsewhere:  # rather one that nothing selects from, as where samples are taken one by one
+            _, node, place, size = min(elsewhere, key=lambda found: found[0])
+            how = self._how(self.dims[node.name][0])
+            words = f"the batch is dimension {place} of {node.name} ({size}): the network {how} dimension 0"
+            return node, place, words
         node = next((n for n in inputs if n.shape), inputs[0])
         dims = self.dims[node.name]
         least = 2 if "int" in node.dtype or (dims and self._how(dims[0]) == MESSAGES) else 3

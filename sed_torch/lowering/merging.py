@@ -201,10 +201,20 @@ def lower_cat(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
             resized_if_needed(main.layout[i] if i < len(main.layout) else d, shape[i]) if i == dim else d
             for i, d in enumerate(layout)
         )
+    if _of_samples(low, node) and dim < len(layout):
+        layout = (*layout[:dim], (Atom(BATCH, shape[dim]),), *layout[dim + 1 :])
     if len(inputs) == 1:
         return NodeField(main.step, main.ndim, layout)
     return low.emit(
         node, "cat", tuple(v.step for v in aligned), main.ndim, layout, weights=tuple(float(s) for s in sizes)
+    )
+
+
+def _of_samples(low: Lowering, node: Node) -> bool:
+    """Whether what is joined are the samples, which were taken one by one."""
+    dim, batch = node.of(Join).dim, low.axes.batch
+    return (
+        batch > 1 and len(node.inputs) == batch == _size_along(node, dim) and dim in low.axes.dims(node.name)
     )
 
 
@@ -213,11 +223,11 @@ def _size_along(node: Node, dim: int) -> int:
 
 
 def lower_stack(low: Lowering, node: Node, inputs: list[NodeField]) -> NodeField:
-    """A new dimension of channels: the mean of the Γ."""
+    """A new dimension, of channels or of the samples that were taken one by one: the mean of the Γ."""
     dim = node.of(Join).dim
     main, aligned = _aligned(low, node, inputs)
     shape = shape_of(node)
-    new = (Atom(CHANNEL, shape[dim]),) if shape[dim] > 1 else ()
+    new = (Atom(BATCH if _of_samples(low, node) else CHANNEL, shape[dim]),) if shape[dim] > 1 else ()
     layout = (*main.layout[:dim], new, *main.layout[dim:])
     if len(inputs) == 1:
         return NodeField(main.step, main.ndim, layout)
