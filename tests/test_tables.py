@@ -419,7 +419,7 @@ def test_the_headline_is_an_answer() -> None:
     within = Ranking.of(ranking, limits={"params": 10_000_000})
     assert within.headline().startswith("Best within params ≤ 10.00 M: good (SED 12.000")
     assert (within.beyond, len(within)) == (1, 3)
-    assert "1 larger models are left out" in within.to_text()
+    assert "1 larger model is left out" in within.to_text()
     with pytest.raises(InputError, match="cannot limit 'depth'"):
         Ranking.of(ranking, limits={"depth": 3})
 
