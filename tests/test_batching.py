@@ -347,6 +347,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "split into samples": (lambda: Net(lambda m, x: torch.cat([m.c(image) for image in x.split(1)]), c=nn.Conv2d(3, 4, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "sequences first, then one by one": (lambda: Net(lambda m, x: torch.stack([m.d(y) for y in m.r(x)[0].sum(0)]), r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(7, n, 6)),
     "one by one, then across channels": (lambda: Net(lambda m, x: m.d(torch.stack([m.c(y) for y in x]).view(-1, 2, 2, 64).transpose(1, 2).reshape(-1, 4, 8, 8)), c=nn.Conv2d(3, 4, 3, padding=1), d=nn.Conv2d(4, 2, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
+    "statistics of the batch": (lambda: Net(lambda m, x: m.a(x) * m.b(x.max(0, keepdim=True)[0] - torch.std_mean(x, 0, keepdim=True)[1]).mean(), a=nn.Linear(6, 4), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 6)),
     "slices written": (lambda: Net(_slices_written, c=nn.Conv2d(3, 3, 1)), lambda n: torch.zeros(n, 3, 8, 8)),
     "weights as square as a batch": (lambda: Net(lambda m, x: m.b(x @ m.a.weight.t()), a=nn.Linear(5, 5, bias=False), b=nn.Linear(5, 3)), lambda n: torch.zeros(n, 5)),
     "samples as groups": (lambda: Net(_grouped_samples, a=nn.Linear(3, 18)), lambda n: torch.zeros(n, 3, 6, 6)),

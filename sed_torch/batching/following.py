@@ -109,7 +109,8 @@ class Follower(Rules):
                 d if entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)
             )
             self.lost.discard(node.name)
-            self._drop(node, [d for d, n in zip(first, shape, strict=True) if n == 1])
+            if rule == "slice":  # as of x.split(1)
+                self._drop(node, [d for d, n in zip(first, shape, strict=True) if n == 1])
 
     def _of_packed(self, node: Node, source: Node, batch: Dim) -> None:
         """The data of a packed batch hold its sequences one with another; padded again and in states they are apart."""
