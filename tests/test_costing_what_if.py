@@ -231,6 +231,14 @@ FITTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
         [],
     ),
     "outputs from early on": (lambda: Forked(), (64, 16), []),
+    "outputs that a checkpointed block keeps": (
+        lambda: nn.Sequential(
+            *(nn.Linear(16, 256), nn.Tanh(), nn.Linear(256, 16)),
+            nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 256), nn.Tanh()),
+        ),
+        (16,),
+        ["3"],
+    ),
 }
 
 

@@ -224,12 +224,12 @@ def _backward(
     freed: defaultdict[str, int] = defaultdict(int)
     again: defaultdict[int, int] = defaultdict(int)
     mine = _held_by_the_step(storages, counts)
-    for piece in (*saved, *inside):  # the first to keep a storage is the last to need it on the way back
-        freed[piece.by] += piece.bytes if piece.storage not in mine else 0
+    let_go = [s for s in saved if s.storage not in mine]
+    for piece in (*let_go, *inside):  # the first to keep a storage is the last to need it on the way back
+        freed[piece.by] += piece.bytes
     for piece in inside:
         again[calls[piece.by]] += piece.bytes
-    there = {s.storage for s in saved}
-    kept = sum(s.bytes for s in saved) + sum(storages.own_bytes(r) for r in mine - there)
+    kept = sum(s.bytes for s in let_go) + sum(map(storages.own_bytes, mine))
     flowing = {
         root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])
     }
