@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -21,12 +21,11 @@ __all__ = ["Cost", "mebibytes"]
 _PLAIN = ("parameters", "trainable", "buffers", "optimizer_state", "recomputed", "depth", "by")
 _PIECES = ("saved", "training", "inference", "work")
 
-COLUMNS = ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs")
-OPERATOR_COLUMNS = ("operator", "saved MiB", "share", "GFLOPs")
-_SHOWN = {
-    "block": ("block", "params", "their size", "saved", "share", "FLOPs"),
-    "operator": ("operator", "saved", "share", "FLOPs"),
+COLUMNS = {
+    "block": ("block", "params", "params MiB", "saved MiB", "share", "GFLOPs"),
+    "operator": ("operator", "saved MiB", "share", "GFLOPs"),
 }
+"""Of the rows of a view, by what a row is."""
 EXCLUDED = "workspace of kernels, the CUDA context and fragmentation of the allocator are left out"
 
 
@@ -88,8 +87,8 @@ class Cost(Tabular):
     by: str = "block"
 
     def __post_init__(self) -> None:
-        if self.by not in _SHOWN:
-            raise InputError(f"by must be one of {', '.join(_SHOWN)}, found {self.by!r}")
+        if self.by not in COLUMNS:
+            raise InputError(f"by must be one of {', '.join(COLUMNS)}, found {self.by!r}")
 
     # -- memory ------------------------------------------------------------------------------------------
 
@@ -252,15 +251,16 @@ class Cost(Tabular):
             f"inference peak {mebibytes(self.inference_peak)}",
             *self._on_device(),
         ]
-        shown = tuple(map(_shown, self.records()[0]))
-        grid = Grid(_SHOWN[self.by], shown, spared=("their size", "FLOPs"))
+        rows, columns = self.records()
+        grid = Grid(
+            tuple(_READ[c][0] for c in columns), tuple(map(_shown, rows)), spared=("their size", "FLOPs")
+        )
         return View(headline, tuple(lines), (grid,), tuple(self._notes()))
 
     def records(self) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """One row a block, or an operator where ``by`` says so, numbers with full precision."""
-        if self.by == "operator":
-            return self.by_operator(), OPERATOR_COLUMNS
-        return self.by_block(), COLUMNS
+        rows = self.by_operator() if self.by == "operator" else self.by_block()
+        return rows, COLUMNS[self.by]
 
     def _on_device(self) -> list[str]:
         if self.device is None:
@@ -337,23 +337,21 @@ class Cost(Tabular):
         return revived(cls, {**data, **data["pieces"]}, cls.kind)
 
 
+_READ: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "block": ("block", str),
+    "operator": ("operator", str),
+    "params": ("params", quantity),
+    "params MiB": ("their size", lambda size: mebibytes(size * 2**20)),
+    "saved MiB": ("saved", lambda size: mebibytes(size * 2**20)),
+    "share": ("share", lambda share: f"{share:.1%}"),
+    "GFLOPs": ("FLOPs", lambda count: quantity(count * 1e9)),
+}
+"""Column → its name in a table that people read, and how a value is written there."""
+
+
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table as people read it."""
-    own = (
-        {"operator": row["operator"]}
-        if "operator" in row
-        else {
-            "block": row["block"],
-            "params": quantity(row["params"]),
-            "their size": mebibytes(row["params MiB"] * 2**20),
-        }
-    )
-    return {
-        **own,
-        "saved": mebibytes(row["saved MiB"] * 2**20),
-        "share": f"{row['share']:.1%}",
-        "FLOPs": quantity(row["GFLOPs"] * 1e9),
-    }
+    return {_READ[column][0]: _READ[column][1](value) for column, value in row.items()}
 
 
 def _cut(path: str, depth: int) -> str:
