@@ -133,12 +133,16 @@ def goes_on(frame: FrameType) -> bool | None:
 
 def _loop_around(statement: ast.stmt, frame: FrameType) -> ast.For | ast.While | None:
     """The innermost loop around a statement, in its own function."""
-    loops = [s for s in parsed(frame.f_code.co_filename) if isinstance(s.statement, (ast.For, ast.While))]
-    around = [s.statement for s in loops if any(p is statement for p in ast.walk(s.statement))]
-    own = next((s.function for s in parsed(frame.f_code.co_filename) if s.statement is statement), None)
-    own_line = getattr(own, "lineno", 0)
-    inner = max(around, key=lambda s: s.lineno, default=None)
-    return inner if isinstance(inner, (ast.For, ast.While)) and inner.lineno >= own_line else None
+    found = parsed(frame.f_code.co_filename)
+    function = next((s.function for s in found if s.statement is statement), None)
+    around = [
+        s.statement
+        for s in found
+        if isinstance(s.statement, (ast.For, ast.While))
+        and s.function is function
+        and any(part is statement for part in ast.walk(s.statement))
+    ]
+    return max(around, key=lambda loop: loop.lineno, default=None)
 
 
 def _leaves(branch: ast.If, loop: ast.stmt | None) -> bool:
