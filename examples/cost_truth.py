@@ -123,19 +123,6 @@ def floating(value: Any) -> Iterator[Tensor]:
             yield from floating(v)
 
 
-class Total(torch.autograd.Function):
-    """A sum that keeps nothing, and whose gradient is a map of its own."""
-
-    @staticmethod
-    def forward(ctx: Any, out: Tensor) -> Tensor:
-        ctx.shape = out.shape
-        return out.sum()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.expand(ctx.shape).clone()
-
-
 def one_step(model: nn.Module, optimizer: torch.optim.Optimizer, given: Arguments, device: str, amp: bool,
              between: Callable[[], None] = lambda: None) -> None:  # fmt: skip
     """A training step; ``between`` is called after the forward.
@@ -146,8 +133,10 @@ def one_step(model: nn.Module, optimizer: torch.optim.Optimizer, given: Argument
     with autocast(device, amp):
         out = model(*given[0], **given[1])
         between()
-    losses = [Total.apply(t) for t in floating(out)]
-    torch.autograd.backward(losses)
+    outputs = list(floating(out))
+    for t in outputs:
+        t.register_hook(Tensor.contiguous)  # what a sum gives back is one number for all entries
+    torch.autograd.backward([t.sum() for t in outputs])
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from support.batched import STARTS, STEPS, Program, Recipe, given_to, programs
+from support.counting import flops_counted
 from support.networks import laws
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import sed_torch
 
@@ -26,23 +25,7 @@ def _holds(recipe: Recipe) -> None:
     for n in (2, 5, 6):  # of which 5 and 6 are also lengths and widths
         assert _told(model, recipe, n) == pytest.approx(expected, rel=1e-9), n
     if not model.recurrent:  # torch's counter does not see inside recurrent layers
-        assert expected[0] == pytest.approx(_counted(model, recipe, 4))
-
-
-def _counted(model: Program, recipe: Recipe, n: int) -> float:
-    # the counter has no rows for fused kernels
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        return _flops(model, recipe, n) / 2 / n
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _flops(model: Program, recipe: Recipe, n: int) -> float:
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(*given_to(recipe, n))
-    return counter.get_total_flops()
+        assert expected[0] == pytest.approx(flops_counted(model, *given_to(recipe, 4)) / 2 / 4)
 
 
 @laws

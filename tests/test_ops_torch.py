@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.counting import flops_counted
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import sed_torch
 from sed_torch.errors import SedTorchError
@@ -102,15 +101,10 @@ def _fault(inner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> s
     if not tensors:
         return None
     model = Calls(inner, args, kwargs)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its fused kernels are not counted
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model(*tensors)
+        flops = flops_counted(model, *tensors)
     except Exception:  # torch refuses its own sample, as for a module that is meant to fail
         return None
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
     try:
         s = sed_torch.score(model, input_data=tensors, frontend="fx")
         batch = sed_torch.trace(model, input_data=tensors, frontend="fx").batch
@@ -118,7 +112,7 @@ def _fault(inner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> s
         return f"{type(error).__name__}: {str(error).splitlines()[0][:90]}"
     if s.unknown:
         return f"unknown: {[u.target for u in s.unknown]}"
-    torchs, ours = counter.get_total_flops() / 2, s.macs
+    torchs, ours = flops / 2, s.macs
     if torchs and not any(abs(ours * samples - torchs) <= 0.01 * torchs for samples in (1, batch)):
         return f"MACs {ours} (batch {batch}), torch counts {torchs}"
     return None

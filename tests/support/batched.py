@@ -279,10 +279,8 @@ class Program(nn.Module):
             x = part(x)
         x = x.movedim(1, -1) if x.dim() == 4 else x
         if self.clock is not None:
-            x = self.head(x).flatten(1).mean(1, keepdim=True) + self.clock(t[:, None])
-            return x
-        y: Tensor = self.head(x)
-        return y
+            return self.head(x).flatten(1).mean(1, keepdim=True) + self.clock(t[:, None])  # type: ignore[no-any-return]
+        return self.head(x)  # type: ignore[no-any-return]
 
 
 def given_to(recipe: Recipe, n: int) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -60,30 +61,28 @@ def really_held(model: nn.Module, *inputs: Tensor, amp: bool = False) -> int:
     return seen.most + sum(x.untyped_storage().nbytes() for x in inputs)
 
 
-class Total(torch.autograd.Function):
-    """A loss that keeps nothing, and whose gradient is a map of its own, as that of a loss in use is."""
+def _step(model: nn.Module, inputs: tuple[Tensor, ...], watch: AbstractContextManager[Any]) -> int:
+    """A watched step of plain SGD that holds its output; bytes of what is there all the time: weights and inputs.
 
-    @staticmethod
-    def forward(ctx: Any, out: Tensor) -> Tensor:
-        ctx.shape = out.shape
-        return out.sum()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.expand(ctx.shape).clone()
+    The loss keeps nothing, and the gradient that it gives is a map of its own, as that of a loss in use is.
+    """
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=False)
+    with watch:
+        out = model(*inputs)
+        out.register_hook(Tensor.contiguous)
+        out.sum().backward()
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    own = {t.untyped_storage()._cdata: t.nbytes for t in (*model.parameters(), *model.buffers(), *inputs)}
+    return sum(own.values())
 
 
 def really_stepped(model: nn.Module, *inputs: Tensor) -> int:
     """Bytes of all that is there at the fullest moment of a step of plain SGD on the CPU: weights, inputs, the rest."""
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=False)
-    with Allocated() as seen:
-        out = model(*inputs)
-        Total.apply(out).backward()
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    own = {t.untyped_storage()._cdata: t.nbytes for t in (*model.parameters(), *model.buffers(), *inputs)}
-    return seen.most + sum(own.values())
+    seen = Allocated()
+    own = _step(model, inputs, seen)
+    return own + seen.most
 
 
 def really_allocated(model: nn.Module, *inputs: Tensor) -> int:
@@ -91,18 +90,12 @@ def really_allocated(model: nn.Module, *inputs: Tensor) -> int:
 
     Under a dispatch mode autograd adds gradients up in new maps, where otherwise it adds them in place.
     """
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=False)
-    cpu = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=cpu, profile_memory=True) as seen:
-        out = model(*inputs)
-        Total.apply(out).backward()
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    seen = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+    own = _step(model, inputs, seen)
     events = seen.profiler.kineto_results.events()  # type: ignore[union-attr]
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     now = most = 0
     for _, change in changes:
         now += change
         most = max(most, now)
-    return most + sum(t.nbytes for t in (*model.parameters(), *model.buffers(), *inputs))
+    return own + most
