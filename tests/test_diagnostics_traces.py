@@ -15,6 +15,7 @@ from sed_torch.batching.doubts import batch_in_doubt
 from sed_torch.diagnostics.code import Sizes
 from sed_torch.diagnostics.traces import Aligned, Traces
 from sed_torch.tracing.asking import mode_matters
+from sed_torch.tracing.watching import mode_reads
 from sed_torch.zoo import load
 
 REAL = [
@@ -30,18 +31,25 @@ REAL = [
 def test_what_is_spared_would_have_told_nothing_new(ref: str) -> None:
     """No doubt, and no second trace: it has the same parameters with an effect, and the batch stays in front."""
     model = load(ref).model
-    graph = trace(model, input_size=(2, 3, 224, 224))
-    traces = Traces(model, graph, (2, 3, 224, 224))
+    with mode_reads() as reads:
+        graph = trace(model, input_size=(2, 3, 224, 224))
+    traces = Traces(model, graph, reads, (2, 3, 224, 224))
     assert traces.doubtful is None
     assert traces.training is graph
     trained = trace(model, input_size=(2, 3, 224, 224), training=True)
     assert {n.target for n in trained.nodes if n.op == "parameter" and n.name in trained.needed} == {
         n.target for n in graph.nodes if n.op == "parameter" and n.name in graph.needed
     }
-    other = Traces(model, graph, (2, 3, 224, 224)).other
+    other = Traces(model, graph, reads, (2, 3, 224, 224)).other
     assert isinstance(other, Aligned)
     for name in graph.outputs:
         assert (other.shapes[name] or ())[0] == other.batch
+
+
+def seen_to_matter(model: nn.Module, *, training: bool = False) -> bool:
+    with mode_reads() as reads:
+        trace(model, input_size=(2, 4), training=training)
+    return mode_matters(model, reads)
 
 
 def drop_path(x: Tensor, p: float = 0.0, training: bool = False) -> Tensor:
@@ -152,7 +160,8 @@ def by_name(self: Any, x: Tensor) -> Tensor:
     ],
 )
 def test_whether_the_mode_matters(forward: Any, plain: dict[str, Any], matters: bool) -> None:
-    assert mode_matters(net(forward, **plain)) is matters
+    model = net(forward, **plain)
+    assert {seen_to_matter(model, training=t) for t in (False, True)} == {matters}
 
 
 def rows_by_shape(self: Any, x: Tensor) -> Tensor:
@@ -297,4 +306,4 @@ class SoftmaxInLine(nn.Module):
 
 @pytest.mark.parametrize("kind", [ByAnotherName, SoftmaxInLine])
 def test_a_branch_that_does_more_than_noise_matters(kind: type[nn.Module]) -> None:
-    assert mode_matters(kind())
+    assert seen_to_matter(kind())

@@ -14,6 +14,7 @@ from sed_torch.ops import OPS
 from sed_torch.tracing import trace
 from sed_torch.tracing.asking import asks_for_mode, mode_matters
 from sed_torch.tracing.shadow import unwrap
+from sed_torch.tracing.watching import mode_reads
 
 __all__ = ["both_modes", "dropping", "resting"]
 
@@ -30,21 +31,24 @@ def both_modes(model: nn.Module, given: Given, batch: int | None) -> tuple[Graph
     Raises:
         TraceError: the forward could be followed in neither mode.
     """
-    if not mode_matters(unwrap(model)):
+    training: Graph | None = None
+    assumed: tuple[str, ...] = ()
+    why = ""
+    with mode_reads() as reads:
         try:
             training, assumed = _at_batch(model, given, batch, training=True)
-        except TraceError:  # by the front-ends that evaluation mode has beside
-            pass
-        else:
-            rest = resting(training, unwrap(model))
-            return training, rest or _at_batch(model, given, batch)[0], assumed
+        except TraceError as error:  # by the front-ends that evaluation mode has beside
+            why = str(error).split("\n", 1)[0]
+    if training is not None and not mode_matters(unwrap(model), reads):
+        rest = resting(training, unwrap(model))
+        return training, rest or _at_batch(model, given, batch)[0], assumed
     evaluation, assumed = _at_batch(model, given, batch)
-    try:
-        return _at_batch(model, given, batch, training=True)[0], evaluation, assumed
-    except TraceError as error:
-        first = str(error).split("\n", 1)[0]
-    why = f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({first})"
-    return dropping(evaluation), evaluation, (*assumed, why)
+    if training is not None:
+        return training, evaluation, assumed
+    words = (
+        f"training mode could not be followed, so evaluation mode was read, with its dropouts at work ({why})"
+    )
+    return dropping(evaluation), evaluation, (*assumed, words)
 
 
 def _at_batch(

@@ -48,6 +48,7 @@ from sed_torch.tables import bytes_of
 from sed_torch.tracing import trace
 from sed_torch.tracing.shadow import unwrap
 from sed_torch.tracing.surroundings import default_device_set_aside
+from sed_torch.tracing.watching import mode_reads
 
 __all__ = ["check"]
 
@@ -168,7 +169,8 @@ def _report(
         title = name or type(plain).__name__
         return CheckReport(title, lazy if any(r.code == "SED308" for r in rules) else ())
     try:
-        graph = trace(plain, input_size=input_size, input_data=input_data)
+        with mode_reads() as reads:
+            graph = trace(plain, input_size=input_size, input_data=input_data)
     except ShapeError as error:
         if "Expected more than 1" in str(error) and any(r.code == "SED301" for r in rules):
             return CheckReport(name or type(plain).__name__, (_norm_that_raises(error),))
@@ -182,7 +184,7 @@ def _report(
         loss=loss,
         memory=memory,
         optimizer=optimizer,
-        traces=Traces(plain, graph, input_size, input_data),
+        traces=Traces(plain, graph, reads, input_size, input_data),
     )
     found = [f for r in rules for f in r.run(subject)]
     stay, ignored = parted(_ordered(one_a_cause(found, subject.modules)), subject.assigned)

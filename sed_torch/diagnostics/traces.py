@@ -15,6 +15,7 @@ from sed_torch.errors import DataDependentError, SedTorchError, TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing import trace
 from sed_torch.tracing.asking import mode_matters
+from sed_torch.tracing.watching import ModeReads
 
 __all__ = ["Aligned", "Traces", "scaled_dims"]
 
@@ -25,13 +26,19 @@ class Traces:
     Args:
         model: the module.
         graph: the trace that was scored, in evaluation mode.
+        reads: who read the mode while it was made.
         input_size, input_data: as the caller gave them.
     """
 
     def __init__(
-        self, model: nn.Module, graph: Graph, input_size: Any = None, input_data: Any = None
+        self,
+        model: nn.Module,
+        graph: Graph,
+        reads: ModeReads,
+        input_size: Any = None,
+        input_data: Any = None,
     ) -> None:
-        self._model, self._graph = model, graph
+        self._model, self._graph, self._reads = model, graph, reads
         self._inputs = {"input_size": input_size, "input_data": input_data}
 
     @property
@@ -67,7 +74,8 @@ class Traces:
 
     @cached_property
     def _mode_matters(self) -> bool:
-        return self._graph.frontend not in ("fx", "fx+cut", "fx+bound") or mode_matters(self._model)
+        seen = self._graph.frontend in ("fx", "fx+cut", "fx+bound")
+        return not seen or mode_matters(self._model, self._reads)
 
     @cached_property
     def training(self) -> Graph | None:

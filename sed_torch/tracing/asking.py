@@ -12,12 +12,14 @@ import functools
 import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
+import torch
 from torch import nn
 
 from sed_torch.tracing.code import functions_of, tree_of
 from sed_torch.tracing.statements import called
+from sed_torch.tracing.watching import ModeReads, Site, Switches, asked_in, switch_named, switches_off
 
 __all__ = ["asks_for_mode", "mode_matters"]
 
@@ -33,70 +35,92 @@ _NOISE = frozenset(
 )
 """What noise is made of and put on with, where the data takes part in the call."""
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Expr, ast.Pass)
-_Falsy = frozenset[str]
 
 
-def mode_matters(model: nn.Module) -> bool:
-    """Whether code of the model's own asks for the mode, and for more than to switch noise or statistics."""
+def mode_matters(model: nn.Module, reads: ModeReads) -> bool:
+    """Whether the mode does more in a forward than to switch noise or statistics.
+
+    Args:
+        model: the module whose forward was followed.
+        reads: what was seen while it was followed, in either mode: up to where the modes part, both run the same code.
+    """
     by_kind: dict[type, list[nn.Module]] = {}
     for module in model.modules():
         by_kind.setdefault(type(module), []).append(module)
-    return any(_kind_matters(kind, _falsy(kind, modules)) for kind, modules in by_kind.items())
+    if any(_hides(kind, modules) for kind, modules in by_kind.items()):
+        return True
+    return any(not _harmless(site, off) for site, off in reads.sites.items())
 
 
 def asks_for_mode(kind: type) -> bool:
     """Whether code of a module's class, not torch's, asks for its mode at all."""
-    return any(_names_mode(f) for f in functions_of(kind))
+    return any(_in_code(f.__code__) for f in functions_of(kind))
 
 
-def _falsy(kind: type, modules: list[nn.Module]) -> _Falsy:
-    """Plain switches that are off in all modules of a kind."""
-    if not asks_for_mode(kind):
-        return frozenset()
-    off = [
-        {k for k, v in vars(m).items() if v is None or (isinstance(v, (int, float)) and v == 0)}
-        for m in modules[:64]
-    ]
-    return frozenset(set.intersection(*off)) if len(modules) <= 64 and off else frozenset()
-
-
-@functools.lru_cache(maxsize=2048)
-def _kind_matters(kind: type, off: _Falsy) -> bool:
+def _hides(kind: type, modules: Sequence[nn.Module]) -> bool:
+    """Whether the mode may act where no read of it is seen: in ``train()``, an attribute of the class, or a script."""
+    if issubclass(kind, torch.jit.ScriptModule):
+        return any(_script_asks(m) for m in modules)
     own = [k for k in kind.__mro__ if not k.__module__.startswith("torch.") and k is not object]
-    if any("train" in vars(k) for k in own):
+    if any("training" in vars(k) for k in own) or any("train" in vars(m) for m in modules):
         return True
-    return any(_function_matters(f, off) for f in functions_of(kind))
+    trains = [vars(k)["train"] for k in own if "train" in vars(k)]
+    return bool(trains) and not all(_sets_modes_alone(t, modules) for t in trains)
 
 
-def _function_matters(function: types.FunctionType, off: _Falsy) -> bool:
-    if _names_mode(function):
-        return not _Reading(function, off, _DEEPEST).harmless()
-    return any(_names_mode(f) for f in _helpers(function, 2))
+def _script_asks(module: nn.Module) -> bool:
+    try:
+        return 'name="training"' in str(module.inlined_graph)
+    except (AttributeError, RuntimeError):  # no forward to be read
+        return True
 
 
-def _helpers(function: types.FunctionType, depth: int) -> Iterator[types.FunctionType]:
-    """Functions, not torch's, that a function names or encloses, and those that these do."""
-    named = (function.__globals__.get(n) for n in function.__code__.co_names)
-    enclosed = (c.cell_contents for c in function.__closure__ or () if c != types.CellType())
-    for f in (*named, *enclosed):
-        if (
-            isinstance(f, types.FunctionType)
-            and not str(f.__module__).startswith("torch.")
-            and f is not function
-        ):
-            yield f
-            if depth > 1:
-                yield from _helpers(f, depth - 1)
+def _sets_modes_alone(function: object, modules: Sequence[nn.Module]) -> bool:
+    """Whether a ``train()`` of the user's hands on to torch's and does no more, its switches being off."""
+    if not isinstance(function, types.FunctionType):
+        return False
+    tree, _ = tree_of(function.__code__)
+    if tree is None or not tree.args.args:
+        return False
+    off = frozenset.intersection(*(switches_off(m, asked_in(function.__code__)) for m in modules))
+    return all(_is_plain_train(s, tree.args.args[0].arg, off) for s in tree.body)
 
 
-def _names_mode(function: types.FunctionType) -> bool:
-    return _in_code(function.__code__)
+def _is_plain_train(statement: ast.stmt, own: str, off: Switches) -> bool:
+    if isinstance(statement, ast.If):
+        tests = statement.test.values if _is_and(statement.test) else [statement.test]
+        never = any(switch_named(t, own) in off for t in tests)
+        return never and all(_is_plain_train(s, own, off) for s in statement.orelse)
+    if isinstance(statement, ast.Assign):
+        plain = all(isinstance(t, ast.Name) for t in statement.targets)
+    else:
+        plain = isinstance(statement, (ast.Expr, ast.Return, ast.Pass))
+    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    return plain and all(_is_super(c) for c in calls)
+
+
+def _is_super(call: ast.Call) -> bool:
+    """``super()``, and ``train`` of it."""
+    inner = call.func
+    if isinstance(inner, ast.Attribute) and inner.attr == "train" and isinstance(inner.value, ast.Call):
+        inner = inner.value.func
+    return isinstance(inner, ast.Name) and inner.id == "super"
+
+
+@functools.lru_cache(maxsize=8192)
+def _harmless(site: Site, off: Switches) -> bool:
+    reading = _Reading(site.code, site.names, off, _DEEPEST)
+    return site.method and reading.asks() and reading.harmless()
 
 
 @functools.lru_cache(maxsize=8192)
 def _in_code(code: types.CodeType) -> bool:
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
     return "training" in code.co_names or "training" in code.co_consts or any(map(_in_code, inner))
+
+
+def _is_and(test: ast.AST) -> TypeGuard[ast.BoolOp]:
+    return isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And)
 
 
 _SWITCHES = frozenset(["set_grad_enabled", "inference_mode", "no_grad", "enable_grad"])
@@ -107,18 +131,23 @@ class _Reading:
     """Reads one function: what its mode, an attribute or a parameter, does in it.
 
     Args:
-        function: the function.
+        code: the function.
+        names: the names that it sees beside its own.
         off: attributes of ``self`` that are off.
         depth: how much deeper helpers may be read.
         parameter: the parameter that holds the mode, where it is not ``self.training``.
     """
 
     def __init__(
-        self, function: types.FunctionType, off: _Falsy, depth: int, parameter: str | None = None
+        self,
+        code: types.CodeType,
+        names: Mapping[str, Any],
+        off: Switches,
+        depth: int,
+        parameter: str | None = None,
     ) -> None:
-        self._globals, self._off, self._depth = function.__globals__, off, depth
-        self._tree, _ = tree_of(function.__code__)
-        self._code = function.__code__
+        self._globals, self._off, self._depth = names, off, depth
+        self._tree, _ = tree_of(code)
         self._names = {parameter} if parameter else set()
         if self._tree is not None:
             self._parents = {c: n for n in ast.walk(self._tree) for c in ast.iter_child_nodes(n)}
@@ -126,6 +155,10 @@ class _Reading:
             listed = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
             self._self = listed[0] if listed and not parameter else ""
             self._data = set(listed) - {self._self, *self._names}
+
+    def asks(self) -> bool:
+        """Whether the function's own text shows where it reads the mode."""
+        return self._tree is not None and any(self._uses())
 
     def harmless(self) -> bool:
         """Whether the mode switches noise and statistics alone."""
@@ -173,7 +206,7 @@ class _Reading:
         inner = node
         parent = self._parents[node]
         while isinstance(parent, (ast.BoolOp, ast.UnaryOp, ast.Compare)):
-            if isinstance(parent, ast.BoolOp) and isinstance(parent.op, ast.And) and self._never(parent):
+            if _is_and(parent) and self._never(parent):
                 return True
             inner, parent = parent, self._parents[parent]
         if isinstance(parent, ast.keyword):
@@ -193,13 +226,7 @@ class _Reading:
 
     def _never(self, test: ast.BoolOp) -> bool:
         """Whether an ``and`` has a switch of ``self`` in it that is off."""
-        return any(
-            isinstance(v, ast.Attribute)
-            and isinstance(v.value, ast.Name)
-            and v.value.id == self._self
-            and v.attr in self._off
-            for v in test.values
-        )
+        return any(switch_named(v, self._self) in self._off for v in test.values)
 
     def _assigned(self, targets: Sequence[ast.expr]) -> bool:
         """A local name holds the mode from now on."""
@@ -280,7 +307,7 @@ class _Reading:
         name = place if isinstance(place, str) else names[place] if place < code.co_argcount else None
         if name not in names:
             return False
-        return _Reading(function, frozenset(), self._depth - 1, name).harmless()
+        return _Reading(code, function.__globals__, frozenset(), self._depth - 1, name).harmless()
 
 
 def _is_size(value: ast.AST) -> bool:

@@ -1,0 +1,164 @@
+"""Which code reads the training mode of a module while a forward is followed, torch's own aside.
+
+What the mode changes begins with a read of it: before the first, a forward does the same in both modes. So what is not
+read, as behind a switch that is off, need not be understood.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+import threading
+import types
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from sed_torch.tracing.code import tree_of
+
+__all__ = ["ModeReads", "Site", "Switches", "asked_in", "mode_reads", "switch_named", "switches_off"]
+
+Switches = frozenset[str]
+"""Names of attributes whose plain value is off: None, False or zero."""
+_OURS = ("torch.", "sed_torch.")
+_DEEPEST = 2
+"""How many properties an attribute is looked up through."""
+
+
+class Site:
+    """A function that read a mode.
+
+    Attributes:
+        code: its code.
+        names: the names that it sees beside its own.
+        method: whether its first argument was a module, each time.
+    """
+
+    __slots__ = ("code", "method", "names")
+
+    def __init__(self, code: types.CodeType, names: dict[str, Any], method: bool) -> None:
+        self.code, self.names, self.method = code, names, method
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Site) and (self.code, self.method) == (other.code, other.method)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.method))
+
+
+class ModeReads:
+    """What was seen: ``sites`` maps each function that read a mode to the attributes of its ``self`` that were off."""
+
+    def __init__(self) -> None:
+        self.sites: dict[Site, Switches] = {}
+
+    def add(self, frame: types.FrameType) -> None:
+        """A read in this frame."""
+        code = frame.f_code
+        first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        site = Site(code, frame.f_globals, isinstance(first, nn.Module))
+        off = switches_off(first, asked_in(code)) if isinstance(first, nn.Module) else frozenset()
+        self.sites[site] = off & self.sites.get(site, off)
+
+
+@functools.lru_cache(maxsize=4096)
+def asked_in(code: types.CodeType) -> tuple[str, ...]:
+    """Names that a function may ask its ``self`` for, in either way; the mode itself is no switch."""
+    texts = (c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+    return tuple(n for n in (*code.co_names, *(f"{t}?" for t in texts)) if n.rstrip("?") != "training")
+
+
+@contextmanager
+def mode_reads() -> Iterator[ModeReads]:
+    """Sees, for a while, who reads ``module.training``; what is read stays what it is."""
+    reads = ModeReads()
+    with _LOCK:
+        if not _WATCHING:
+            nn.Module.training = _Training()  # type: ignore[assignment]
+        _WATCHING.append(reads)
+    try:
+        yield reads
+    finally:
+        with _LOCK:
+            _WATCHING.remove(reads)
+            if not _WATCHING:
+                del nn.Module.training
+
+
+_LOCK = threading.Lock()
+_WATCHING: list[ModeReads] = []
+
+
+class _Training:
+    """Stands before the instances' own ``training``, as only a data descriptor of the class can."""
+
+    def __get__(self, module: nn.Module | None, kind: type | None = None) -> Any:
+        if module is None:  # torch's class has no such attribute
+            raise AttributeError("training")
+        frame = sys._getframe(1)
+        if not frame.f_globals.get("__name__", "").startswith(_OURS):
+            for reads in _WATCHING:
+                reads.add(frame)
+        try:
+            return module.__dict__["training"]
+        except KeyError:
+            return module.__getattr__("training")
+
+    def __set__(self, module: nn.Module, value: Any) -> None:
+        module.__dict__["training"] = value
+
+    def __delete__(self, module: nn.Module) -> None:
+        del module.__dict__["training"]
+
+
+def switches_off(module: nn.Module, names: Iterable[str]) -> Switches:
+    """Those of the named attributes that are off: the module's own, its class's, or a property that reads such.
+
+    A name with a question mark, as :func:`switch_named` gives it, is off also where the module has no such attribute.
+    """
+    return frozenset(n for n in names if _is_off(module, n))
+
+
+def switch_named(test: ast.expr | None, own: str) -> str | None:
+    """The attribute of ``own`` that an expression reads: "a" of ``self.a``, "a?" of ``getattr(self, "a", False)``."""
+    if isinstance(test, ast.Attribute) and isinstance(test.value, ast.Name) and test.value.id == own:
+        return test.attr
+    if not isinstance(test, ast.Call) or ast.unparse(test.func) != "getattr" or len(test.args) != 3:
+        return None
+    held, name, default = test.args
+    if not (isinstance(held, ast.Name) and held.id == own and isinstance(name, ast.Constant)):
+        return None
+    return f"{name.value!s}?" if isinstance(default, ast.Constant) and not default.value else None
+
+
+def _is_off(module: nn.Module, name: str, depth: int = _DEEPEST) -> bool:
+    """Of what would have to be computed nothing is known."""
+    plain = name.rstrip("?")
+    for holder in (module, *type(module).__mro__):
+        if plain in vars(holder):
+            value = vars(holder)[plain]
+            if isinstance(value, property):
+                asked = _read_by(value)
+                return asked is not None and depth > 0 and _is_off(module, asked, depth - 1)
+            return value is None or (isinstance(value, (bool, int, float)) and value == 0)
+    if plain == name or type(module).__getattr__ is not nn.Module.__getattr__:
+        return False
+    return not any(plain in table for table in (module._modules, module._parameters, module._buffers))
+
+
+def _read_by(getter: property) -> str | None:
+    """The one attribute that a property returns as it is."""
+    if not isinstance(getter.fget, types.FunctionType):
+        return None
+    tree, _ = tree_of(getter.fget.__code__)
+    told = [s for s in tree.body if not _is_docstring(s)] if tree is not None else []
+    if tree is None or not tree.args.args or len(told) != 1 or not isinstance(told[0], ast.Return):
+        return None
+    return switch_named(told[0].value, tree.args.args[0].arg)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
