@@ -44,6 +44,8 @@ def several_calls(graph: Graph, paths: Sequence[str]) -> tuple[str, ...]:
 
 def _runs(graph: Graph, paths: Sequence[str]) -> Mapping[str, list[list[Node]]]:
     """Checkpointed module → its operators, in stretches without others between them."""
+    if not paths:
+        return {}
     chosen = set(paths)
     nodes = [n for n in graph.nodes if n.op not in ("input", "parameter", "constant")]
     found: dict[str, list[list[Node]]] = {}

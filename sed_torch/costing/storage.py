@@ -42,7 +42,11 @@ class Storages:
 
     def own_bytes(self, name: str) -> int:
         """Bytes that the entries of a node's result take."""
-        return math.ceil(self.entries(name) * itemsize(self.dtypes[name]))
+        return self._sizes[name]
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, int]:
+        return {name: math.ceil(n * itemsize(self.dtypes[name])) for name, n in self._entries.items()}
 
     def copied_bytes(self, node: Node, name: str) -> int:
         """Bytes of the copy that a product makes of an operand: of each matrix that it reads, so many times."""
@@ -54,7 +58,11 @@ class Storages:
 
     def entries(self, name: str) -> float:
         """Entries of a node's result at the batch looked at."""
-        return self.graph[name].numel * (self.times if name in self.batched else 1.0)
+        return self._entries[name]
+
+    @cached_property
+    def _entries(self) -> Mapping[str, float]:
+        return {n.name: n.numel * (self.times if n.name in self.batched else 1.0) for n in self.graph.nodes}
 
     def resident(self, name: str) -> bool:
         """Whether the memory belongs to the model (a parameter or a buffer) and is there before the step."""

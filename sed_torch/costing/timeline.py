@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,10 +18,6 @@ from sed_torch.ops import OPS
 __all__ = ["Moment", "inference_timeline", "training_timeline"]
 
 Phase = Literal["forward", "backward", "optimizer"]
-Counts = Callable[[str], bool]
-"""Whether the memory of a node is counted."""
-
-
 _PARTS = ("getitem", "select", "narrow")
 _NO_CALLS: Mapping[str, int] = FrozenMapping()
 
@@ -51,6 +47,22 @@ class Moment:
         return self.activations - self.batched + self.batched * times + self.gradients
 
 
+class _Tally:
+    """Bytes that are held: all, and of them those that grow with the batch, because the node they belong to does."""
+
+    __slots__ = ("_growing", "all", "batched")
+
+    def __init__(self, growing: Collection[str]) -> None:
+        self._growing = growing
+        self.all = self.batched = 0
+
+    def add(self, name: str, size: int) -> None:
+        """``size`` more bytes of the node ``name``."""
+        self.all += size
+        if name in self._growing:
+            self.batched += size
+
+
 def inference_timeline(storages: Storages, casts: Mapping[str, Mapping[str, str]]) -> tuple[Moment, ...]:
     """Memory held at each operator of a forward without gradients.
 
@@ -59,7 +71,7 @@ def inference_timeline(storages: Storages, casts: Mapping[str, Mapping[str, str]
         casts: node → operands that autocast copies for it, with the dtype of the copy. It keeps the copy of a trainable
             parameter until the forward is over; that of a map is there while its reader runs.
     """
-    return _both(storages, lambda counts: _forward(storages, {}, counts, casts))
+    return tuple(_forward(storages, {}, casts))
 
 
 def training_timeline(
@@ -83,28 +95,8 @@ def training_timeline(
         calls: node → number of the checkpointed call that it is in.
     """
     whole = {s.storage: s.bytes for s in saved}
-
-    def walk(counts: Counts) -> list[Moment]:
-        return [
-            *_forward(storages, whole, counts),
-            *_backward(storages, _counted(saved, counts), _counted(again, counts), calls, counts),
-        ]
-
-    *before, last = _both(storages, walk)
+    *before, last = (*_forward(storages, whole), *_backward(storages, saved, again, calls))
     return (*before, replace(last, gradients=last.gradients + optimizer))
-
-
-def _both(storages: Storages, walk: Callable[[Counts], Sequence[Moment]]) -> tuple[Moment, ...]:
-    """Walk once for all memory and once for what grows with the batch."""
-    batched = storages.batched
-    return tuple(
-        Moment(m.phase, m.node, m.path, m.activations, b.activations, m.gradients)
-        for m, b in zip(walk(lambda _: True), walk(lambda name: name in batched), strict=True)
-    )
-
-
-def _counted(saved: Sequence[Saved], counts: Counts) -> list[Saved]:
-    return [s for s in saved if counts(_owner(s.storage))]
 
 
 def _owner(storage: str) -> str:
@@ -113,45 +105,78 @@ def _owner(storage: str) -> str:
 
 
 def _forward(
-    storages: Storages,
-    saved: Mapping[str, int],
-    counts: Counts,
-    casts: Mapping[str, Mapping[str, str]] | None = None,
-) -> list[Moment]:
-    nodes = storages.graph.nodes
-    ends = _held_until(storages)
-    change = [0] * (len(nodes) + 1)
-    for place, root in _own_roots(storages, counts):
-        size = storages.own_bytes(root)
-        change[0 if nodes[place].op == "input" else place] += size
-        if root not in saved:
-            change[ends[root] + 1] -= size
-    for place, size in _beside(storages, saved, counts):
-        change[place] += size
-    moments: list[Moment] = []
-    held = 0
+    storages: Storages, saved: Mapping[str, int], casts: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Moment]:
+    starts, ends = _allocated(storages, saved)
+    held = _Tally(storages.batched)
     cached: set[tuple[str, str]] = set()
+    for place, node in enumerate(storages.graph.nodes):
+        for name, size in starts.get(place, ()):
+            held.add(name, size)
+        for name, size in ends.get(place, ()):
+            held.add(name, -size)
+        if node.op in ("parameter", "constant"):
+            continue
+        beside = _Tally(storages.batched)
+        if casts is not None:
+            _add_running(storages, node, beside)
+            _add_casts(storages, node, casts.get(node.name, {}), beside, held, cached)
+        there = held.all + beside.all, held.batched + beside.batched
+        yield Moment("forward", node.name, node.path, *there)
+
+
+_Changes = Mapping[int, Sequence[tuple[str, int]]]
+"""Place → the nodes whose memory comes or goes there, with its bytes."""
+
+
+def _allocated(storages: Storages, saved: Mapping[str, int]) -> tuple[_Changes, _Changes]:
+    """Where the forward takes memory, for its results and beside them, and where it lets go of it."""
+    nodes, index = storages.graph.nodes, storages.graph.index
+    last = _held_until(storages)
+    starts: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    ends: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     for place, node in enumerate(nodes):
-        held += change[place]
-        if node.op not in ("parameter", "constant"):
-            beside = _running(storages, node) if counts(node.name) and casts is not None else 0
-            if (
-                casts is not None and node.op != "multi_head_attention_forward"
-            ):  # gone before its heads are at work
-                beside += sum(storages.copied_bytes(node, i) for i in node.copied if counts(i))
-            for name, dtype in (casts or {}).get(node.name, {}).items():
-                size = round(storages.entries(name) * itemsize(dtype)) if counts(name) else 0
-                if storages.graph[name].op != "parameter":
-                    beside += (
-                        0 if node.op in ("gru", "rnn") else size
-                    )  # which let go of it before their steps
-                elif split_first(storages.graph, node, name):  # gone before the heads are at work
-                    continue
-                elif (name, dtype) not in cached:
-                    cached.add((name, dtype))
-                    held += size
-            moments.append(Moment("forward", node.name, node.path, held + beside, 0))
-    return moments
+        name = node.name
+        if storages.root[name] != name or node.shape is None or storages.resident(name):
+            continue
+        size = storages.own_bytes(name)
+        starts[0 if node.op == "input" else place].append((name, size))
+        if name not in saved:
+            ends[last[name] + 1].append((name, size))
+    for storage, size in saved.items():
+        if storage not in index:  # masks, indices, statistics, copies: kept beside results
+            owner = _owner(storage)
+            starts[index[owner]].append((owner, size))
+    return starts, ends
+
+
+def _add_running(storages: Storages, node: Node, beside: _Tally) -> None:
+    """What an operator holds only while it runs without gradients."""
+    beside.add(node.name, _running(storages, node))
+    if node.op != "multi_head_attention_forward":  # gone before its heads are at work
+        for name in node.copied:
+            beside.add(name, storages.copied_bytes(node, name))
+
+
+def _add_casts(
+    storages: Storages,
+    node: Node,
+    casts: Mapping[str, str],
+    beside: _Tally,
+    held: _Tally,
+    cached: set[tuple[str, str]],
+) -> None:
+    """The copies that autocast makes for an operator: of a map beside it, of a parameter until the forward is over."""
+    for name, dtype in casts.items():
+        size = round(storages.entries(name) * itemsize(dtype))
+        if storages.graph[name].op != "parameter":
+            if node.op not in ("gru", "rnn"):  # which let go of it before their steps
+                beside.add(name, size)
+        elif split_first(storages.graph, node, name):  # gone before the heads are at work
+            continue
+        elif (name, dtype) not in cached:
+            cached.add((name, dtype))
+            held.add(name, size)
 
 
 def _running(storages: Storages, node: Node) -> int:
@@ -197,75 +222,63 @@ def _end(graph: Graph, node: Node, read: int) -> int:
     return len(graph.nodes) - 1 if followed and node.shape is not None else read
 
 
-def _own_roots(storages: Storages, counts: Counts) -> Iterator[tuple[int, str]]:
-    """(place, root) of all memory that the forward allocates, and of the inputs."""
-    for place, node in enumerate(storages.graph.nodes):
-        own = storages.root[node.name] == node.name and node.shape is not None
-        if own and counts(node.name) and not storages.resident(node.name):
-            yield place, node.name
-
-
-def _beside(storages: Storages, saved: Mapping[str, int], counts: Counts) -> Iterator[tuple[int, int]]:
-    """(place, bytes) of what is kept beside results: masks, indices, statistics, copies."""
-    index = storages.graph.index
-    for name, size in saved.items():
-        if name not in index and counts(_owner(name)):
-            yield index[_owner(name)], size
-
-
 def _backward(
-    storages: Storages,
-    saved: Sequence[Saved],
-    inside: Sequence[Saved],
-    calls: Mapping[str, int],
-    counts: Counts,
+    storages: Storages, saved: Sequence[Saved], inside: Sequence[Saved], calls: Mapping[str, int]
 ) -> Iterator[Moment]:
     graph, needing, root = storages.graph, storages.differentiable, storages.root
-    freed: defaultdict[str, int] = defaultdict(int)
-    again: defaultdict[int, int] = defaultdict(int)
-    mine = _held_by_the_step(storages, counts)
+    mine = _held_by_the_step(storages)
     let_go = [s for s in saved if s.storage not in mine]
+    freed: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    again: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    kept, flowing = _Tally(storages.batched), _Tally(storages.batched)
     for piece in (*let_go, *inside):  # the first to keep a storage is the last to need it on the way back
-        freed[piece.by] += piece.bytes
+        freed[piece.by].append((_owner(piece.storage), piece.bytes))
     for piece in inside:
-        again[calls[piece.by]] += piece.bytes
-    kept = sum(s.bytes for s in let_go) + sum(map(storages.own_bytes, mine))
-    flowing = {
-        root[o]: storages.own_bytes(root[o]) for o in graph.outputs if o in needing and counts(root[o])
-    }
-    total, gradients = sum(flowing.values()), 0
+        again[calls[piece.by]].append((_owner(piece.storage), piece.bytes))
+    for name, size in (*((_owner(s.storage), s.bytes) for s in let_go), *mine.items()):
+        kept.add(name, size)
+    there = {root[o] for o in graph.outputs if o in needing}
+    for name in there:
+        flowing.add(name, storages.own_bytes(name))
+    gradients = 0
     have: set[str] = set()
     summed: set[str] = set()
     for node in reversed(graph.nodes):
         if node.name not in needing or node.op in ("parameter", "constant"):
             continue
-        kept += again.pop(calls.get(node.name, -1), 0)
+        for name, size in again.pop(calls.get(node.name, -1), ()):
+            kept.add(name, size)
         for read in _reads(storages, node, needing):
             if graph[read].op == "parameter":
                 gradients += 0 if read in have else storages.own_bytes(read)
                 have.add(read)
-            elif read not in flowing and counts(read):
-                flowing[read] = storages.own_bytes(read)
-                total += flowing[read]
-        beside = storages.own_bytes(node.name) if _made_anew(node) and counts(node.name) else 0
-        if _is_part(graph, node) and counts(node.shares):
-            beside += storages.own_bytes(node.shares) if node.shares in summed else 0
+            elif read not in there:
+                there.add(read)
+                flowing.add(read, storages.own_bytes(read))
+        beside = _Tally(storages.batched)
+        if _made_anew(node):
+            beside.add(node.name, storages.own_bytes(node.name))
+        if _is_part(graph, node):
+            beside.add(node.shares, storages.own_bytes(node.shares) if node.shares in summed else 0)
             summed.add(node.shares)
-        yield Moment("backward", node.name, node.path, kept + total + beside, 0, gradients)
-        kept -= freed[node.name]
-        if root[node.name] == node.name:
-            total -= flowing.pop(node.name, 0)
-    yield Moment("optimizer", "", "", max(kept, 0), 0, gradients)
+        held = kept.all + flowing.all + beside.all, kept.batched + flowing.batched + beside.batched
+        yield Moment("backward", node.name, node.path, *held, gradients)
+        for name, size in freed.get(node.name, ()):
+            kept.add(name, -size)
+        if root[node.name] == node.name and node.name in there:
+            there.discard(node.name)
+            flowing.add(node.name, -storages.own_bytes(node.name))
+    yield Moment("optimizer", "", "", max(kept.all, 0), max(kept.batched, 0), gradients)
 
 
-def _held_by_the_step(storages: Storages, counts: Counts) -> frozenset[str]:
-    """Roots of what the training loop itself has in hand until the step is over: the batch, and the outputs."""
+def _held_by_the_step(storages: Storages) -> Mapping[str, int]:
+    """Bytes by root of what the training loop itself has in hand until the step is over: the batch, and the outputs."""
     graph = storages.graph
     inputs = (n.name for n in graph.nodes if n.op == "input" and n.shape is not None)
-    roots = {storages.root[name] for name in (*inputs, *graph.outputs)}
-    return frozenset(
-        r for r in roots if counts(r) and graph[r].shape is not None and not storages.resident(r)
-    )
+    roots = dict.fromkeys(storages.root[name] for name in (*inputs, *graph.outputs))
+    return {
+        r: storages.own_bytes(r) for r in roots if graph[r].shape is not None and not storages.resident(r)
+    }
 
 
 def _made_anew(node: Node) -> bool:
