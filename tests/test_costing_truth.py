@@ -320,6 +320,58 @@ def test_evaluation_is_training_without_its_noise(
     assert found.activations == really_kept(model, torch.randn(size))
 
 
+class Rescaled(nn.Module):
+    """Stochastic depth that makes up for what it drops on the data, not on the noise."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.a = how, nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        if self.how == "always":
+            y = y / 0.8
+        if self.how == "divided":
+            return x + divided(y, self.training)
+        if self.how == "multiplied":
+            return x + multiplied(y, self.training)
+        return x + dropped(y, self.training)
+
+
+def divided(x: Tensor, training: bool) -> Tensor:
+    if not training:
+        return x
+    return x.div(0.9) * torch.floor(0.9 + torch.rand(len(x), 1))
+
+
+def multiplied(x: Tensor, training: bool) -> Tensor:
+    if not training:
+        return x
+    return x * (1 / 0.9) * (torch.rand(len(x), 1) < 0.9)
+
+
+def dropped(x: Tensor, training: bool) -> Tensor:
+    if not training:
+        return x
+    return x * torch.floor(0.9 + torch.rand(len(x), 1))
+
+
+@pytest.mark.parametrize(("how", "traces"), [("divided", 1), ("multiplied", 1), ("always", 2)])
+def test_what_makes_up_for_noise_rests_with_it(
+    how: str, traces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Rescaled(how)
+    plain = sed_torch.trace(model, input_size=(4, 16))
+    calls = []
+    monkeypatch.setattr(
+        "sed_torch.costing.modes.trace", lambda *a, **k: calls.append(k) or sed_torch.trace(*a, **k)
+    )
+    found = cost(model, input_size=(4, 16), kernels="cpu")
+    assert len(calls) == traces
+    timeline = inference_timeline(Storages(plain, {n.name: n.dtype for n in plain.nodes}), {})
+    assert found.inference_peak == max(m.activations for m in timeline) + found.parameters
+
+
 class Varied(nn.Module):
     """A mode that changes what is computed: both are followed."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +91,10 @@ def resting(graph: Graph, model: nn.Module) -> Graph | None:
     others = (n for n in graph.nodes if n.name not in switched and n.name not in noise)
     if any(i in noise for n in others for i in n.inputs) or noise & set(graph.outputs):
         return None
+    scales = _rescaled(graph, switched, noise)
+    if scales is None:
+        return None
+    switched |= scales
     nodes: list[Node] = []
     before: dict[str, str] = {}  # what was taken out → what ran before it
     for node in graph.nodes:
@@ -101,6 +107,36 @@ def resting(graph: Graph, model: nn.Module) -> Graph | None:
         else:
             nodes.append(_at_rest(node, asked))
     return replace(graph, nodes=tuple(replace(n, until=before.get(n.until, n.until)) for n in nodes))
+
+
+def _rescaled(graph: Graph, switched: Mapping[str, Node], noise: set[str]) -> dict[str, Node] | None:
+    """Products with a number that make up for what the noise takes away (``x / keep * mask``), and rest with it.
+
+    The number stands in the noise as well; None where one does not, so that it may be there in evaluation mode too.
+    """
+    readers = Counter(i for n in graph.nodes for i in n.inputs)
+    found: dict[str, Node] = {}
+    for node in switched.values():
+        data = graph[next(i for i in node.inputs if i not in noise)]
+        number = data.facts.get("scalar")
+        if data.op not in ("div", "mul") or len(data.inputs) != 1 or data.path != node.path or not number:
+            continue
+        keep = number if data.op == "div" else 1 / number
+        drawn = _numbers(graph, next(i for i in node.inputs if i in noise), noise)
+        if readers[data.name] > 1 or not any(math.isclose(keep, k) for k in drawn):
+            return None
+        found[data.name] = data
+    return found
+
+
+def _numbers(graph: Graph, name: str, noise: set[str]) -> Iterator[float]:
+    """The numbers that random ones are compared with, or that are added to them."""
+    node = graph[name]
+    if isinstance(node.facts.get("scalar"), (int, float)):
+        yield float(node.facts["scalar"])
+    for i in node.inputs:
+        if i in noise:
+            yield from _numbers(graph, i, noise)
 
 
 class _Asked:
