@@ -186,6 +186,44 @@ class SwitchBehind(Net):
         return self.a(x)  # type: ignore[no-any-return]
 
 
+class RateOfOne(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layerdrop, self.patch_drop = 1.0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.layerdrop > 0.0:
+            return x
+        return self.b(self.a(x))  # type: ignore[no-any-return]
+
+
+class ZeroIsNotNone(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.rounds is not None:
+            return x
+        return self.b(self.a(x))  # type: ignore[no-any-return]
+
+
+class BelowZero(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.least = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.least > -1:
+            return x
+        return self.b(self.a(x))  # type: ignore[no-any-return]
+
+
+class InComprehension(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.a(t) if self.training else self.b(self.a(t)) for t in x.chunk(2)])
+
+
 class OnePartIsOn(Net):
     """A switch that is off in one module of a class and on in another."""
 
@@ -265,7 +303,7 @@ MATTERS = [
         ByHelper,
     ),
     *(ByGetter, ByTable, ByChild, ByLambda, ByNumber, Decorated, CheckpointingOn, SwitchBehind, OnePartIsOn),
-    *(LastOfMany, ClassAttribute, InHook),
+    *(LastOfMany, ClassAttribute, InHook, RateOfOne, ZeroIsNotNone, BelowZero, InComprehension),
 ]
 
 # -- it does not -----------------------------------------------------------------------------------------------
@@ -284,6 +322,32 @@ class SwitchedOff(Net):
         if self.training and self.deep:
             x = x.detach()
         return self.b(self.a(x))  # type: ignore[no-any-return]
+
+
+class SwitchedOffByValue(Net):
+    """A rate of zero, and a part that is not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layerdrop, self.patch_drop = 0.0, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.layerdrop > 0.0:
+            return x
+        if self.training and self.patch_drop is not None:
+            x = self.patch_drop(x)
+        return self.b(self.a(x))  # type: ignore[no-any-return]
+
+
+class InLine(Net):
+    """In a comprehension, which has a frame of its own in some versions of Python; names in an index hold no data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept: dict[int, Tensor] = {}
+        kept[self.a.in_features] = x
+        parts = [F.dropout(t, p=0.0 if not self.training else 0.1) for t in x.chunk(2)]
+        rate = self.b.out_features / 40 if self.training else 0.0
+        return self.b(F.dropout(torch.cat(parts), rate))  # type: ignore[no-any-return]
 
 
 class PlainTrain(Net):
@@ -354,7 +418,7 @@ class NamesAHelper(Net):
         return never_called(self, x) if self.deep else self.b(self.a(x))
 
 
-HARMLESS = [SwitchedOff, PlainTrain, AllOff, HarmlessWrapper, NamesAHelper]
+HARMLESS = [SwitchedOff, SwitchedOffByValue, InLine, PlainTrain, AllOff, HarmlessWrapper, NamesAHelper]
 
 
 def seen(model: nn.Module, *, training: bool) -> bool:

@@ -19,7 +19,7 @@ from torch import nn
 
 from sed_torch.tracing.code import functions_of, tree_of
 from sed_torch.tracing.statements import called
-from sed_torch.tracing.watching import ModeReads, Site, Switches, asked_in, switch_named, switches_off
+from sed_torch.tracing.watching import ModeReads, Site, Switches, asked_in, switched_off, switches_off
 
 __all__ = ["asks_for_mode", "mode_matters"]
 
@@ -89,7 +89,7 @@ def _sets_modes_alone(function: object, modules: Sequence[nn.Module]) -> bool:
 def _is_plain_train(statement: ast.stmt, own: str, off: Switches) -> bool:
     if isinstance(statement, ast.If):
         tests = statement.test.values if _is_and(statement.test) else [statement.test]
-        never = any(switch_named(t, own) in off for t in tests)
+        never = any(switched_off(t, own, off) for t in tests)
         return never and all(_is_plain_train(s, own, off) for s in statement.orelse)
     if isinstance(statement, ast.Assign):
         plain = all(isinstance(t, ast.Name) for t in statement.targets)
@@ -184,7 +184,7 @@ class _Reading:
                     value = node.iter if isinstance(node, ast.For) else node.value
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                     if value is not None and self._holds_data(value) and not _is_size(value):
-                        self._data |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+                        self._data |= {n for t in targets for n in _held_by(t)}
         self._data -= self._names
 
     def _holds_data(self, tree: ast.AST) -> bool:
@@ -226,7 +226,7 @@ class _Reading:
 
     def _never(self, test: ast.BoolOp) -> bool:
         """Whether an ``and`` has a switch of ``self`` in it that is off."""
-        return any(switch_named(v, self._self) in self._off for v in test.values)
+        return any(switched_off(v, self._self, self._off) for v in test.values)
 
     def _assigned(self, targets: Sequence[ast.expr]) -> bool:
         """A local name holds the mode from now on."""
@@ -308,6 +308,17 @@ class _Reading:
         if name not in names:
             return False
         return _Reading(code, function.__globals__, frozenset(), self._depth - 1, name).harmless()
+
+
+def _held_by(target: ast.expr) -> Iterator[str]:
+    """The names that an assignment writes to, themselves or an entry of theirs."""
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for part in target.elts:
+            yield from _held_by(part)
+    elif isinstance(target, ast.Starred):
+        yield from _held_by(target.value)
+    elif (name := _root(target)) is not None:
+        yield name
 
 
 def _is_size(value: ast.AST) -> bool:

@@ -19,13 +19,16 @@ from torch import nn
 
 from sed_torch.tracing.code import tree_of
 
-__all__ = ["ModeReads", "Site", "Switches", "asked_in", "mode_reads", "switch_named", "switches_off"]
+__all__ = ["ModeReads", "Site", "Switches", "asked_in", "mode_reads", "switched_off", "switches_off"]
 
 Switches = frozenset[str]
 """Names of attributes whose plain value is off: None, False or zero."""
 _OURS = ("torch.", "sed_torch.")
 _DEEPEST = 2
 """How many properties an attribute is looked up through."""
+_IS_NONE = " is None"
+_UNKNOWN = object()
+_INLINE = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>")
 
 
 class Site:
@@ -57,6 +60,10 @@ class ModeReads:
 
     def add(self, frame: types.FrameType) -> None:
         """A read in this frame."""
+        while frame.f_code.co_name in _INLINE and frame.f_back is not None:
+            if frame.f_code not in frame.f_back.f_code.co_consts:
+                break
+            frame = frame.f_back  # where the comprehension stands
         code = frame.f_code
         first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
         site = Site(code, frame.f_globals, isinstance(first, nn.Module))
@@ -119,7 +126,28 @@ def switches_off(module: nn.Module, names: Iterable[str]) -> Switches:
 
     A name with a question mark, as :func:`switch_named` gives it, is off also where the module has no such attribute.
     """
-    return frozenset(n for n in names if _is_off(module, n))
+    found: set[str] = set()
+    for name in names:
+        value = _held(module, name)
+        if value is None:
+            found |= {name, name + _IS_NONE}
+        elif isinstance(value, (bool, int, float)) and value == 0:
+            found.add(name)
+    return frozenset(found)
+
+
+def switched_off(test: ast.expr | None, own: str, off: Switches) -> bool:
+    """Whether a test asks ``own`` for a switch that is off: as it is, or by ``> 0`` or ``is not None``."""
+    ending = ""
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.comparators[0], ast.Constant):
+        bound = test.comparators[0].value
+        if isinstance(test.ops[0], ast.IsNot) and bound is None:
+            ending = _IS_NONE
+        elif not (isinstance(test.ops[0], ast.Gt) and isinstance(bound, (int, float)) and bound >= 0):
+            return False
+        test = test.left
+    name = switch_named(test, own)
+    return name is not None and name + ending in off
 
 
 def switch_named(test: ast.expr | None, own: str) -> str | None:
@@ -134,19 +162,20 @@ def switch_named(test: ast.expr | None, own: str) -> str | None:
     return f"{name.value!s}?" if isinstance(default, ast.Constant) and not default.value else None
 
 
-def _is_off(module: nn.Module, name: str, depth: int = _DEEPEST) -> bool:
-    """Of what would have to be computed nothing is known."""
+def _held(module: nn.Module, name: str, depth: int = _DEEPEST) -> Any:
+    """The plain value of an attribute; a value of no meaning where it would have to be computed."""
     plain = name.rstrip("?")
     for holder in (module, *type(module).__mro__):
         if plain in vars(holder):
             value = vars(holder)[plain]
-            if isinstance(value, property):
-                asked = _read_by(value)
-                return asked is not None and depth > 0 and _is_off(module, asked, depth - 1)
-            return value is None or (isinstance(value, (bool, int, float)) and value == 0)
+            if not isinstance(value, property):
+                return value
+            asked = _read_by(value)
+            return _held(module, asked, depth - 1) if asked is not None and depth > 0 else _UNKNOWN
     if plain == name or type(module).__getattr__ is not nn.Module.__getattr__:
-        return False
-    return not any(plain in table for table in (module._modules, module._parameters, module._buffers))
+        return _UNKNOWN
+    tables = (module._modules, module._parameters, module._buffers)
+    return _UNKNOWN if any(plain in table for table in tables) else None
 
 
 def _read_by(getter: property) -> str | None:
