@@ -34,6 +34,7 @@ _NOISE = frozenset(
     "tuple type to uniform_ unsqueeze view zeros zeros_like stochastic_depth drop_path isinstance".split()
 )
 """What noise is made of and put on with, where the data takes part in the call."""
+_TABLES = frozenset(["__dict__", "vars"])
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Expr, ast.Pass)
 
 
@@ -47,7 +48,7 @@ def mode_matters(model: nn.Module, reads: ModeReads) -> bool:
     by_kind: dict[type, list[nn.Module]] = {}
     for module in model.modules():
         by_kind.setdefault(type(module), []).append(module)
-    if any(_hides(kind, modules) for kind, modules in by_kind.items()):
+    if reads.hinted or any(_hides(kind, modules) for kind, modules in by_kind.items()):
         return True
     return any(not _harmless(site, off) for site, off in reads.sites.items())
 
@@ -64,8 +65,23 @@ def _hides(kind: type, modules: Sequence[nn.Module]) -> bool:
     own = [k for k in kind.__mro__ if not k.__module__.startswith("torch.") and k is not object]
     if any("training" in vars(k) for k in own) or any("train" in vars(m) for m in modules):
         return True
+    if _looks_it_up(kind):
+        return True
     trains = [vars(k)["train"] for k in own if "train" in vars(k)]
     return bool(trains) and not all(_sets_modes_alone(t, modules) for t in trains)
+
+
+def _looks_it_up(kind: type) -> bool:
+    """Whether code takes the mode from the table of a module's attributes, where nobody sees it read."""
+    for function in functions_of(kind):
+        named = (function.__globals__.get(n) for n in function.__code__.co_names)
+        helpers = (f for f in named if isinstance(f, types.FunctionType))
+        if any(
+            "training" in f.__code__.co_consts and _TABLES & {*f.__code__.co_names}
+            for f in (function, *helpers)
+        ):
+            return True
+    return False
 
 
 def _script_asks(module: nn.Module) -> bool:

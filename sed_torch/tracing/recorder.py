@@ -55,6 +55,7 @@ from sed_torch.tracing.stand_ins import StandIns
 from sed_torch.tracing.statements import is_guarded
 from sed_torch.tracing.tape import Tape
 from sed_torch.tracing.tensors import has_tensor, tensors_of
+from sed_torch.tracing.watching import note_hint_of_mode
 
 __all__ = ["Recorder"]
 
@@ -241,8 +242,11 @@ class Recorder(TorchFunctionMode):
             return self._record(func, name, args, {})
         if name == "grad":
             return None
-        if name == "requires_grad" and self.shadow.training and tensor in self._tape.values:
-            return torch.is_grad_enabled() and wants_gradient(self._tape.node(tensor), self.shadow.original)
+        if name == "requires_grad" and tensor in self._tape.values:
+            wanted = torch.is_grad_enabled() and wants_gradient(self._tape.node(tensor), self.shadow.original)
+            if wanted != func(tensor):
+                note_hint_of_mode()
+            return wanted if self.shadow.training else func(tensor)
         return func(tensor)
 
     def _set_attribute(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:

@@ -19,11 +19,24 @@ from torch import nn
 
 from sed_torch.tracing.code import tree_of
 
-__all__ = ["ModeReads", "Site", "Switches", "asked_in", "mode_reads", "switched_off", "switches_off"]
+__all__ = [
+    "ModeReads",
+    "Site",
+    "Switches",
+    "asked_in",
+    "mode_reads",
+    "note_hint_of_mode",
+    "switched_off",
+    "switches_off",
+]
 
 Switches = frozenset[str]
 """Names of attributes whose plain value is off: None, False or zero."""
-_OURS = ("torch.", "sed_torch.")
+_PLAIN_LAYERS = "torch.nn.modules."
+"""Whose layers switch noise and statistics alone; more of torch does more (the power steps of spectral_norm)."""
+_OURS = (_PLAIN_LAYERS, "sed_torch.")
+_CALLS_ANYTHING = "torch.nn.modules.module"
+"""Whose frames also run what they are given, as ``apply`` does."""
 _DEEPEST = 2
 """How many properties an attribute is looked up through."""
 _IS_NONE = " is None"
@@ -53,10 +66,16 @@ class Site:
 
 
 class ModeReads:
-    """What was seen: ``sites`` maps each function that read a mode to the attributes of its ``self`` that were off."""
+    """What was seen.
+
+    Attributes:
+        sites: each function that read a mode, with the attributes of its ``self`` that were off.
+        hinted: whether the forward was told something else by which it could tell the modes apart.
+    """
 
     def __init__(self) -> None:
         self.sites: dict[Site, Switches] = {}
+        self.hinted = False
 
     def add(self, frame: types.FrameType) -> None:
         """A read in this frame."""
@@ -95,6 +114,12 @@ def mode_reads() -> Iterator[ModeReads]:
                 del nn.Module.training
 
 
+def note_hint_of_mode() -> None:
+    """The forward asked for what hangs on the mode, though not for the mode: whether a gradient is wanted."""
+    for reads in _WATCHING:
+        reads.hinted = True
+
+
 _LOCK = threading.Lock()
 _WATCHING: list[ModeReads] = []
 
@@ -106,7 +131,8 @@ class _Training:
         if module is None:  # torch's class has no such attribute
             raise AttributeError("training")
         frame = sys._getframe(1)
-        if not frame.f_globals.get("__name__", "").startswith(_OURS):
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(_OURS) or name == _CALLS_ANYTHING:
             for reads in _WATCHING:
                 reads.add(frame)
         try:
