@@ -348,6 +348,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "sequences first, then one by one": (lambda: Net(lambda m, x: torch.stack([m.d(y) for y in m.r(x)[0].sum(0)]), r=nn.GRU(6, 5), d=nn.Linear(5, 2)), lambda n: torch.zeros(7, n, 6)),
     "one by one, then across channels": (lambda: Net(lambda m, x: m.d(torch.stack([m.c(y) for y in x]).view(-1, 2, 2, 64).transpose(1, 2).reshape(-1, 4, 8, 8)), c=nn.Conv2d(3, 4, 3, padding=1), d=nn.Conv2d(4, 2, 3)), lambda n: torch.zeros(n, 3, 8, 8)),
     "statistics of the batch": (lambda: Net(lambda m, x: m.a(x) * m.b(x.max(0, keepdim=True)[0] - torch.std_mean(x, 0, keepdim=True)[1]).mean(), a=nn.Linear(6, 4), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 6)),
+    "unpooled": (lambda: Net(lambda m, x: m.d(F.max_unpool1d(*F.max_pool1d(m.c(x), 2, return_indices=True), 2)), c=nn.Conv1d(3, 6, 1), d=nn.Conv1d(6, 5, 1)), lambda n: torch.zeros(n, 3, 6)),
+    "an operator without a row": (lambda: Net(lambda m, x: m.b(m.a(x) / torch.linalg.matrix_norm(m.a(x))[:, None, None]), a=nn.Linear(6, 6), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 4, 6)),
+    "an operator without a row that changes sizes": (lambda: Net(lambda m, x: m.b(torch.linalg.lu(m.a(x))[2]), a=nn.Linear(6, 6), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 4, 6)),
+    **{
+        f"{f.__name__} along tokens": (lambda f=f: Net(lambda m, x: m.b(f(m.a(x), 1)[0]), a=nn.Linear(6, 6), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 4, 6))
+        for f in (torch.max, torch.min, torch.median, torch.nanmedian, torch.mode, torch.var_mean, torch.std_mean)
+    },
+    "values of a reduction over two": (lambda: Net(lambda m, x: m.b(torch.var_mean(m.a(x).view(-1, 4, 1, 6), (1, 2))[1]), a=nn.Linear(6, 6), b=nn.Linear(6, 5)), lambda n: torch.zeros(n, 4, 6)),
     "slices written": (lambda: Net(_slices_written, c=nn.Conv2d(3, 3, 1)), lambda n: torch.zeros(n, 3, 8, 8)),
     "weights as square as a batch": (lambda: Net(lambda m, x: m.b(x @ m.a.weight.t()), a=nn.Linear(5, 5, bias=False), b=nn.Linear(5, 3)), lambda n: torch.zeros(n, 5)),
     "samples as groups": (lambda: Net(_grouped_samples, a=nn.Linear(3, 18)), lambda n: torch.zeros(n, 3, 6, 6)),

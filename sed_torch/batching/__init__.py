@@ -257,10 +257,21 @@ class _Chooser(Follower):
         return tuple(found.values())
 
     def _carrying(self, dims: Mapping[str, tuple[int, ...]], otherwise: frozenset[str]) -> frozenset[str]:
-        """Nodes whose results exist once a sample: those with a dimension for them, and ``otherwise``."""
+        """Nodes whose results exist once a sample: those with a dimension for them, and ``otherwise``.
+
+        Where a call loses track of the dimension, its result still holds all samples, and so does what is made of it.
+        """
         carrying: set[str] = set()
+        vague: set[str] = set()  # of several samples, nobody knows along which dimension
         for node in self.graph.nodes:
-            comes = (node.name in self.lost or node.shape is None) and any(i in carrying for i in node.inputs)
-            if dims.get(node.name) or node.name in otherwise or comes:
+            if dims.get(node.name) or node.name in otherwise:
                 carrying.add(node.name)
+            elif node.shape != () and (
+                (node.op != "item" and any(i in vague for i in node.inputs))
+                or (
+                    (node.name in self.lost or node.shape is None) and any(i in carrying for i in node.inputs)
+                )
+            ):
+                carrying.add(node.name)
+                vague.add(node.name)
         return frozenset(carrying)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sed_torch.attributes import Item, Recurrent, Slice
 from sed_torch.batching.axes import FIXED, WALKED, Dim, Dims, entries
-from sed_torch.batching.mixing import BATCH_RULES, Rules
+from sed_torch.batching.mixing import BATCH_RULES, Rules, left_by
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 
@@ -48,7 +48,7 @@ class Follower(Rules):
                 self._item(node)
             return
         rule = OPS[node.op].rule if node.op in OPS else ""
-        visit = BATCH_RULES.get(rule, Rules._like_inputs)
+        visit = BATCH_RULES.get(rule, Rules._like_inputs if rule else Rules.foreign)
         dims = visit(self, node, inputs)
         self.dims[node.name] = self._sized(node, dims)
 
@@ -104,6 +104,9 @@ class Follower(Rules):
                 self.fresh(shape[1]),
             )
             self.lost.discard(node.name)
+        elif rule == "reduce":  # values and where they were found
+            self.lost.discard(node.name)
+            self.dims[node.name] = self._sized(node, left_by(source, first, len(shape)))
         elif len(first) == len(shape):
             self.dims[node.name] = tuple(
                 d if entries(d) == n else self._part(d, n) for d, n in zip(first, shape, strict=True)

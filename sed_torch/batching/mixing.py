@@ -25,6 +25,20 @@ _FROM_THE_LEFT: Mapping[str, int] = {
 """Calls that change the number of dimensions → how many new ones they end in."""
 
 
+def reduced_by(node: Node, rank: int) -> frozenset[int]:
+    """The dimensions that a reduction of a tensor with that many takes away."""
+    named = node.of(Reduce).dims
+    return frozenset(d for d in (range(rank) if named is None else named) if d < rank)
+
+
+def left_by(node: Node, x: Dims, rank: int) -> Dims:
+    """The dimensions that a reduction of ``x`` leaves; of one entry those that it keeps, where all are kept."""
+    gone = reduced_by(node, len(x))
+    if rank == len(x):
+        return tuple(() if i in gone else d for i, d in enumerate(x))
+    return tuple(d for i, d in enumerate(x) if i not in gone)
+
+
 class Rules(Moving):
     """Rules of all calls."""
 
@@ -56,6 +70,18 @@ class Rules(Moving):
                 self.unify(told[0][1], other)
             dims.insert(0, told[0][1] if told else ())
         return tuple(d if d or n == 1 else self.fresh(n) for d, n in zip(dims, shape, strict=True))
+
+    def foreign(self, node: Node, inputs: list[str]) -> Dims | None:
+        """An operator without a row: what is as large as an operand has its axes, else as far as it begins like it."""
+        shape = node.shape or ()
+        x = max((self.dims[i] for i in inputs), key=len)
+        if tuple(map(entries, x)) == shape:
+            return self._like_inputs(node, inputs)
+        same = next(
+            (i for i, (d, n) in enumerate(zip(x, shape, strict=False)) if entries(d) != n), len(shape)
+        )
+        self.lost.add(node.name)
+        return (*x[:same], *map(self.fresh, shape[len(x[:same]) :]))
 
     def _telling(self, name: str, place: int) -> tuple[tuple[bool, int], Dim]:
         """A dimension of an operand, and how much it says: one of data more than one of constants, one that is known
@@ -117,12 +143,9 @@ class Rules(Moving):
         if not inputs:
             return None
         x = self.dims[inputs[0]]
-        named = node.of(Reduce).dims
-        gone = {d for d in (range(len(x)) if named is None else named) if d < len(x)}
+        gone = reduced_by(node, len(x))
         self.mark([x[d] for d in gone], WEAK, node, "reduces")
-        if node.shape is not None and len(node.shape) == len(x):
-            return tuple(() if i in gone else d for i, d in enumerate(x))
-        return tuple(d for i, d in enumerate(x) if i not in gone)
+        return left_by(node, x, len(node.shape) if node.shape is not None else len(x) - len(gone))
 
     def _matmul(self, node: Node, inputs: list[str]) -> Dims | None:
         call = node.of(Matmul)

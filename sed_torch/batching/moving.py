@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from sed_torch.attributes import Cut, Expand, Join, Permute, Slice, Write
@@ -16,10 +17,15 @@ class Moving(Axes):
     """Rules of calls that move entries."""
 
     def _places(self, node: Node, inputs: list[str]) -> Dims | None:
-        """Resizing and shuffling of positions: the dimensions before the channels stay."""
+        """Resizing of positions, where the channels stay as well, and shuffling, which takes them apart."""
         x, shape = self.dims[inputs[0]], node.shape or ()
-        keep = 2 if node.op == "interpolate" else max(len(x) - 3, 0)
-        self.mark(x[max(keep, 1) :] if node.op == "interpolate" else x[keep:], FIXED, node, "slides along")
+        if node.op in ("pixel_shuffle", "pixel_unshuffle"):
+            keep = max(len(x) - 3, 0)
+            self.mark(x[keep:], FIXED, node, "slides along")
+        else:
+            window = re.search(r"(\d)d", node.target) if node.op == "max_unpool" else None
+            keep = len(x) - int(window[1]) if window else 2
+            self.mark(x[keep:], FIXED, node, "slides along")
         return (*x[:keep], *(self.fresh(k) for k in shape[keep:])) if len(shape) == len(x) else None
 
     def _cat(self, node: Node, inputs: list[str]) -> Dims | None:

@@ -102,6 +102,10 @@ IMAGES = {
     "tokens": Step("image", "rows", _to(lambda s: (s[1] * s[2], s[0])), lambda m, x: x.flatten(2).transpose(1, 2)),
     "tokens first": Step("image", "columns", _to(lambda s: (s[1] * s[2], s[0])), lambda m, x: x.flatten(2).permute(2, 0, 1)),
     "pooled": Step("image", "vector", _to(lambda s: s[:1]), lambda m, x: F.adaptive_avg_pool2d(x, 1).flatten(1)),
+    "strongest": Step("image", "vector", _to(lambda s: s[:1]), lambda m, x: x.flatten(2).max(-1)[0]),
+    "unpooled": Step("image", "image", _plain, lambda m, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)),
+    "turned": Step("image", "image", _to(lambda s: (s[0], s[2], s[1])), lambda m, x: x.rot90(1, (2, 3)).flip(3)),
+    "resampled": Step("image", "image", _plain, lambda m, x: F.grid_sample(x, F.affine_grid(x.new_zeros(len(x), 2, 3), x.shape, align_corners=False), align_corners=False)),
     "spectrum": Step("image", "image", lambda s: ({"c": nn.Conv2d(2 * s[0], s[0], 1)}, (s[0], s[1], s[2] // 2 + 1)), lambda m, x: m.c(torch.cat([(f := torch.fft.rfft2(x)).real, f.imag], 1))),
 }  # fmt: skip
 
@@ -175,6 +179,16 @@ ROWS = {
     "first": Step("rows", "vector", _to(lambda s: s[1:]), lambda m, x: x[:, 0]),
     "gathered": Step("rows", "vector", _to(lambda s: s[1:]), lambda m, x: x[torch.arange(x.shape[0]), x.shape[1] - 1]),
     "flattened": Step("rows", "vector", lambda s: ({"a": nn.Linear(s[0] * s[1], 6)}, (6,)), lambda m, x: m.a(x.flatten(1))),
+    "greatest": Step("rows", "vector", _to(lambda s: s[1:]), lambda m, x: x.max(1).values),
+    "in the middle": Step("rows", "vector", _to(lambda s: s[1:]), lambda m, x: torch.median(x, dim=-2)[0]),
+    "spread": Step("rows", "vector", _to(lambda s: s[1:]), lambda m, x: torch.sub(*torch.var_mean(x, 1))),
+    "sorted": Step("rows", "rows", _plain, lambda m, x: x.sort(1, descending=True)[0]),
+    "best two": Step("rows", "rows", _to(lambda s: (2, s[1])), lambda m, x: x.gather(1, x.norm(dim=-1).topk(2)[1].unsqueeze(-1).expand(-1, -1, x.shape[-1]))),
+    "in another order": Step("rows", "rows", _plain, lambda m, x: x[torch.arange(len(x))[:, None], x.sum(-1).argsort(1)]),
+    "turned square": Step("rows", "rows", _to(lambda s: (s[1], s[1])), lambda m, x: torch.linalg.eigh(x.mT @ x)[1]),
+    "scaled by a norm": Step("rows", "rows", _plain, lambda m, x: x / torch.linalg.matrix_norm(x)[:, None, None]),
+    "prepared once a sample": Step("rows", "rows", lambda s: ({"a": nn.Linear(s[1], s[1])}, s), lambda m, x: nn.utils.rnn.pad_sequence([m.a(y) for y in x], batch_first=True)),
+    "added where told": Step("rows", "rows", _plain, lambda m, x: torch.zeros_like(x).scatter_add(1, x.argsort(1), x)),
     "folded": Step("rows", "image", _to(lambda s: (s[1], 1, s[0])), lambda m, x: x.transpose(1, 2).unsqueeze(2)),
 }  # fmt: skip
 
@@ -312,7 +326,9 @@ def _fits(name: str, shape: Shape) -> bool:
         "weights of its own",
     ):
         return False
-    if name in ("windows", "unfolded"):
+    if name == "best two":
+        return shape[0] >= 2
+    if name in ("windows", "unfolded", "unpooled"):
         return shape[1] % 2 == 0 and shape[2] % 2 == 0
     if name in ("channels shuffled", "normalised"):
         return shape[0] % 2 == 0
