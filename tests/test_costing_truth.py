@@ -521,3 +521,114 @@ class Looked(nn.Module):
 def test_an_operand_read_for_its_dtype_gets_no_gradient(batch: int) -> None:
     x = torch.randn(batch, 2, 4, 40)
     assert cost(Looked(), input_data=x, kernels="cpu").activations == really_kept(Looked(), x)
+
+
+class KeepsInput(torch.autograd.Function):
+    """A spike, whose gradient is made of what came in."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x > 0).float()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad / (1 + x.abs()) ** 2
+
+
+class KeepsResult(torch.autograd.Function):
+    """Says afterwards what it keeps, as functions of :mod:`torch.func` do."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return (2 * x).tanh()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return grad * 2 * (1 - y * y)
+
+
+class KeepsNothing(torch.autograd.Function):
+    """A straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class KeepsInside(torch.autograd.Function):
+    """Keeps two maps of its own, the last one made after it said so."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        e = x.exp()
+        ctx.save_for_backward(e, w)
+        return e @ w.t()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        e, w = ctx.saved_tensors
+        return grad @ w * e, grad.t() @ e
+
+
+class Functions(nn.Module):
+    def __init__(self, *functions: Any) -> None:
+        super().__init__()
+        self.functions = functions
+        self.a, self.b, self.w = nn.Linear(8, 8), nn.Linear(8, 8), nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x) - 1
+        for f in self.functions:
+            x = f.apply(x, self.w) if f is KeepsInside else f.apply(x)
+        return torch.sigmoid(self.b(torch.relu(x)))
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        (KeepsInput,),
+        (KeepsResult,),
+        (KeepsNothing,),
+        (KeepsInside,),
+        (KeepsInput, KeepsResult, KeepsNothing, KeepsInside, KeepsInput),
+        (KeepsNothing, KeepsInput),
+    ],
+    ids=lambda fs: " ".join(f.__name__ for f in fs),
+)
+def test_functions_of_the_models_own_keep_what_they_say(functions: tuple[Any, ...]) -> None:
+    model, x = Functions(*functions), torch.randn(4, 8)
+    assert cost(model, input_data=x, kernels="cpu").activations == really_kept(model, x)
+    for p in (model.a.weight, model.a.bias):
+        p.requires_grad_(False)
+    assert cost(model, input_data=x, kernels="cpu").activations == really_kept(model, x)
+
+
+class KeepsAsAttribute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_non_differentiable(x > 0)
+        y = x.sin()
+        ctx.slope = [x.cos()]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * ctx.slope[0]
+
+
+def test_what_a_function_keeps_as_an_attribute_is_held_as_well() -> None:
+    """Torch's hooks do not see it, memory does."""
+    model, x = Functions(KeepsAsAttribute), torch.randn(4, 8)
+    found = cost(model, input_data=x, kernels="cpu")
+    assert found.activations == really_kept(model, x) + x.numel() * x.element_size()

@@ -69,10 +69,11 @@ def saved_for_backward(storages: Storages, precision: Precision, *, device: str)
 def pieces_kept(storages: Storages, precision: Precision, *, device: str) -> Iterator[Saved]:
     """All that each operator keeps, in order: a storage as often as it is kept."""
     for node in storages.graph.nodes:
-        if node.name not in storages.differentiable or not node.inputs or node.op not in OPS:
-            continue
         keeper = _Keeper(storages, precision, node, device)
-        yield from keeper.given_to_function() if node.facts.get("grad") == "function" else keeper.pieces()
+        if node.facts.get("grad") == "function":
+            yield from keeper.kept_by_function()
+        elif node.name in storages.differentiable and node.inputs and node.op in OPS:
+            yield from keeper.pieces()
 
 
 def once(pieces: Iterable[Saved], calls: Mapping[str, int] | None = None) -> tuple[Saved, ...]:
@@ -164,13 +165,10 @@ class _Keeper:
             )
             yield from self._operands(self.node.inputs[1:])
 
-    def given_to_function(self) -> Iterator[Saved]:
-        """What enters an autograd function of the model's own is taken to be what it keeps; its steps keep nothing."""
-        graph = self.storages.graph
-        for name in self.node.inputs:
-            inside = graph[name].facts.get("grad") == "function"
-            if not inside and self.storages.dtypes[name].startswith(("float", "bfloat")):
-                yield from self._operands([name])
+    def kept_by_function(self) -> Iterator[Saved]:
+        """What an autograd function of the model's own says that it keeps; its steps keep nothing."""
+        if self.node.name in self.storages.in_functions:
+            yield from self._operands(self.node.facts.get("kept", ()))
 
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""

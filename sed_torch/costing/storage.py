@@ -81,16 +81,32 @@ class Storages:
     @cached_property
     def differentiable(self) -> frozenset[str]:
         """Nodes through which a gradient flows back to a trainable parameter."""
+        return self._needing[0]
+
+    @property
+    def in_functions(self) -> frozenset[str]:
+        """Nodes in autograd functions of the model's own that are given what needs a gradient: what is computed of it
+        there, whatever by, is given one by the function itself.
+        """
+        return self._needing[1]
+
+    @cached_property
+    def _needing(self) -> tuple[frozenset[str], frozenset[str]]:
         trainable = {p.name for p in self.graph.parameters if p.trainable}
         found: set[str] = set()
+        within: set[str] = set()
         for node in self.graph.nodes:
-            if node.op == "parameter":
+            if node.facts.get("grad") == "function":
+                if any(i in found or i in within for i in node.inputs):
+                    within.add(node.name)
+                needs = node.name in within and _is_floating(node)
+            elif node.op == "parameter":
                 needs = node.target in trainable
             else:
                 needs = _passes_gradients(node) and any(i in found for i in with_values(node))
             if needs:
                 found.add(node.name)
-        return frozenset(found)
+        return frozenset(found), frozenset(within)
 
 
 def with_values(node: Node) -> tuple[str, ...]:
@@ -102,5 +118,8 @@ def with_values(node: Node) -> tuple[str, ...]:
 def _passes_gradients(node: Node) -> bool:
     if node.facts.get("grad") is False:  # under torch.no_grad
         return False
-    floating = node.dtype == "" or node.dtype.startswith(("float", "bfloat", "complex"))
-    return floating and not (node.op in OPS and OPS[node.op].has("no_gradient"))
+    return _is_floating(node) and not (node.op in OPS and OPS[node.op].has("no_gradient"))
+
+
+def _is_floating(node: Node) -> bool:
+    return node.dtype == "" or node.dtype.startswith(("float", "bfloat", "complex"))

@@ -41,6 +41,7 @@ from sed_torch.tracing.calling import fitted, guessed_wrong, multiplies_ids, oth
 from sed_torch.tracing.convert import to_graph
 from sed_torch.tracing.ending import cut_short, note_choices
 from sed_torch.tracing.facts import output_names
+from sed_torch.tracing.functions import functions_followed
 from sed_torch.tracing.given import tensors_replaced
 from sed_torch.tracing.inputs import Inputs, resolve_inputs
 from sed_torch.tracing.lazy import settled
@@ -271,6 +272,7 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
             scripts_followed(Recorder),
             transforms_followed(Recorder),
             wraps_followed(Recorder),
+            functions_followed(Recorder),
             torch.enable_grad(),
             recorder,
         ):

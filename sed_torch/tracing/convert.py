@@ -82,6 +82,8 @@ def _node(fx_node: torch.fx.Node) -> Node:
             common[key] = other.name
     if facts := meta.get("facts"):
         common["facts"] = facts
+    if kept := meta.get("kept"):
+        common["facts"] = {**common.get("facts", {}), "kept": tuple(n.name for n in kept)}
     if copied := meta.get("copied"):
         common["copied"] = tuple(n.name for n in copied)
     kind = fx_node.op

@@ -140,6 +140,7 @@ class Recorder(TorchFunctionMode):
             if names and id(value) in names:
                 node.meta["facts"] = {**(node.meta.get("facts") or {}), **output_facts(names[id(value)])}
             nodes.append(node)
+        self._tape.note_kept()
         self.graph.output(tuple(nodes))
 
     def holds(self, tensor: Tensor) -> bool:
@@ -149,6 +150,10 @@ class Recorder(TorchFunctionMode):
     def same(self, tensor: Tensor, as_this: Tensor) -> None:
         """From now on ``tensor`` holds what another one holds."""
         self._tape.values[tensor] = self._tape.node(as_this)
+
+    def kept(self, tensors: list[Tensor]) -> None:
+        """A function of the model's own keeps these tensors for its backward pass."""
+        self._tape.keep(tensors)
 
     # -- the mode ----------------------------------------------------------------------------------------
 

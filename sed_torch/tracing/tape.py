@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ class Tape:
         self._overwrites = False  # whether any call wrote over what another name still reads
         self._written = False  # whether any view or base of a view was written to
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._in_function: torch.fx.Node | None = None  # the last call in a function of the model's own
+        self._to_keep: list[torch.fx.Node] = []  # what such a function keeps, not noted yet
         self._again: dict[tuple[torch.fx.Node, torch.fx.Node], torch.fx.Node] = {}
 
     # -- tensors to nodes --------------------------------------------------------------------------------
@@ -96,7 +98,9 @@ class Tape:
             writes = in_place(name) or bool(kwargs and kwargs.get("inplace"))
             node.meta[CALL] = function, writes  # so that its value can be found, should anything ask
         if not torch.is_grad_enabled():
-            node.meta["facts"] = {"grad": "function" if self._places.in_own_function() else False}
+            self._without_gradient(node)
+        if self._to_keep:
+            self.note_kept()
         taken = self._autocast.of(name) if self._autocast is not None else None
         if taken is not None:
             node.meta["facts"] = {**node.meta.get("facts", {}), "taken": taken}
@@ -121,6 +125,24 @@ class Tape:
         elif name in VIEWS and shared is not None:  # one that had to copy is no view
             self.is_view(result, args[0], node)
         return result
+
+    def _without_gradient(self, node: torch.fx.Node) -> None:
+        """Under ``no_grad``, or in a function of the model's own, which says itself what it keeps."""
+        inside = self._places.in_own_function()
+        node.meta["facts"] = {"grad": "function" if inside else False}
+        if inside:
+            self._in_function = node
+
+    def keep(self, tensors: Iterable[Tensor]) -> None:
+        """A function of the model's own keeps ``tensors``: to be noted at one of its calls."""
+        self._to_keep += [self.node(t) for t in tensors if t in self.values]
+
+    def note_kept(self) -> None:
+        """What is kept so far is kept by the last call of a function."""
+        if self._in_function is not None:
+            meta = self._in_function.meta
+            meta["kept"] = (*meta.get("kept", ()), *self._to_keep)
+            self._to_keep = []
 
     def _is_constant(self, tensor: Tensor) -> bool:
         """Whether a tensor is one that the model or the forward holds and that is no parameter."""
