@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +12,19 @@ from sed_torch.errors import InputError, TraceError
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
 from sed_torch.tracing import trace
-from sed_torch.tracing.asking import asks_for_mode, mode_matters
+from sed_torch.tracing.asking import asks_for_mode, switched_by_mode
 from sed_torch.tracing.shadow import unwrap
+from sed_torch.tracing.switching import Lines, Switched
 from sed_torch.tracing.watching import mode_reads
 
 __all__ = ["both_modes", "dropping", "resting"]
 
 Given = Mapping[str, Any]
 """How the inputs were given, as :func:`sed_torch.tracing.trace` takes it."""
+
+
+_BY_ENTRY = OPS.having("elementwise") | {"to"}
+"""What noise is put on with, and what stands beside it."""
 
 
 def both_modes(model: nn.Module, given: Given, batch: int | None) -> tuple[Graph, Graph, tuple[str, ...]]:
@@ -41,8 +44,9 @@ def both_modes(model: nn.Module, given: Given, batch: int | None) -> tuple[Graph
             training, assumed = _at_batch(model, given, batch, training=True)
         except TraceError as error:  # by the front-ends that evaluation mode has beside
             why = str(error).split("\n", 1)[0]
-    if training is not None and not mode_matters(unwrap(model), reads):
-        rest = resting(training, unwrap(model))
+    switched = switched_by_mode(unwrap(model), reads) if training is not None else None
+    if training is not None and switched is not None:
+        rest = resting(training, unwrap(model), switched)
         return training, rest or _at_batch(model, given, batch)[0], assumed
     evaluation, assumed = _at_batch(model, given, batch)
     if training is not None:
@@ -77,84 +81,82 @@ def dropping(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes)
 
 
-def resting(graph: Graph, model: nn.Module) -> Graph | None:
-    """A graph of training mode without its noise: dropouts hand on what they are given, and so do products with
-    random numbers in modules that ask for their mode.
+def resting(graph: Graph, model: nn.Module, switched: Switched) -> Graph | None:
+    """A graph of training mode without its noise: dropouts hand on what they are given, and so does what was done in
+    lines that run in training alone.
 
-    None where random numbers are used otherwise, so that the graph does not tell whether the mode switches them.
+    None where these do more to a map than to go over its entries, or where others read what they made.
     """
-    asked = _Asked(model)
-    noise = _noise(graph)
-    switched = {n.name: n for n in graph.nodes if _is_factor(n, noise) and asked(n.path)}
-    if not switched:
-        return replace(graph, nodes=tuple(_at_rest(n, asked) for n in graph.nodes))
-    others = (n for n in graph.nodes if n.name not in switched and n.name not in noise)
-    if any(i in noise for n in others for i in n.inputs) or noise & set(graph.outputs):
-        return None
-    scales = _rescaled(graph, switched, noise)
-    if scales is None:
-        return None
-    switched |= scales
+    asked, noise = _Asked(model, switched), _noise(graph)
+    gated = asked.gated(graph)
+    gone: set[str] = set()
     nodes: list[Node] = []
     before: dict[str, str] = {}  # what was taken out → what ran before it
     for node in graph.nodes:
-        if node.name in noise:
-            before[node.name] = nodes[-1].name if nodes else ""
-        elif node.name in switched:
-            data = next(i for i in node.inputs if i not in noise)
-            nodes.append(Node(node.name, "alias", "alias", (data,), node.shape, node.dtype, path=node.path,
-                              source=node.source, shares=data, until=node.until))  # fmt: skip
-        else:
+        data = [i for i in node.inputs if i not in gone]
+        if node.name not in gated:
+            if len(data) < len(node.inputs):
+                return None
             nodes.append(_at_rest(node, asked))
-    return replace(graph, nodes=tuple(replace(n, until=before.get(n.until, n.until)) for n in nodes))
-
-
-def _rescaled(graph: Graph, switched: Mapping[str, Node], noise: set[str]) -> dict[str, Node] | None:
-    """Products with a number that make up for what the noise takes away (``x / keep * mask``), and rest with it.
-
-    The number stands in the noise as well; None where one does not, so that it may be there in evaluation mode too.
-    """
-    readers = Counter(i for n in graph.nodes for i in n.inputs)
-    found: dict[str, Node] = {}
-    for node in switched.values():
-        data = graph[next(i for i in node.inputs if i not in noise)]
-        number = data.facts.get("scalar")
-        if data.op not in ("div", "mul") or len(data.inputs) != 1 or data.path != node.path or not number:
-            continue
-        keep = number if data.op == "div" else 1 / number
-        drawn = _numbers(graph, next(i for i in node.inputs if i in noise), noise)
-        if readers[data.name] > 1 or not any(math.isclose(keep, k) for k in drawn):
+        elif node.name in noise or not data:
+            gone.add(node.name)
+            before[node.name] = nodes[-1].name if nodes else ""
+        elif len(data) == 1 and _hands_on(node, graph[data[0]]):
+            nodes.append(Node(node.name, "alias", "alias", (data[0],), node.shape, node.dtype, path=node.path,
+                              source=node.source, shares=data[0], until=node.until))  # fmt: skip
+        else:
             return None
-        found[data.name] = data
-    return found
+    if gone & {*graph.outputs}:
+        return None
+    if before:
+        nodes = [replace(n, until=before[n.until]) if n.until in before else n for n in nodes]
+    return replace(graph, nodes=tuple(nodes))
 
 
-def _numbers(graph: Graph, name: str, noise: set[str]) -> Iterator[float]:
-    """The numbers that random ones are compared with, or that are added to them."""
-    node = graph[name]
-    if isinstance(node.facts.get("scalar"), (int, float)):
-        yield float(node.facts["scalar"])
-    for i in node.inputs:
-        if i in noise:
-            yield from _numbers(graph, i, noise)
+def _hands_on(node: Node, data: Node) -> bool:
+    """Whether a map leaves an operator as it came, but for its entries."""
+    return node.op in _BY_ENTRY and (node.shape, node.dtype) == (data.shape, data.dtype)
 
 
 class _Asked:
-    """Whether the module at a path leaves it to its mode to switch something."""
+    """What is left to the mode: by the module at a path, or by the line of the code."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, switched: Switched) -> None:
         self._modules = dict(model.named_modules())
         self._known: dict[type, bool] = {}
+        self._gated, self._given = _by_file(switched.gated), _by_file(switched.given)
 
-    def __call__(self, path: str) -> bool:
-        module = self._modules.get(path)
-        if module is None:
-            return False
-        kind = type(module)
+    def gated(self, graph: Graph) -> set[str]:
+        """Nodes that training alone comes by, and the numbers of the forward's own that these alone read."""
+        if not self._gated:
+            return set()
+        found = {n.name for n in graph.nodes if _is_among(n.source, self._gated)}
+        kept = {i for n in graph.nodes if n.name not in found for i in n.inputs} | {*graph.outputs}
+        return found | {n.name for n in graph.nodes if n.target == "constant" and n.name not in kept}
+
+    def switched(self, node: Node) -> bool:
+        """Whether the mode decides if an operator drops entries or takes statistics."""
+        if _is_among(node.source, self._given):
+            return True
+        kind = type(self._modules.get(node.path))
         if kind not in self._known:
-            of_torch = kind.__module__.startswith("torch.nn.")
-            self._known[kind] = of_torch or asks_for_mode(kind)
-        return self._known[kind]
+            self._known[kind] = kind.__module__.startswith("torch.nn.")
+        return self._known[kind] or (OPS[node.op].has("attends") and asks_for_mode(kind))
+
+
+_ByFile = Mapping[str, Sequence[tuple[int, int]]]
+
+
+def _by_file(lines: Collection[Lines]) -> _ByFile:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for file, first, last in lines:
+        found.setdefault(file, []).append((first, last))
+    return found
+
+
+def _is_among(source: str | None, lines: _ByFile) -> bool:
+    file, _, line = (source or "").rpartition(":")
+    return any(first <= int(line) <= last for first, last in lines.get(file, ()))
 
 
 def _noise(graph: Graph) -> set[str]:
@@ -174,16 +176,11 @@ def _is_empty(node: Node) -> bool:
     return not node.inputs and node.op in OPS and OPS[node.op].rule == "zero"
 
 
-def _is_factor(node: Node, noise: set[str]) -> bool:
-    return node.op == "mul" and len(node.inputs) == 2 and sum(i in noise for i in node.inputs) == 1
-
-
 def _at_rest(node: Node, asked: _Asked) -> Node:
-    """A node as evaluation mode has it, where that is for its module to say."""
+    """A node as evaluation mode has it, where that is for the mode to say."""
     facts = node.facts
-    if not (facts.get("training") or (facts.get("p") and OPS[node.op].has("attends"))) or not asked(
-        node.path
-    ):
+    told = facts.get("training") or (facts.get("p") and OPS[node.op].has("attends"))
+    if not told or not asked.switched(node):
         return node
     rest = {**facts, "training": False}
     if node.op == "dropout":

@@ -24,14 +24,17 @@ __all__ = [
     "Site",
     "Switches",
     "asked_in",
+    "equals_false",
+    "is_plain",
     "mode_reads",
     "note_hint_of_mode",
     "switched_off",
+    "switched_on",
     "switches_off",
 ]
 
 Switches = frozenset[str]
-"""Names of attributes whose plain value is off: None, False or zero."""
+"""What is known of attributes: the names of those whose plain value is off (None, False or zero), and more in words."""
 _PLAIN_LAYERS = "torch.nn.modules."
 """Whose layers switch noise and statistics alone; more of torch does more (the power steps of spectral_norm)."""
 _OURS = (_PLAIN_LAYERS, "sed_torch.")
@@ -39,7 +42,7 @@ _CALLS_ANYTHING = "torch.nn.modules.module"
 """Whose frames also run what they are given, as ``apply`` does."""
 _DEEPEST = 2
 """How many properties an attribute is looked up through."""
-_IS_NONE = " is None"
+_IS_NONE, _IS_ON, _IS_PLAIN = " is None", " is on", " is plain"
 _UNKNOWN = object()
 _INLINE = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>")
 
@@ -148,7 +151,9 @@ class _Training:
 
 
 def switches_off(module: nn.Module, names: Iterable[str]) -> Switches:
-    """Those of the named attributes that are off: the module's own, its class's, or a property that reads such.
+    """What is known of the named attributes, first of all which are off.
+
+    They are the module's own, its class's, or properties that read such.
 
     A name with a question mark, as :func:`switch_named` gives it, is off also where the module has no such attribute.
     """
@@ -156,10 +161,26 @@ def switches_off(module: nn.Module, names: Iterable[str]) -> Switches:
     for name in names:
         value = _held(module, name)
         if value is None:
-            found |= {name, name + _IS_NONE}
-        elif isinstance(value, (bool, int, float)) and value == 0:
-            found.add(name)
+            found |= {name, name + _IS_NONE, name + _IS_PLAIN}
+        elif isinstance(value, (bool, int, float, str)):
+            found |= {name if not value else name + _IS_ON, name + _IS_PLAIN}
     return frozenset(found)
+
+
+def is_plain(name: str, known: Switches) -> bool:
+    """Whether an attribute is known to hold a number or a text."""
+    return name + _IS_PLAIN in known
+
+
+def equals_false(test: ast.expr | None, own: str, known: Switches) -> bool:
+    """Whether a test is switched off, and not by a None, so that it comes to what ``False`` comes to."""
+    return switched_off(test, own, known) and (switch_named(test, own) or "") + _IS_NONE not in known
+
+
+def switched_on(test: ast.expr | None, own: str, known: Switches) -> bool:
+    """Whether a test asks ``own`` for a switch that is on."""
+    name = switch_named(test, own)
+    return name is not None and name + _IS_ON in known
 
 
 def switched_off(test: ast.expr | None, own: str, off: Switches) -> bool:
