@@ -7,6 +7,7 @@ once, a view counts as the whole of what it views, and parameters and buffers co
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,7 @@ from sed_torch.costing.precision import Precision
 from sed_torch.costing.recurrence import Recurrence
 from sed_torch.costing.storage import Storages, itemsize
 from sed_torch.graph import Node
-from sed_torch.ops import OPS
+from sed_torch.ops import OPS, Op
 
 __all__ = [
     "CHECKPOINT",
@@ -34,6 +35,7 @@ Kept = Literal["input", "result", "mask", "indices", "statistics", "state", "cas
 """What a saved piece of memory is to the operator that keeps it."""
 
 
+_DROPS_CHANNELS = re.compile(r"dropout[123]d|feature_")
 CHECKPOINT = "checkpoint"
 """The operator of what a checkpoint keeps itself."""
 
@@ -141,6 +143,8 @@ class _Keeper:
             yield from self._factor_pieces()
         if row.has("saves_result"):
             yield from self._results()
+        yield from self._maps(row)
+        yield from self._as_called()
         if row.has("saves_mask"):
             yield from self._mask()
         if row.has("saves_indices"):
@@ -148,6 +152,30 @@ class _Keeper:
         if row.has("saves_statistics"):
             for which in ("mean", "deviation"):
                 yield from self._own("statistics", self._statistic() * self._groups(), which)
+
+    def _maps(self, row: Op) -> Iterator[Saved]:
+        """Maps that are made on the way, each as large as the first operand."""
+        many = row.has("saves_map") + 2 * row.has("saves_maps")
+        many += row.has("saves_map_on_cpu") and self.device == "cpu"
+        if many:
+            yield from self._own("state", many * self._copy_bytes(self.node.inputs[0]), "on the way")
+
+    def _as_called(self) -> Iterator[Saved]:
+        """What some operators keep in some of their forms alone."""
+        node, facts = self.node, self.node.facts
+        if node.op == "pow" and len(node.inputs) > 1:  # the exponent is a tensor
+            yield from self._operands(node.inputs[1:])
+            yield from self._results()
+        elif node.op == "div" and node.target in ("__rtruediv__", "__rdiv__"):  # a reciprocal, times a number
+            yield from self._own("state", self.storages.own_bytes(node.name), "reciprocal")
+        elif node.op == "lerp":  # between two tensors by a number nothing has to be known
+            yield from self._operands(node.inputs[2:])
+        elif node.op == "pad" and facts.get("mode") in ("reflect", "replicate"):
+            yield from self._operands(node.inputs[:1])
+        elif node.op == "gumbel_softmax" and facts.get("hard"):
+            size = self.storages.own_bytes(node.name)
+            yield from self._own("state", size, "softmax")
+            yield from self._own("indices", 8 * self._entries() / max((node.shape or (1,))[-1], 1))
 
     def _root_mean_square(self) -> Iterator[Saved]:
         """Its map and a deviation; on the CPU, operator by operator in float32, also the map before its weight."""
@@ -281,6 +309,9 @@ class _Keeper:
             yield from self._operands(given)
         elif self.node.op == "dropout" and self._drops_nothing():
             return
+        elif self.node.op == "dropout" and _DROPS_CHANNELS.search(self.node.target):  # a factor a channel
+            channels = self._times * math.prod((self.node.shape or (1,))[:2])
+            yield from self._own("mask", channels * itemsize(self.storages.dtypes[self.node.name]))
         elif self.device == "cpu" and self.node.op == "dropout":  # there the mask is a map of factors
             yield from self._own("mask", self.storages.own_bytes(self.node.name))
         else:
@@ -293,6 +324,13 @@ class _Keeper:
         given = [i for i in self.node.inputs if self.storages.dtypes[i] in ("int64", "int32", "bool")]
         if given:
             yield from self._operands(given)
+            return
+        if OPS[self.node.op].rule == "loss" and len(self.node.inputs) > 1:  # probabilities as targets
+            yield from self._operands(self.node.inputs[1:2])
+            return
+        read = [n for n in self.storages.items.get(self.node.name, ()) if n.dtype == "int64"]
+        if read:  # they are a result as well
+            yield from self._operands([read[0].name])
         else:
             yield from self._own("indices", 8 * self._entries())
 
@@ -343,7 +381,12 @@ class _Keeper:
         if node.op == "instance_norm":
             return math.prod(shape[:2])
         if node.op == "normalize":
-            return node.numel // max(shape[-1] if shape else 1, 1)
+            dims = node.facts.get("dim", 1)
+            over = [dims] if isinstance(dims, int) else dims if isinstance(dims, tuple) else [-1]
+            return node.numel // max(math.prod(shape[d] for d in over if -len(shape) <= d < len(shape)), 1)
+        normalized = node.facts.get("normalized")
+        if isinstance(normalized, tuple) and normalized:
+            weight = weight or math.prod(shape[-len(normalized) :])
         return node.numel // weight if weight else math.prod(shape[:-1])
 
     def _recurrent(self) -> Iterator[Saved]:

@@ -70,6 +70,15 @@ class Storages:
         return node.op == "parameter" or (node.op == "constant" and node.target != "constant")
 
     @cached_property
+    def items(self) -> Mapping[str, tuple[Node, ...]]:
+        """Node → those of its several results that are read."""
+        found: dict[str, list[Node]] = {}
+        for node in self.graph.nodes:
+            if node.op == "item":
+                found.setdefault(node.inputs[0], []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
     def batched(self) -> frozenset[str]:
         """Nodes whose size grows with the batch: those that an input leads to, and the inputs."""
         grown: set[str] = set()
@@ -118,7 +127,8 @@ def with_values(node: Node) -> tuple[str, ...]:
 def _passes_gradients(node: Node) -> bool:
     if node.facts.get("grad") is False:  # under torch.no_grad
         return False
-    return _is_floating(node) and not (node.op in OPS and OPS[node.op].has("no_gradient"))
+    row = OPS.get(node.op)
+    return _is_floating(node) and (row is None or not row.has("no_gradient") or row.has("flat"))
 
 
 def _is_floating(node: Node) -> bool:

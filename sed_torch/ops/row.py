@@ -70,11 +70,15 @@ Trait = Literal[
     "random",  # draws random numbers, in training at least
     "inverts",  # large where its operand is small: a factor of it divides
     "no_gradient",  # its derivative is zero or none, whatever the operand
+    "flat",  # its derivative is zero, which torch computes all the same
     # what autograd keeps for the backward pass (torch's derivatives.yaml); a row without any keeps nothing
     "saves_input",  # its first operand, whoever needs a gradient
     "saves_other",  # its other operands (the weight of a convolution)
     "saves_factors",  # of a product: each factor, if another factor needs a gradient
     "saves_result",
+    "saves_map",  # a map of its own, as large as its first operand, made on the way
+    "saves_maps",  # two such maps
+    "saves_map_on_cpu",  # such a map, by the kernel for the CPU alone
     "result_suffices",  # done in place it keeps its result, from which the gradient follows, instead of its operand
     "saves_mask",  # a byte an entry of the result
     "saves_indices",  # an int64 an entry of the result (of its operand: embedding)

@@ -160,11 +160,14 @@ class Tape:
     def _bind_items(
         self, result: Any, node: torch.fx.Node, path: str, source: str | None, base: Any, name: str
     ) -> Any:
+        shared = (
+            self.node(base) if isinstance(base, Tensor) else None
+        )  # before a result may be the very same tensor
         for i, part in enumerate(result):
             if isinstance(part, Tensor):
                 item = self.item(part, node, i, path, source)
                 if isinstance(base, Tensor) and storage_of(part) == storage_of(base):
-                    item.meta["shares"] = self.node(base)
+                    item.meta["shares"] = shared
                     if name in VIEWS:
                         self.is_view(part, base, item)
             elif isinstance(part, (tuple, list)):

@@ -1,0 +1,93 @@
+"""What autograd keeps of one call, operator by operator, against torch's own hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from support.memory import really_kept
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sed_torch import cost
+
+Call = Callable[[Tensor], Tensor]
+
+
+def _classes(x: Tensor) -> Tensor:
+    return x.detach().argmax(-1).flatten()
+
+
+ROWS: dict[str, Call] = {
+    "gather": lambda x: x.gather(1, x.argsort(1)),
+    "gather by the indices of a maximum": lambda x: x.gather(1, x.max(1, keepdim=True)[1]).squeeze(1),
+    "gather the best": lambda x: x.gather(1, x.norm(dim=-1).topk(2)[1][..., None].expand(-1, -1, 6)),
+    "take_along_dim": lambda x: torch.take_along_dim(x, x.argmax(1, keepdim=True), 1),
+    "take": lambda x: x.take(torch.arange(x.numel())).view_as(x),
+    "masked_select": lambda x: x.masked_select(x.new_ones(4, 6, dtype=torch.bool)).view(-1, 4, 6),
+    "index_add": lambda x: torch.zeros_like(x).index_add(1, torch.arange(4), x),
+    "index_copy": lambda x: torch.zeros(len(x), 9, 6).index_copy(1, torch.tensor([0, 3, 4, 5]), x),
+    "scatter_reduce": lambda x: torch.zeros_like(x).scatter_reduce(1, x.argsort(1), x, "amax"),
+    "cummax": lambda x: x.cummax(1).values,
+    "max": lambda x: x.max(1)[0],
+    "median, both results": lambda x: x.median(1)[0] + x.median(1)[1],
+    "power of a tensor": lambda x: x.abs() ** x.sin(),
+    "power of a number": lambda x: x.abs() ** 2.5,
+    "reciprocal": lambda x: 1 / (x + 9),
+    "divided by a number": lambda x: x / 3,
+    "softsign": F.softsign,
+    "tanhshrink": F.tanhshrink,
+    "logsigmoid": F.logsigmoid,
+    "rrelu": lambda x: F.rrelu(x, training=True),
+    "sign": lambda x: x.sign() * x,
+    "rounded": lambda x: x.round().sin(),
+    "straight through": lambda x: x + (x.round() - x).detach(),
+    "pairwise_distance": lambda x: x * F.pairwise_distance(x, x.sin())[..., None],
+    "lerp by a number": lambda x: torch.lerp(x, x.roll(1, 1), 0.5),
+    "lerp by a tensor": lambda x: torch.lerp(x, x.roll(1, 1), torch.full((4, 6), 0.5)),
+    "reflected": lambda x: F.pad(x.transpose(1, 2), (1, 1), "reflect").transpose(1, 2),
+    "replicated": lambda x: F.pad(x.transpose(1, 2), (1, 1), "replicate").transpose(1, 2),
+    "padded": lambda x: F.pad(x, (0, 0, 1, 1)),
+    "gumbel_softmax": lambda x: F.gumbel_softmax(x, dim=-1),
+    "gumbel_softmax, hard": lambda x: F.gumbel_softmax(x, dim=-1, hard=True),
+    "dropout of channels": lambda x: F.dropout1d(x, 0.2),
+    "dropout2d": lambda x: F.dropout2d(x[..., None], 0.2)[..., 0],
+    "alpha dropout of features": lambda x: F.feature_alpha_dropout(x, 0.2, True),
+    "layer norm over two": lambda x: F.layer_norm(x, (4, 6)),
+    "normalised over two": lambda x: F.normalize(x, dim=(1, 2)),
+    "normalised over rows": lambda x: F.normalize(x, dim=1),
+    "cross": lambda x: torch.linalg.cross(*x.reshape(-1, 4, 2, 3).unbind(2)).repeat(1, 1, 2),
+    "unpooled": lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2),
+    "broadcast": lambda x: torch.broadcast_tensors(x, x[:, :1])[1],
+    "cross_entropy": lambda x: x * F.cross_entropy(x.flatten(0, 1), _classes(x)),
+    "cross_entropy of what is needed nowhere else": lambda x: F.cross_entropy(
+        (2 * x).flatten(0, 1), _classes(x)
+    ),
+    "cross_entropy of probabilities": lambda x: F.cross_entropy(
+        x.flatten(0, 1), x.detach().softmax(-1).flatten(0, 1)
+    ),
+    "poisson_nll_loss": lambda x: x * F.poisson_nll_loss(x, x.detach().exp()),
+    "gaussian_nll_loss": lambda x: x * F.gaussian_nll_loss(x, x.detach(), x.exp()),
+}
+
+
+class Between(nn.Module):
+    """A call between two layers, so that its operand and its result need a gradient."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call, self.a, self.b = call, nn.Linear(6, 6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.call(self.a(x))
+        return self.b(y) if y.dim() else y
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_call_keeps_what_torch_keeps(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = Between(ROWS[name]), torch.randn(16, 4, 6)
+    kept = really_kept(model, x.clone())
+    # beside maps torch keeps a few numbers, such as the sum of the classes' weights
+    assert cost(model, input_data=x, kernels="cpu").activations == pytest.approx(kept, abs=16)
