@@ -10,7 +10,7 @@ from support.memory import really_kept
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sed_torch import cost
+from sed_torch import check, cost
 
 Call = Callable[[Tensor], Tensor]
 
@@ -91,3 +91,29 @@ def test_a_call_keeps_what_torch_keeps(name: str) -> None:
     kept = really_kept(model, x.clone())
     # beside maps torch keeps a few numbers, such as the sum of the classes' weights
     assert cost(model, input_data=x, kernels="cpu").activations == pytest.approx(kept, abs=16)
+
+
+class Packed(nn.Module):
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], layers: int) -> None:
+        super().__init__()
+        self.r, self.o = kind(16, 32, layers, batch_first=True), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor, lengths: list[int]) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.o(nn.utils.rnn.pad_packed_sequence(self.r(packed)[0], batch_first=True)[0])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_packed_sequences_keep_their_steps(kind: type[nn.LSTM | nn.GRU], layers: int) -> None:
+    model, x, lengths = Packed(kind, layers), torch.randn(8, 20, 16), [20, 20, 17, 15, 15, 9, 8, 3]
+    found = cost(model, input_data=(x, lengths), kernels="cpu")
+    assert found.activations == pytest.approx(really_kept(model, x, lengths), rel=0.01)
+
+
+def test_a_list_of_lengths_holds_for_the_batch_given() -> None:
+    """No other batch size can be looked at, so none is said to fail."""
+    model, data = Packed(nn.LSTM, 1), (torch.randn(3, 9, 16), [9, 7, 4])
+    report = check(model, input_data=data)
+    assert not [f for f in report.findings if f.severity == "error"]
+    assert "scaled up" in cost(model, input_data=data, batch_size=8).assumed[0]

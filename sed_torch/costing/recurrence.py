@@ -1,8 +1,9 @@
 """What recurrent layers keep for their backward pass, and need while they run.
 
-On the CPU a GRU and a plain RNN run step by step, and an LSTM in oneDNN, whose work space is made of pieces of whole
-pages, found by its sizes over 360 layers. On a GPU cuDNN keeps a reserve of a size that it does not publish: the figure
-here is an **estimate** by the gates and states of each step, and ``Cost.assumed`` says so.
+On the CPU a GRU, a plain RNN and whatever reads packed sequences run step by step, and an LSTM in oneDNN, whose work
+space is made of pieces of whole pages, found by its sizes over 360 layers. On a GPU cuDNN keeps a reserve of a size
+that it does not publish: the figure here is an **estimate** by the gates and states of each step, and
+``Cost.assumed`` says so.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Recurrence:
         drops: whether entries are dropped between layers.
         cell: whether it is a cell, called for one step.
         turned: whether its input does not lie in memory as the steps are taken.
+        packed: whether its input is a packed sequence: all positions of all samples, one after another.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Recurrence:
     drops: bool
     cell: bool
     turned: bool = False
+    packed: bool = False
 
     @classmethod
     def of(cls, node: Node, shape: tuple[int, ...], times: float) -> Recurrence:
@@ -59,6 +62,7 @@ class Recurrence:
             bool(facts.get("p")) and bool(facts.get("training", True)),
             cell,
             attrs.time == 1 and samples > 1,
+            attrs.time is None and not cell,
         )
 
     def kept(self, device: str, size: float) -> Mapping[str, float]:
@@ -79,14 +83,14 @@ class Recurrence:
             if self.kind == "lstm" and not self.cell:
                 found[f"ends {place}"] = 2 * state * size
                 last = layer == (len(self.passes) - 1) // self.directions
-                if self.directions > 1 or (self.drops and not last):
+                if self.directions > 1 or ((self.drops or self.packed) and not last):
                     found[f"output {place}"] = self.steps * state * size
         return found
 
     def _steps(self, device: str, state: float, projected: float, wide: int, size: float) -> float:
         """What the steps of one layer in one direction leave; ``state`` are entries of a hidden state."""
         if self.kind == "lstm":
-            if device == "cpu" and not projected and not self.cell:
+            if device == "cpu" and not projected and not self.cell and not self.packed:
                 return self._pages(state, wide, size)
             return self.steps * ((5 if self.cell and device == "cpu" else 6) * state + projected) * size
         if self.kind == "gru":

@@ -19,7 +19,8 @@ def resized(inputs: Inputs, batch: int) -> Inputs:
     """``inputs`` with ``batch`` in place of what all their tensors have as first dimension.
 
     Raises:
-        InputError: they do not all begin with one size, so that which of them is the batch cannot be told.
+        InputError: they do not all begin with one size, so that which of them is the batch cannot be told; or one is a
+            list of as many numbers or words as there are samples, of which nobody knows what more would be.
     """
     tensors = [t for t in tensors_of(inputs.args, inputs.kwargs) if t.dim()]
     sizes = {int(t.shape[0]) for t in tensors}
@@ -27,12 +28,27 @@ def resized(inputs: Inputs, batch: int) -> Inputs:
         raise InputError(
             f"the inputs begin with {sorted(sizes) or 'no dimension'}: expected one batch size to change"
         )
+    if any(_one_each(v, sizes.copy().pop()) for v in (*inputs.args, *inputs.kwargs.values())):
+        raise InputError(
+            "a list among the inputs has an entry a sample: give it with as many as the batch asked for"
+        )
     return dataclasses.replace(
         inputs,
         resized=True,
         args=tuple(_at(a, batch) for a in inputs.args),
         kwargs={k: _at(v, batch) for k, v in inputs.kwargs.items()},
     )
+
+
+def _one_each(value: Any, samples: int) -> bool:
+    """Whether a container holds a list of plain values, such as lengths, as long as the batch."""
+    if isinstance(value, dict):
+        return any(_one_each(v, samples) for v in value.values())
+    if not isinstance(value, (list, tuple)):
+        return False
+    if value and all(isinstance(v, (bool, int, float, str)) for v in value):
+        return len(value) == samples
+    return any(_one_each(v, samples) for v in value)
 
 
 def _at(value: Any, batch: int) -> Any:
