@@ -60,6 +60,13 @@ ROWS: dict[str, Call] = {
     "cross": lambda x: torch.linalg.cross(*x.reshape(-1, 4, 2, 3).unbind(2)).repeat(1, 1, 2),
     "unpooled": lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2),
     "broadcast": lambda x: torch.broadcast_tensors(x, x[:, :1])[1],
+    "averaged to a place": lambda x: F.adaptive_avg_pool2d(x[..., None], 1)[..., 0] * x,
+    "averaged over time": lambda x: F.adaptive_avg_pool1d(x, 1) * x,
+    "averaged but for frames": lambda x: (
+        F.adaptive_avg_pool3d(x.view(-1, 2, 2, 2, 3), (None, 1, 1))
+        .flatten(1)[:, None]
+        .repeat(1, 4, 2)[..., :6]
+    ),
     "cross_entropy": lambda x: x * F.cross_entropy(x.flatten(0, 1), _classes(x)),
     "cross_entropy of what is needed nowhere else": lambda x: F.cross_entropy(
         (2 * x).flatten(0, 1), _classes(x)

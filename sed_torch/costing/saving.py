@@ -200,7 +200,9 @@ class _Keeper:
 
     def _is_mean(self) -> bool:
         """An adaptive average pool that leaves one position is torch.mean, which keeps nothing."""
-        return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in (self.node.shape or ())[-2:])
+        window = 3 if "3d" in self.node.target else 2
+        shape = self.node.shape or ()
+        return self.node.op == "adaptive_avg_pool" and all(n == 1 for n in shape[-window:])
 
     def _fused_attention(self) -> Iterator[Saved]:
         """Queries, keys, values, the mask as it is added, the result, and a logarithm of the sum a query."""
