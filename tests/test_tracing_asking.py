@@ -462,3 +462,21 @@ def test_nobody_watches_after_an_error() -> None:
     with pytest.raises(RuntimeError), mode_reads():
         raise RuntimeError
     assert "training" not in vars(nn.Module)
+
+
+class LetsGo(Net):
+    """Rebinds a name behind each read of the mode, so that the map before it is let go of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = F.dropout(x, 0.1, self.training).relu()
+        x = self.b(x).sigmoid()
+        x = self.b(F.dropout(x, 0.1, self.training))
+        return x.tanh()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_watching_holds_no_maps(training: bool) -> None:
+    with mode_reads():
+        watched = trace(LetsGo(), input_size=(2, 4), training=training)
+    assert watched.nodes == trace(LetsGo(), input_size=(2, 4), training=training).nodes

@@ -87,10 +87,27 @@ class ModeReads:
                 break
             frame = frame.f_back  # where the comprehension stands
         code = frame.f_code
-        first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        first = _first_argument(frame) if code.co_argcount else None
         site = Site(code, frame.f_globals, isinstance(first, nn.Module))
         off = switches_off(first, asked_in(code)) if isinstance(first, nn.Module) else frozenset()
         self.sites[site] = off & self.sites.get(site, off)
+
+
+def _first_argument(frame: types.FrameType) -> Any:
+    """What a function was called with first, or what its name holds now.
+
+    Before Python 3.13 a frame keeps the table of its locals that it was asked for, and so all that they held: tensors
+    would live on that the forward lets go of. It is emptied again, unless the forward asked for it too.
+    """
+    table = frame.f_locals
+    first = table.get(frame.f_code.co_varnames[0])
+    if sys.version_info < (3, 13) and sys.getrefcount(table) <= _REFERENCES:
+        table.clear()
+    return first
+
+
+_REFERENCES = 3
+"""To a frame's table that nobody else holds: the frame's, the name's, and that of the call which counts them."""
 
 
 @functools.lru_cache(maxsize=4096)
