@@ -70,8 +70,11 @@ def test_without_a_size_the_first_usual_one_that_fits_is_read(side: int) -> None
 
 
 def test_a_guess_that_does_not_fit_is_told_first() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 37 * 38, 2)
+    )  # of no square
     with pytest.raises(ShapeError, match=r"^no input was given .*--input-size 1,3,224,224") as caught:
-        sed_torch.score(_net(37))
+        sed_torch.score(model)
     assert "linear(" in str(caught.value)
     with pytest.raises(ShapeError, match=r"^shapes do not fit"):
         sed_torch.score(_net(37), input_size=(1, 3, 32, 32))

@@ -53,6 +53,7 @@ from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
 from sed_torch.tracing.signals import Signal, explained
+from sed_torch.tracing.stating import read_as_stated
 from sed_torch.tracing.surroundings import default_device_set_aside, surroundings_kept
 from sed_torch.tracing.tensors import tensors_in
 from sed_torch.tracing.transforms import transforms_followed
@@ -155,7 +156,7 @@ def _read_otherwise(
     for other in other_readings(model, inputs):
         with contextlib.suppress(TraceError):
             return read(other)
-    return None
+    return read_as_stated(inputs, error, read) if inputs.guessed else None
 
 
 @contextlib.contextmanager
