@@ -65,9 +65,11 @@ class TraceError(SedTorchError):
         frontends: the front-ends that were tried, each with the reason it gave up.
         table: the graph up to the failing node, one line a node, or ``""``.
         details: what torch said where it gave up, in its own words: of guards and symbols as a rule.
+        guarded: whether the forward would have caught an exception raised there, or did.
     """
 
     details: tuple[str, ...] = ()
+    guarded: bool = False
 
     def __init__(
         self,
@@ -94,11 +96,9 @@ class DataDependentError(TraceError):
 
     Attributes:
         chooses: whether the data would choose how many entries of a map go on, as a detector chooses boxes.
-        guarded: whether the forward would have caught an exception raised there.
     """
 
     chooses: bool = False
-    guarded: bool = False
 
 
 class UnsupportedOpError(SedTorchError):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import sed_torch
-from sed_torch.errors import DataDependentError
+from sed_torch.errors import DataDependentError, TraceError
 
 
 class Net(nn.Module):
@@ -285,6 +285,58 @@ def by_finally(m: Any, y: Tensor) -> Tensor:
 def test_a_swallowed_signal_is_noticed(catch: Callable[[Any, Tensor], Tensor], frontend: Any) -> None:
     with pytest.raises(DataDependentError, match="asks for the values of a tensor"):
         sed_torch.score(Net(catch), input_size=(2, 8), frontend=frontend)
+
+
+def too_many_rows(m: Any, y: Tensor) -> Tensor:
+    return torch.vmap(m.c)(y.expand(600, 2, 8)).mean(0)  # type: ignore[no-any-return]
+
+
+def never_over(m: Any, y: Tensor) -> Tensor:
+    while True:
+        if torch.isnan(y).any():
+            return y
+        y = m.c(y)
+
+
+@pytest.mark.parametrize("frontend", ["fx", "auto"])
+@pytest.mark.parametrize("what", [too_many_rows, never_over], ids=lambda f: f.__name__)
+def test_whatever_cannot_be_followed_is_noticed(what: Callable[[Any, Tensor], Tensor], frontend: Any) -> None:
+    """Not only values that are asked for: each kind of signal."""
+
+    def swallowing(m: Any, y: Tensor) -> Tensor:
+        try:
+            y = what(m, y)
+        except:  # noqa: E722
+            y = y + 0
+        return y
+
+    with pytest.raises(TraceError, match=r"vmap over 600 rows|would go on for ever"):
+        sed_torch.score(Net(swallowing), input_size=(2, 8), frontend=frontend)
+
+
+def by_infinity(m: Any, y: Tensor) -> Tensor:
+    while not torch.isinf(y).any():
+        y = m.c(y)
+    return y
+
+
+@pytest.mark.parametrize("loop", [never_over, by_infinity], ids=lambda f: f.__name__)
+def test_a_loop_that_only_a_sick_run_leaves_is_refused_with_its_line(
+    loop: Callable[[Any, Tensor], Tensor],
+) -> None:
+    with pytest.raises(TraceError, match=r"the loop at .*test_tracing_healthy.py:\d+ would go on for ever"):
+        sed_torch.score(Net(loop), input_size=(2, 8))
+
+
+def test_checks_in_a_long_loop_are_no_endless_loop() -> None:
+    def checked(m: Any, y: Tensor) -> Tensor:
+        for _ in range(6000):
+            if torch.isnan(y).any():
+                break
+            y = y + 1
+        return y
+
+    assert sed_torch.score(Net(checked), input_size=(2, 8)).coverage == 1
 
 
 def test_what_a_run_would_catch_is_caught() -> None:

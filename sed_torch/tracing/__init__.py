@@ -52,7 +52,7 @@ from sed_torch.tracing.recorder import Recorder
 from sed_torch.tracing.resizing import resized
 from sed_torch.tracing.scripted import scripts_followed
 from sed_torch.tracing.shadow import Shadow, unwrap
-from sed_torch.tracing.signals import Signal, explained
+from sed_torch.tracing.signals import Signal, explained, signals_noticed
 from sed_torch.tracing.stating import read_as_stated
 from sed_torch.tracing.surroundings import default_device_set_aside, surroundings_kept
 from sed_torch.tracing.tensors import tensors_in
@@ -269,6 +269,7 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
     model = recorder.shadow.original
     try:
         with (
+            signals_noticed() as noticed,
             together(),
             scripts_followed(Recorder),
             transforms_followed(Recorder),
@@ -280,6 +281,9 @@ def _run(recorder: Recorder, args: Any, kwargs: Any, *, training: bool) -> None:
             if training:
                 recorder.shadow.train()
             result = recorder.shadow.root(*args, **kwargs)
+        if noticed and recorder.signalled is None:
+            recorder.signalled = noticed[0].error
+            recorder.signalled.guarded = True
         if recorder.signalled is None:
             recorder.output(tensors_in(result), output_names(result))
     except Signal as signal:
@@ -310,8 +314,9 @@ def _with_table(error: TraceError, recorder: Recorder, model: nn.Module) -> Trac
     told = type(error)(
         text, module_path=error.module_path, source=error.source, frontends=error.frontends, table=table
     )
+    told.guarded = error.guarded
     if isinstance(error, DataDependentError) and isinstance(told, DataDependentError):
-        told.chooses, told.guarded = error.chooses, error.guarded
+        told.chooses = error.chooses
     return told
 
 
@@ -340,7 +345,7 @@ def _fall_back(model: nn.Module, inputs: Inputs, ignored: Sequence[str], error: 
     chooses = isinstance(error, DataDependentError) and error.chooses
     if chooses:
         reasons.append(("export", "not tried: it cannot tell how many entries the data would choose"))
-    elif isinstance(error, DataDependentError) and error.guarded:
+    elif error.guarded:
         reasons.append(("export", "not tried: the forward would catch its error and go on without a layer"))
     elif not ignored and not others_run():
         try:

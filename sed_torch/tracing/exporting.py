@@ -55,8 +55,16 @@ def export_graph(model: nn.Module, inputs: Inputs) -> torch.fx.Graph:
         ) from error
     finally:
         shadow.disarm()
-    _annotate(program, shadow, type(model).__name__)
     graph: torch.fx.Graph = program.graph
+    transformed = next(
+        (n for n in graph.nodes if "_functorch" in str(getattr(n.target, "__module__", ""))), None
+    )
+    if transformed is not None:
+        raise TraceError(
+            f"torch.export gave up on {type(model).__name__}: what torch.func transforms is left as it stands "
+            f"({getattr(transformed.target, '__name__', transformed.target)}), with shapes of its own"
+        )
+    _annotate(program, shadow, type(model).__name__)
     return graph
 
 

@@ -56,7 +56,9 @@ def shaped_by_a_run(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
                 warnings.simplefilter("ignore")
                 given, named = tree.tree_unflatten(real, spec)
                 found, shape = tree.tree_flatten(func(*given, **named))
-        except (Exception, Signal):  # whatever it is, the shape stays unknown
+        except (Exception, Signal) as error:  # whatever it is, the shape stays unknown
+            if isinstance(error, Signal):
+                error.settled()
             return None
         if not all(isinstance(t, Tensor) for t in found):
             return None

@@ -53,6 +53,7 @@ class _Leaf:
         except Signal as signal:
             result = self._unfollowed(args, kwargs, signal)
             self.recorder.signalled = None
+            signal.settled()
         except Exception as error:
             if explained(error) is None:
                 raise

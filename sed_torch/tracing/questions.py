@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sed_torch.errors import TraceError
 from sed_torch.tracing.arguments import formatted, on_meta
 from sed_torch.tracing.bounding import Bounds, put_back
 from sed_torch.tracing.healthy import healthy_answer
 from sed_torch.tracing.known import UNKNOWN, Call, shaped_by_values
 from sed_torch.tracing.names import in_place
 from sed_torch.tracing.places import Places
+from sed_torch.tracing.signals import Signal
 from sed_torch.tracing.stand_ins import StandIns
-from sed_torch.tracing.statements import asking, ends_a_loop, goes_on
+from sed_torch.tracing.statements import asking, ends_a_loop, goes_on, in_while
 from sed_torch.tracing.tape import Tape
 from sed_torch.tracing.tensors import nodes_in, tensors_of
 
 __all__ = ["Questions"]
+
+_MOST_TURNS = 5000
+"""How often a ``while`` is kept going by answers that are made up."""
 
 
 class Questions:
@@ -48,6 +54,7 @@ class Questions:
         self._tape, self._stand_ins, self._depends = tape, stand_ins, depends
         self._known = stand_ins.known
         self.assumed, self._places, self._bounds = assumed, places, bounds
+        self._turns: Counter[tuple[CodeType, int]] = Counter()  # where a loop was kept going, and how often
 
     def place(self) -> str:
         """The line of the forward that is being followed."""
@@ -99,7 +106,24 @@ class Questions:
         )
         if words and words not in self.assumed:
             self.assumed.append(words)
+        if isinstance(answer, bool):
+            self._end_of_patience()
         return answer
+
+    def _end_of_patience(self) -> None:
+        """A loop that only a sick run would leave has no last turn here."""
+        frame = asking()
+        if frame is None:
+            return
+        self._turns[place := (frame.f_code, frame.f_lineno)] += 1
+        if self._turns[place] > _MOST_TURNS and in_while(frame):
+            raise Signal(
+                TraceError(
+                    f"the loop at {self.place()} would go on for ever: a healthy run gives the same answer there each "
+                    f"turn, and {_MOST_TURNS} turns were followed. Give it an end that does not hang on the data, such "
+                    "as a number of turns"
+                )
+            )
 
     def bound(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What bounds answer where nothing else does; :data:`UNKNOWN` where there are none."""

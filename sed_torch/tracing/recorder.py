@@ -429,9 +429,9 @@ class Recorder(TorchFunctionMode):
     def _signal(self, error: TraceError) -> Signal:
         """An error of ours as the forward may not catch it; if it does so nevertheless, it is remembered."""
         self.signalled = error
+        error.guarded = is_guarded()
         if isinstance(error, DataDependentError):
             error.chooses = self.selecting in SELECTS
-            error.guarded = is_guarded()
         return Signal(error)
 
     def _asked(self, name: str) -> TraceError:

@@ -7,9 +7,13 @@ an ``Exception``, and the recorder remembers it, so that a bare ``except:`` does
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from sed_torch.errors import TraceError
 
-__all__ = ["LostValueError", "Signal", "explained", "with_explanation"]
+__all__ = ["LostValueError", "Signal", "explained", "signals_noticed", "with_explanation"]
 
 _EXPLANATION = "_sed_torch_explanation"
 
@@ -20,6 +24,29 @@ class Signal(BaseException):
     def __init__(self, error: TraceError) -> None:
         super().__init__(str(error))
         self.error = error
+        noticed = _NOTICED.get()
+        if noticed is not None:
+            noticed.append(self)
+
+    def settled(self) -> None:
+        """It has been dealt with: whoever caught it knew what it was."""
+        noticed = _NOTICED.get()
+        if noticed is not None and self in noticed:
+            noticed.remove(self)
+
+
+_NOTICED: ContextVar[list[Signal] | None] = ContextVar("noticed", default=None)
+
+
+@contextmanager
+def signals_noticed() -> Iterator[list[Signal]]:
+    """All signals that are made meanwhile and not settled, also those that a bare ``except:`` of the forward caught."""
+    noticed: list[Signal] = []
+    token = _NOTICED.set(noticed)
+    try:
+        yield noticed
+    finally:
+        _NOTICED.reset(token)
 
 
 class LostValueError(TraceError):

@@ -21,6 +21,7 @@ __all__ = [
     "called",
     "ends_a_loop",
     "goes_on",
+    "in_while",
     "is_guarded",
     "parsed",
     "polarity",
@@ -108,6 +109,13 @@ def polarity(test: ast.expr, asked: Span, side: bool = True) -> bool | None:
 def ends_a_loop(frame: FrameType) -> bool:
     """Whether what is asked for decides that a loop ends: in a ``while`` test, or in an ``if`` that leaves it."""
     return any(isinstance(s, ast.While) or _leaves(s, _loop_around(s, frame)) for s in _tests(frame))
+
+
+def in_while(frame: FrameType) -> bool:
+    """Whether what is asked for decides on another turn of a ``while``: in its test, or in an ``if`` that leaves it."""
+    return any(
+        isinstance(s, ast.While) or isinstance(_loop_around(s, frame), ast.While) for s in _tests(frame)
+    )
 
 
 def goes_on(frame: FrameType) -> bool | None:
