@@ -72,10 +72,21 @@ def for_with_a_return(m: Any, h: Tensor) -> Tensor:
     return h
 
 
+def while_with_a_break(m: Any, h: Tensor) -> Tensor:
+    (word, _), n = first(h), 0
+    while n < STEPS:
+        word, h = m.step(word, h)
+        n += 1
+        if (word == END).all():
+            break
+    return h
+
+
 @pytest.mark.parametrize(
-    "decode", [while_none_is_done, while_steps_are_left, for_with_a_break, for_with_a_return]
+    "decode",
+    [while_none_is_done, while_steps_are_left, while_with_a_break, for_with_a_break, for_with_a_return],
 )
-@pytest.mark.parametrize("size", [2, 8])
+@pytest.mark.parametrize("size", [1, 2, 8])
 def test_a_decoder_goes_on_to_the_last_step_whatever_the_batch(
     decode: Callable[[Any, Tensor], Tensor], size: int
 ) -> None:
@@ -96,3 +107,51 @@ def test_a_loop_without_an_end_besides_is_not_counted() -> None:
 
     with pytest.raises(DataDependentError):
         sed_torch.score(Decoder(until_all_are_done).eval(), input_size=(2, 6))
+
+
+def a_number_in_a_for(m: Any, h: Tensor) -> Tensor:
+    word, _ = first(h)
+    for _ in range(STEPS):
+        word, h = m.step(word, h)
+        if word.item() == END:
+            break
+    return h
+
+
+def a_number_in_a_while(m: Any, h: Tensor) -> Tensor:
+    (word, _), n, over = first(h), 0, False
+    while not over and n < STEPS:
+        word, h = m.step(word, h)
+        n += 1
+        if int(word) == END:
+            return h
+    return h
+
+
+def a_number_in_the_test(m: Any, h: Tensor) -> Tensor:
+    (word, _), n = first(h), 0
+    while n < STEPS and word.item() != END:
+        word, h = m.step(word, h)
+        n += 1
+    return h
+
+
+@pytest.mark.parametrize("decode", [a_number_in_a_for, a_number_in_a_while, a_number_in_the_test])
+def test_a_decoder_of_one_sample_may_ask_for_its_token(decode: Callable[[Any, Tensor], Tensor]) -> None:
+    score = sed_torch.score(Decoder(decode).eval(), input_size=(1, 6))
+    step = 3 * 6 * 6 * 2 + 6 * WORDS
+    assert score.macs in (STEPS * step, STEPS * step - 6 * WORDS)
+    assert any("last turn" in words for words in score.assumed)
+
+
+def test_a_measure_that_ends_a_loop_is_not_taken_for_a_token() -> None:
+    def until_it_is_small(m: Any, h: Tensor) -> Tensor:
+        word, _ = first(h)
+        for _ in range(STEPS):
+            word, h = m.step(word, h)
+            if h.norm() < 0.1:
+                break
+        return h
+
+    with pytest.raises(DataDependentError):
+        sed_torch.score(Decoder(until_it_is_small).eval(), input_size=(1, 6))

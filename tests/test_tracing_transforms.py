@@ -57,6 +57,57 @@ def functional_force(m: Any, x: Tensor) -> Tensor:
     return grad(lambda t: m.a(t).sum())(x)
 
 
+def tangent(m: Any, x: Tensor) -> Tensor:
+    y, t = torch.func.jvp(m.a, (x,), (torch.ones_like(x),))
+    return y + t
+
+
+def tangent_of_two(m: Any, x: Tensor) -> Tensor:
+    moved = torch.func.jvp(lambda s, t: m.a(s) + m.b(t), (x, x), (x, x))
+    return moved[1] + moved[0]
+
+
+def pulled_back(m: Any, x: Tensor) -> Tensor:
+    y, back = torch.func.vjp(m.a, x)
+    return back(y)[0]
+
+
+def by_rows_of_outputs(m: Any, x: Tensor) -> Tensor:
+    return torch.func.jacrev(m.a)(x[0])
+
+
+def by_rows_of_inputs(m: Any, x: Tensor) -> Tensor:
+    return torch.func.jacfwd(m.a)(x[0])
+
+
+def curvature(m: Any, x: Tensor) -> Tensor:
+    return torch.func.hessian(lambda t: m.a(t).tanh().sum())(x[0])
+
+
+def with_weights_made(m: Any, x: Tensor) -> Tensor:
+    return functional_call(m.a, {k: v * 2 for k, v in m.a.named_parameters()}, (x,))
+
+
+@pytest.mark.parametrize(
+    ("run", "layers", "macs", "said"),
+    [
+        (tangent, {"a": nn.Linear(4, 5)}, 20 + 20, "jvp"),
+        (tangent_of_two, {"a": nn.Linear(4, 5), "b": nn.Linear(4, 5)}, 2 * (20 + 20), "jvp"),
+        (pulled_back, {"a": _mlp()}, 36, "backward pass"),
+        (by_rows_of_outputs, {"a": _mlp()}, 36, "backward pass"),
+        (by_rows_of_inputs, {"a": nn.Linear(4, 5)}, 20 + 4 * 20, "jvp"),
+        (curvature, {"a": nn.Linear(4, 5)}, 20 + 4 * 20, "jvp"),
+        (with_weights_made, {"a": nn.Linear(4, 5)}, 20, ""),
+    ],
+)
+def test_derivatives_are_followed_and_what_is_left_out_is_said(
+    run: Callable[..., Any], layers: dict[str, nn.Module], macs: int, said: str
+) -> None:
+    score = sed_torch.score(Net(run, **layers), input_size=(1, 4), frontend="fx", strict=True)
+    assert (score.macs, score.coverage, score.node_coverage) == (macs, 1, 1)
+    assert any(said in words for words in score.assumed) or not said
+
+
 @pytest.mark.parametrize(
     ("run", "layers", "size", "macs"),
     [
@@ -200,7 +251,7 @@ def test_torchs_own_functions_are_as_before() -> None:
 @pytest.mark.parametrize(
     ("run", "shape"),
     [
-        (lambda m, x: torch.cov(m.a(x)), (3, 3)),
+        (lambda m, x: torch.cov(m.a(x).T), (2, 2)),
         (lambda m, x: torch.linalg.lstsq(m.a(x), m.a(x)).solution, (2, 2)),
         (lambda m, x: m.a(x).new_full((2, 5), m.a(x).mean()), (2, 5)),
         (lambda m, x: torch.where((x[:, :1] > 0).to(torch.uint8), m.a(x), x[:, 1:2]), (3, 2)),

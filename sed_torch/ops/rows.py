@@ -133,6 +133,16 @@ ROWS: tuple[Op, ...] = (
         "elementwise nonlinear saves_input",
         also="special_ndtri special_log_ndtr",
     ),
+    _op(  # torch has no derivative of these
+        "special_chebyshev_polynomial_t",
+        "keep",
+        "elementwise nonlinear no_gradient",
+        also="special_chebyshev_polynomial_u special_chebyshev_polynomial_v special_chebyshev_polynomial_w "
+        "special_shifted_chebyshev_polynomial_t special_shifted_chebyshev_polynomial_u "
+        "special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w "
+        "special_hermite_polynomial_h special_hermite_polynomial_he special_laguerre_polynomial_l "
+        "special_legendre_polynomial_p special_zeta",
+    ),
     _op("special_entr", "keep", "elementwise nonlinear saves_input"),
     _op("special_erfcx", "keep", "elementwise nonlinear saves_input saves_result"),
     _op("copysign", "keep", "elementwise nonlinear saves_input saves_other saves_result"),
@@ -242,7 +252,7 @@ ROWS: tuple[Op, ...] = (
     _op("cpu", "keep", "identity"),
     _op("cuda", "keep", "identity"),
     _op("contiguous", "keep", "identity"),
-    _op("clone", "keep", "identity", also="lift_fresh_copy lift_fresh lift"),
+    _op("clone", "keep", "identity", also="alias_copy lift_fresh_copy lift_fresh lift"),
     _op("autograd_grad", "keep", "nonlinear"),
     _op("detach", "keep", "identity view no_gradient", also="data _local_scalar_dense"),
     _op("alias", "keep", "identity view", also="positive __pos__"),
@@ -358,7 +368,7 @@ ROWS: tuple[Op, ...] = (
         "norm",
         "reduce",
         "nonlinear nonnegative saves_input saves_result",
-        also="linalg_norm linalg_vector_norm vector_norm matrix_norm frobenius_norm",
+        also="linalg_norm linalg_vector_norm vector_norm matrix_norm linalg_matrix_norm frobenius_norm",
         dim_at=2,
     ),
     _op("std", "reduce", "nonlinear nonnegative saves_input saves_result"),
@@ -388,7 +398,7 @@ ROWS: tuple[Op, ...] = (
     _op("add", "add", "arithmetic elementwise", also="__add__ __radd__ __iadd__ _add_relu"),
     _op("sub", "add", "arithmetic elementwise", also="__sub__ __rsub__ __isub__ rsub subtract"),
     _op("lerp", "add", "elementwise"),
-    _op("maximum", "add", "elementwise nonlinear saves_input saves_other"),
+    _op("maximum", "add", "elementwise nonlinear saves_input saves_other", also="special_xlog1py"),
     _op("minimum", "add", "elementwise nonlinear saves_input saves_other", also="fmin fmax"),
     _op(
         "logical_or",
@@ -457,7 +467,7 @@ ROWS: tuple[Op, ...] = (
     ),
     _op("chunk", "slice", "view", also="unsafe_chunk"),
     _op("unbind", "slice", "view", also="unbind_copy"),
-    _op("diagonal", "slice", "view", also="diag diag_embed diagflat diagonal_copy"),
+    _op("diagonal", "slice", "view", also="diag diag_embed diagflat diagonal_copy linalg_diagonal"),
     _op("masked_select", "slice", "saves_input saves_mask"),
     _op("roi", "slice", "saves_indices", also="roi_align roi_pool ps_roi_align ps_roi_pool"),
     _op("tensor", "keep", "no_gradient"),  # of numbers that were computed as tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from sed_torch.tracing.names import in_place
 from sed_torch.tracing.tensors import meta_like
 
-__all__ = ["counted", "formatted", "is_device", "on_meta", "padded", "written_by"]
+__all__ = ["counted", "formatted", "is_device", "on_meta", "written_by"]
 
 
 def formatted(func: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
@@ -20,20 +20,6 @@ def formatted(func: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         return str(func(*args, **kwargs))
     except TypeError:
         return "…"
-
-
-def padded(
-    sequences: Sequence[Tensor], batch_first: bool = False, value: float = 0.0, side: str = "right"
-) -> Tensor:
-    """``pad_sequence`` as the calls that it stands for: sequences padded to the longest and laid side by side."""
-    longest = max(s.shape[0] for s in sequences)
-    rows = []
-    for sequence in sequences:
-        more = longest - sequence.shape[0]
-        ends = (0, more) if side == "right" else (more, 0)
-        around = (*(0, 0) * (sequence.dim() - 1), *ends)
-        rows.append(torch.nn.functional.pad(sequence, around, value=value) if more else sequence)
-    return torch.stack(rows, 0 if batch_first else 1)
 
 
 def written_by(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

@@ -157,6 +157,8 @@ def _reduce(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Reduce:
         dim = None
     if op.name == "cosine_similarity" and dim is None:
         dim = 1
+    if spelling == "linalg_matrix_norm" and dim is None:
+        dim = (-2, -1)
     if isinstance(dim, int):
         dim = (dim,)
     dims = tuple(range(rank)) if not dim else tuple(sorted({int(d) % max(rank, 1) for d in dim}))
@@ -175,6 +177,8 @@ def _cat(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Join:
 def _permute(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Permute:
     rank = len(shape_of(_tensor(args, kwargs)))
     order = list(range(rank))
+    if not rank:
+        return Permute(order=())
     if spelling in ("T", "t", "H", "numpy_T"):
         order.reverse()
     elif spelling in ("mT", "mH", "adjoint", "matrix_H"):
@@ -276,7 +280,7 @@ def _expand(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Expand:
 def _unfold(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Cut | Unfold:
     """``F.unfold`` (im2col): window and stride. ``Tensor.unfold``: the dimension it cuts as well."""
     if spelling == "unfold":
-        dim = int(arg(args, kwargs, 1, "dimension")) % len(shape_of(args[0]))
+        dim = int(arg(args, kwargs, 1, "dimension")) % max(len(shape_of(args[0])), 1)
         size, step = int(arg(args, kwargs, 2, "size")), int(arg(args, kwargs, 3, "step"))
         return Cut(dim=dim, size=size, step=step)
     return Unfold(

@@ -31,6 +31,9 @@ def failed_call(
 ) -> TraceError:
     """A torch function raised on ``meta`` tensors."""
     text = str(error).strip().split("\n")[0]
+    text = text.partition(" This could be because")[
+        0
+    ]  # torch goes on with all the places it knows a kernel for
     where = describe(path, source)
     if isinstance(error, NotImplementedError) or "meta tensor" in text.lower() or "data-dependent" in text:
         if name in SELECTS:

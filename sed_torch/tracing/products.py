@@ -35,6 +35,8 @@ def read_product(op: Op, spelling: str, args: Args, kwargs: Kwargs) -> Matmul:
             a_dims, b_dims = ([d % r for d in ds] for ds, r in zip(dims, ranks, strict=False))
         return Matmul(equation=_dot_equation(ranks[0], ranks[1], a_dims, b_dims))
     if op.name == "dot" and ranks[:2] != [1, 1]:
+        if spelling == "inner" and 0 in ranks[:2]:  # a number times a tensor
+            return Matmul(equation=_dot_equation(ranks[0], ranks[1], [], []))
         if spelling == "inner":
             return Matmul(equation=_dot_equation(ranks[0], ranks[1], [ranks[0] - 1], [ranks[1] - 1]))
         return Matmul(equation="...k,...k->...")

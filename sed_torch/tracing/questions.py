@@ -20,7 +20,7 @@ from sed_torch.tracing.names import in_place
 from sed_torch.tracing.places import Places
 from sed_torch.tracing.signals import Signal
 from sed_torch.tracing.stand_ins import StandIns
-from sed_torch.tracing.statements import asking, ends_a_loop, goes_on, in_while
+from sed_torch.tracing.statements import asking, differs, ends_a_loop, goes_on, in_while
 from sed_torch.tracing.tape import Tape
 from sed_torch.tracing.tensors import nodes_in, tensors_of
 
@@ -28,6 +28,8 @@ __all__ = ["Questions"]
 
 _MOST_TURNS = 5000
 """How often a ``while`` is kept going by answers that are made up."""
+_NO_NUMBER = -1
+"""What no place, class or token is numbered."""
 
 
 class Questions:
@@ -84,19 +86,40 @@ class Questions:
         asked = [*map(self._tape.nodes, meta)]
         if self._known.chosen(nodes_in(asked)) and (frame := asking()) is not None and ends_a_loop(frame):
             return self._going_on(frame, args)
-        return self._known.result(func, *asked)
+        found = self._known.result(func, *asked)
+        if found is UNKNOWN and self._of_whole_numbers(args) and (frame := asking()) is not None:
+            return self._going_on(frame, args) if ends_a_loop(frame) else found
+        return found
+
+    def _of_whole_numbers(self, args: tuple[Any, ...]) -> bool:
+        """Whether what is asked for rests on whole numbers alone, as a token does, not on a measure."""
+        asked = [self._tape.node(self._stand_ins.of(a)) for a in args[:1] if isinstance(a, Tensor)]
+        whole, seen = False, set(asked)
+        while asked:
+            node = asked.pop()
+            dtype = node.meta.get("dtype")
+            if dtype is torch.bool:
+                asked += [n for n in node.all_input_nodes if n not in seen]
+                seen.update(node.all_input_nodes)
+            elif dtype is None or dtype.is_floating_point or dtype.is_complex:
+                return False
+            else:
+                whole = True
+        return whole
 
     def _going_on(self, frame: FrameType, args: tuple[Any, ...]) -> Any:
         """What keeps a loop going that has an end besides: choices taken in turn say which rows go where, not when a
         sequence is over.
         """
-        on = goes_on(frame) if args and args[0].dtype is torch.bool else None
-        if on is None:
+        on = goes_on(frame)
+        number = not args or args[0].dtype is not torch.bool  # such as a token that is compared with the last
+        if on is None or (number and differs(frame) is not on):
             return UNKNOWN
         words = f"a loop that data may end goes on to its last turn ({os.path.basename(self.place())})"
         if words not in self.assumed:
             self.assumed.append(words)
-        return on
+        self._end_of_patience()
+        return _NO_NUMBER if number else on
 
     def healthy(self, name: str, args: tuple[Any, ...]) -> Any:
         """What a healthy run answers to a question that only checks or reports."""

@@ -22,9 +22,10 @@ from torch.utils.hooks import RemovableHandle
 from sed_torch.attributes import Attributes
 from sed_torch.errors import DataDependentError, TraceError
 from sed_torch.ops import Op
-from sed_torch.tracing.arguments import counted, is_device, padded, written_by
+from sed_torch.tracing.arguments import counted, is_device, written_by
 from sed_torch.tracing.autocasting import Autocast
 from sed_torch.tracing.bounding import Bounds
+from sed_torch.tracing.composed import COMPOSED, composed
 from sed_torch.tracing.explaining import asks_for_values, failed_call
 from sed_torch.tracing.facts import output_facts, wants_gradient
 from sed_torch.tracing.fast_shapes import FAST_SHAPES
@@ -173,9 +174,7 @@ class Recorder(TorchFunctionMode):
         if name in FAST_SHAPES and args and not self.guessed:  # the commonest: none of what follows
             return self._called(func, name, args, kwargs)
         if name in SILENT:
-            return (
-                func(*args, **kwargs) if name not in PRINTS else self._questions.printed(func, args, kwargs)
-            )
+            return self._questions.printed(func, args, kwargs) if name in PRINTS else func(*args, **kwargs)
         if name in OF_AUTOGRAD:  # there is no gradient here, and the tensor may be the model's own
             return RemovableHandle({}) if name == "register_hook" else args[0]
         if name == "__set__":
@@ -191,9 +190,11 @@ class Recorder(TorchFunctionMode):
         if name in CONTROL_FLOW and isinstance(func, HigherOrderOperator):
             with self:
                 return CONTROL_FLOW[name](self._questions, *args, **kwargs)
-        if name == "pad_sequence":
+        if name in COMPOSED and "out" not in kwargs and self._depends(tensors_of(args, kwargs)):
             with self:
-                return padded(*args, **kwargs)
+                found = composed(name, args, kwargs, self.assumed)
+            if found is not NotImplemented:
+                return found
         if func is torch.autograd.grad:
             return self._gradients(*args, **kwargs)
         if name == "type":

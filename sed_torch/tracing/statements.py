@@ -19,6 +19,7 @@ __all__ = [
     "Statement",
     "asking",
     "called",
+    "differs",
     "ends_a_loop",
     "goes_on",
     "in_while",
@@ -133,7 +134,11 @@ def goes_on(frame: FrameType) -> bool | None:
         }  # Python tells no place in a test of several
         return sides.pop() if len(sides) == 1 else None
     loop = _loop_around(asked, frame)
-    if not isinstance(loop, ast.For) or not _leaves(asked, loop) or asked.orelse:
+    if (
+        not (isinstance(loop, ast.For) or (loop is not None and _is_counted(loop)))
+        or not _leaves(asked, loop)
+        or asked.orelse
+    ):
         return None
     side = polarity(asked.test, at)
     return None if side is None else not side
@@ -174,19 +179,37 @@ def _besides_a_count(loop: ast.While) -> list[ast.expr]:
     """What ends a loop besides a number that its body steps, as in ``while n < 4 and …``; nothing without such."""
     if not isinstance(loop.test, ast.BoolOp) or not isinstance(loop.test.op, ast.And):
         return []
+    others = [v for v in loop.test.values if not _counts(v, loop)]
+    return others if len(others) < len(loop.test.values) else []
+
+
+def _is_counted(loop: ast.While) -> bool:
+    """Whether a number that its body steps ends a loop."""
+    return _counts(loop.test, loop) or bool(_besides_a_count(loop))
+
+
+def _counts(test: ast.expr, loop: ast.While) -> bool:
     steps = [s.target for s in loop.body if isinstance(s, ast.AugAssign)]
     stepped = {t.id for t in steps if isinstance(t, ast.Name)}
-    others = [
-        v
-        for v in loop.test.values
-        if not (
-            isinstance(v, ast.Compare)
-            and isinstance(v.left, ast.Name)
-            and v.left.id in stepped
-            and isinstance(v.ops[0], (ast.Lt, ast.LtE, ast.Gt, ast.GtE))
-        )
-    ]
-    return others if len(others) < len(loop.test.values) else []
+    return (
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Name)
+        and test.left.id in stepped
+        and isinstance(test.ops[0], (ast.Lt, ast.LtE, ast.Gt, ast.GtE))
+    )
+
+
+def differs(frame: FrameType) -> bool | None:
+    """Whether what a frame asks for is compared by ``!=`` (True) or ``==`` (False) with something; else None."""
+    at = position(frame)
+    for statement in _tests(frame):
+        for part in ast.walk(statement.test):
+            if isinstance(part, ast.Compare) and len(part.ops) == 1:
+                spans = [span_of(side) for side in (part.left, part.comparators[0])]
+                if any(s[0] <= at[0] and at[1] <= s[1] for s in spans):
+                    op = part.ops[0]
+                    return True if isinstance(op, ast.NotEq) else False if isinstance(op, ast.Eq) else None
+    return None
 
 
 def is_guarded() -> bool:

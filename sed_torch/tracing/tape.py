@@ -88,6 +88,8 @@ class Tape:
         if label is None:
             label = self._labels[name] = self.graph._target_to_str(called)
         read, named = self.nodes(args), self.nodes(kwargs) if kwargs else None
+        if named and "out" in named:  # written to, not read
+            named = {k: v for k, v in named.items() if k != "out"}
         # arguments are given afterwards: fx looks through those of a new node for symbolic numbers, which none are
         node = self.graph.create_node("call_function", called, (), {}, label)
         torch.fx.Node.args.__set__(node, read)  # type: ignore[attr-defined]  # as ``node.args = …`` does
@@ -153,8 +155,9 @@ class Tape:
         """What a call returns on shapes alone, its operands in the dtypes that autocast gives them."""
         if self._autocast is not None:
             args, kwargs = self._autocast.cast(name, args, kwargs)
-        aten = isinstance(func, torch._ops.OpOverload)  # its arguments are in another order
-        result = NotImplemented if aten else fast_shape(name, args, kwargs)
+        # an ATen operator has its arguments in another order; what is written to ``out`` is that very tensor
+        own = isinstance(func, torch._ops.OpOverload) or (kwargs and kwargs.get("out") is not None)
+        result = NotImplemented if own else fast_shape(name, args, kwargs)
         return func(*args, **kwargs) if result is NotImplemented else result
 
     def _bind_items(

@@ -19,14 +19,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as tree
 
 from sed_torch.errors import TraceError
+from sed_torch.tracing.composed import padded_stack
 from sed_torch.tracing.signals import Signal
 
 __all__ = ["transforms_followed"]
 
 _MOST_ROWS = 512
+_rows = threading.local()
 _lock = threading.Lock()
 _following = 0
-_originals: dict[str, Any] = {}
+_originals: dict[Any, Any] = {}
 
 
 @contextmanager
@@ -34,19 +36,16 @@ def transforms_followed(mode: type[TorchFunctionMode]) -> Iterator[None]:
     """While a recorder (``mode``) runs in a thread, the transforms called there are followed."""
     global _following
     compiler: Any = torch.compiler
-    apis: Any = sys.modules.get("torch._functorch.apis")
-    eager: Any = sys.modules.get("torch._functorch.eager_transforms")
     with _lock:
         _following += 1
         if _following == 1:
             _originals["compiling"] = compiler.is_dynamo_compiling
             compiler.is_dynamo_compiling = _as_if_compiling(compiler.is_dynamo_compiling, mode)
-        if _following == 1 and apis is not None:
-            _originals["vmap"] = apis.vmap_impl
-            apis.vmap_impl = _dispatching(apis.vmap_impl, _by_rows, mode)
-            if eager is not None and hasattr(eager, "grad_impl"):
-                _originals["grad"] = eager.grad_impl
-                eager.grad_impl = _dispatching(eager.grad_impl, _forward_only, mode)
+            for (module, name), ours in _followed().items():
+                original = getattr(sys.modules.get(module), name, None)
+                if original is not None:
+                    _originals[module, name] = original
+                    setattr(sys.modules[module], name, _dispatching(original, ours, mode))
     try:
         with ExitStack() as stack:
             if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
@@ -57,10 +56,22 @@ def transforms_followed(mode: type[TorchFunctionMode]) -> Iterator[None]:
             _following -= 1
             if _following == 0:
                 compiler.is_dynamo_compiling = _originals.pop("compiling")
-            if _following == 0 and "vmap" in _originals:
-                apis.vmap_impl = _originals.pop("vmap")
-                if "grad" in _originals:
-                    eager.grad_impl = _originals.pop("grad")
+                for module, name in [*_originals]:
+                    setattr(sys.modules[module], name, _originals.pop((module, name)))
+
+
+def _followed() -> dict[tuple[str, str], Callable[..., Any]]:
+    """What is called in place of a function of torch, by its module and name."""
+    eager = "torch._functorch.eager_transforms"
+    return {
+        ("torch._functorch.apis", "vmap_impl"): _by_rows,
+        (eager, "grad_impl"): _forward_only,
+        (eager, "_vjp_with_argnums"): _pulled_back,
+        (eager, "_jvp_with_argnums"): _pushed_forward,
+        ("torch.nested", "nested_tensor"): _nested_as_padded,
+        ("torch.nested", "as_nested_tensor"): _nested_as_padded,
+        ("torch.nested", "nested_tensor_from_jagged"): _jagged,
+    }
 
 
 def _dispatching(
@@ -148,11 +159,15 @@ def _by_rows(
         found = function(*tree.tree_unflatten(row, spec), **kwargs)
         return tree.tree_map(lambda t: t.new_zeros((0, *t.shape)), found)
     results, shape = [], None
-    for i in range(rows):
-        row = [v if d is None else v.select(d, i) for v, d in zip(flat, dims, strict=True)]
-        named = {k: v.select(0, i) if isinstance(v, Tensor) else v for k, v in kwargs.items()}
-        leaves, shape = tree.tree_flatten(function(*tree.tree_unflatten(row, spec), **named))
-        results.append(leaves)
+    outside, _rows.known = getattr(_rows, "known", None), {}
+    try:
+        for i in range(rows):
+            row = [v if d is None else v.select(d, i) for v, d in zip(flat, dims, strict=True)]
+            named = {k: v.select(0, i) if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+            leaves, shape = tree.tree_flatten(function(*tree.tree_unflatten(row, spec), **named))
+            results.append(leaves)
+    finally:
+        _rows.known = outside
     assert shape is not None
     places = tree._broadcast_to_and_flatten(out_dims, shape) or [0] * len(results[0])
     stacked = [
@@ -173,3 +188,93 @@ def _forward_only(
     found = [tree.tree_unflatten(torch.autograd.grad(value, leaves), spec) for leaves, spec in given]
     grads = tuple(found) if isinstance(argnums, tuple) else found[0]
     return (grads, aux) if has_aux else grads
+
+
+def _pulled_back(
+    _: Callable[..., Any],
+    function: Callable[..., Any],
+    *primals: Any,
+    argnums: Any = None,
+    has_aux: bool = False,
+) -> Any:
+    """``torch.func.vjp``, also inside ``jacrev``: the function forward, then gradients like its arguments."""
+    result = function(*primals)
+    value, aux = result if has_aux else (result, None)
+    of = [t for t in tree.tree_leaves(value) if isinstance(t, Tensor)]
+    read = primals if argnums is None else _chosen(primals, argnums)
+
+    def back(*_: Any, **__: Any) -> Any:
+        leaves, spec = tree.tree_flatten(read)
+        return tree.tree_unflatten(list(torch.autograd.grad(of, leaves)), spec)
+
+    return (value, back, aux) if has_aux else (value, back)
+
+
+def _pushed_forward(
+    _: Callable[..., Any],
+    function: Callable[..., Any],
+    primals: Any,
+    tangents: Any,
+    argnums: Any = None,
+    *,
+    strict: bool = False,
+    has_aux: bool = False,
+) -> Any:
+    """``torch.func.jvp``, also inside ``jacfwd``: the tangents pass through the function as its arguments do."""
+    _say("the derivative that jvp takes on the way forward is counted as one more run of its function")
+    result = _once(function, primals)
+    value, aux = result if has_aux else (result, None)
+    moved = list(primals)
+    places = range(len(moved)) if argnums is None else argnums if isinstance(argnums, tuple) else (argnums,)
+    given = tangents if isinstance(tangents, tuple) else (tangents,)
+    for place, tangent in zip(places, given, strict=True):
+        moved[place] = tangent
+    again = function(*moved)
+    tangent = again[0] if has_aux else again
+    return (value, tangent, aux) if has_aux else (value, tangent)
+
+
+def _once(function: Callable[..., Any], args: Any) -> Any:
+    """What a function returns; of the rows that ``jacfwd`` goes through, all but the first take what the first got."""
+    known = getattr(_rows, "known", None)
+    if known is None:
+        return function(*args)
+    key = id(function), *map(id, tree.tree_leaves(args))
+    if key not in known:
+        known[key] = function(*args), function, args  # held, so that no other gets their number
+    return known[key][0]
+
+
+def _chosen(args: tuple[Any, ...], argnums: Any) -> Any:
+    return tuple(args[n] for n in argnums) if isinstance(argnums, tuple) else args[argnums]
+
+
+def _nested_as_padded(original: Callable[..., Any], parts: Any, *args: Any, **kwargs: Any) -> Any:
+    """A nested tensor, read as long as its longest part, as nested inputs are."""
+    if isinstance(parts, Tensor):
+        return original(parts, *args, **kwargs) if parts.is_nested else parts
+    tensors = [p if isinstance(p, Tensor) else torch.as_tensor(p) for p in parts]
+    if not tensors:
+        return original(parts, *args, **kwargs)
+    if len({p.shape for p in tensors}) > 1:
+        _say("a nested tensor is read with all its parts as long as the longest: an upper bound")
+    return padded_stack(tensors)
+
+
+def _jagged(_: Callable[..., Any], *__: Any, **___: Any) -> Any:
+    raise Signal(
+        TraceError(
+            "nested_tensor_from_jagged takes the lengths of its parts from the values of offsets, which are not "
+            "known without data. Make the nested tensor of a list of tensors, torch.nested.nested_tensor([a, b]), "
+            "or score the layers behind it on a padded batch"
+        )
+    )
+
+
+def _say(words: str) -> None:
+    """Tell the recorder that runs what is taken for granted."""
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    for mode in stack:
+        assumed = getattr(mode, "assumed", None)
+        if assumed is not None and words not in assumed:
+            assumed.append(words)
