@@ -487,8 +487,6 @@ WHY = {
     "measured gives them none. A sum hands on its gradient without a copy, which is counted twice",
     "transformers:mamba": "the mode that watches storages makes autograd add gradients up in new maps, where otherwise "
     "it adds them in place",
-    "timm:hiera*abswin*": "attention over five dimensions runs operator by operator: its copies of queries and keys "
-    "are not counted in evaluation mode",
     "*rcnn*": "read up to where data choose, and said so",
     "*fcos*": "read up to where data choose, and said so",
     "*retinanet*": "read up to where data choose, and said so",

@@ -195,7 +195,7 @@ def cost_of_graphs(
             storages, outside, _step_bytes(training, dtype, optimizer, kernels), again, calls
         ),
         inference=inference_timeline(
-            Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts
+            Storages(evaluation, at_rest.dtypes, batch / evaluation.batch), at_rest.casts, device=kernels
         ),
         work=works(storages),
         recomputed=recomputed(training, pieces, calls, storages.differentiable) / training.batch,

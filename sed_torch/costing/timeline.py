@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Literal
 from sed_torch._frozen import FrozenMapping
 from sed_torch.costing.heads import heads_running, split_first
 from sed_torch.costing.recurrence import Recurrence
-from sed_torch.costing.saving import Saved
+from sed_torch.costing.saving import Saved, runs_apart
 from sed_torch.costing.storage import Storages, itemsize, with_values
 from sed_torch.graph import Graph, Node
 from sed_torch.ops import OPS
@@ -63,15 +64,18 @@ class _Tally:
             self.batched += size
 
 
-def inference_timeline(storages: Storages, casts: Mapping[str, Mapping[str, str]]) -> tuple[Moment, ...]:
+def inference_timeline(
+    storages: Storages, casts: Mapping[str, Mapping[str, str]], *, device: str = "cpu"
+) -> tuple[Moment, ...]:
     """Memory held at each operator of a forward without gradients.
 
     Args:
         storages: memory of the graph's results.
         casts: node → operands that autocast copies for it, with the dtype of the copy. It keeps the copy of a trainable
             parameter until the forward is over; that of a map is there while its reader runs.
+        device: whose kernels run, ``"cpu"`` or ``"cuda"``.
     """
-    return tuple(_forward(storages, {}, casts))
+    return tuple(_forward(storages, {}, casts, device))
 
 
 def training_timeline(
@@ -105,7 +109,10 @@ def _owner(storage: str) -> str:
 
 
 def _forward(
-    storages: Storages, saved: Mapping[str, int], casts: Mapping[str, Mapping[str, str]] | None = None
+    storages: Storages,
+    saved: Mapping[str, int],
+    casts: Mapping[str, Mapping[str, str]] | None = None,
+    device: str = "cpu",
 ) -> Iterator[Moment]:
     starts, ends = _allocated(storages, saved)
     held = _Tally(storages.batched)
@@ -119,7 +126,7 @@ def _forward(
             continue
         beside = _Tally(storages.batched)
         if casts is not None:
-            _add_running(storages, node, beside)
+            _add_running(storages, node, beside, device)
             _add_casts(storages, node, casts.get(node.name, {}), beside, held, cached)
         there = held.all + beside.all, held.batched + beside.batched
         yield Moment("forward", node.name, node.path, *there)
@@ -150,9 +157,11 @@ def _allocated(storages: Storages, saved: Mapping[str, int]) -> tuple[_Changes, 
     return starts, ends
 
 
-def _add_running(storages: Storages, node: Node, beside: _Tally) -> None:
+def _add_running(storages: Storages, node: Node, beside: _Tally, device: str) -> None:
     """What an operator holds only while it runs without gradients."""
-    beside.add(node.name, _running(storages, node))
+    attends = node.op in OPS and OPS[node.op].rule == "attention"
+    apart = attends and runs_apart(node, device)
+    beside.add(node.name, _attending(storages, node) if apart else _running(storages, node))
     if node.op != "multi_head_attention_forward":  # gone before its heads are at work
         for name in node.copied:
             beside.add(name, storages.copied_bytes(node, name))
@@ -196,6 +205,23 @@ def _running(storages: Storages, node: Node) -> int:
     if rule == "multi_head_attention":
         return round(heads_running(graph, node, size=size, times=times))
     return round(Recurrence.of(node, graph[first].shape or (), times).running(size))
+
+
+def _attending(storages: Storages, node: Node) -> int:
+    """Bytes inside of attention that runs operator by operator, beside its result and copies of its values.
+
+    Scaled queries are there throughout. With them are first the keys, scaled and laid out anew, and a map of scores,
+    then two of these maps, before and after a mask or the softmax; the values and the result come last. Queries may be
+    laid out anew as well, which is not known here.
+    """
+    graph = storages.graph
+    queries, keys = (graph[name].shape or (1, 1) for name in node.inputs[:2])
+    times = storages.times if node.name in storages.batched else 1.0
+    size = max(itemsize(storages.dtypes[node.inputs[0]]), 4) * times
+    scores = size * math.prod(queries[:-1]) * keys[-2]
+    scoring = scores + max(2 * size * math.prod(keys), scores)
+    late = storages.own_bytes(node.name) + sum(storages.copied_bytes(node, name) for name in node.copied)
+    return round(size * math.prod(queries) + max(scoring - late, scores))
 
 
 def _held_until(storages: Storages) -> Mapping[str, int]:
