@@ -487,6 +487,8 @@ WHY = {
     "measured gives them none. A sum hands on its gradient without a copy, which is counted twice",
     "transformers:mamba": "the mode that watches storages makes autograd add gradients up in new maps, where otherwise "
     "it adds them in place",
+    "timm:sequencer*": "the work space of an LSTM is an estimate, as of the layer alone",
+    "timm:tiny_vit*": "what attention that runs operator by operator holds for a moment of a step is not counted",
     "*rcnn*": "read up to where data choose, and said so",
     "*fcos*": "read up to where data choose, and said so",
     "*retinanet*": "read up to where data choose, and said so",
