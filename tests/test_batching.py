@@ -298,6 +298,15 @@ def _graph_of(nodes: int, edges: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.zeros(nodes, 5), _ints(2, edges), torch.zeros(edges, 4)
 
 
+def _given_packed(n: int) -> Any:
+    return nn.utils.rnn.pack_sequence([torch.zeros(6, 4)] * n)
+
+
+def _after_a_layer(m: Any, p: Any) -> Tensor:
+    p = nn.utils.rnn.PackedSequence(F.relu(m.a(p.data)), p.batch_sizes, p.sorted_indices, p.unsorted_indices)
+    return m.b(nn.utils.rnn.pad_packed_sequence(m.r(p)[0])[0])  # type: ignore[no-any-return]
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), lambda n: torch.zeros(n, 6)),
     "conv": (
@@ -374,6 +383,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
     "shuffled": (lambda: Net(lambda m, x: m.c(F.pixel_shuffle(x, 2)), c=nn.Conv2d(1, 4, 3)), lambda n: torch.zeros(n, 4, 4, 4)),
     "packed": (lambda: Net(_packed(True), r=nn.LSTM(4, 5, 2, batch_first=True), a=nn.Linear(4, 4), b=nn.Linear(5, 2)), lambda n: (torch.zeros(n, 6, 4), _ints(n) + 6)),
     "packed time first": (lambda: Net(_packed(False), r=nn.GRU(4, 5, bidirectional=True), a=nn.Linear(4, 4), b=nn.Linear(10, 2)), lambda n: (torch.zeros(6, n, 4), _ints(n) + 6)),
+    "given packed": (lambda: Net(lambda m, p: m.b(m.r(p)[1][0][-1]), r=nn.LSTM(4, 5, 2, batch_first=True), b=nn.Linear(5, 2)), lambda n: (_given_packed(n),)),
+    "given packed, a layer first": (lambda: Net(_after_a_layer, a=nn.Linear(4, 4), r=nn.GRU(4, 5, bidirectional=True), b=nn.Linear(10, 2)), lambda n: (_given_packed(n),)),
+    "given packed with targets": (lambda: Net(lambda m, p, y: F.cross_entropy(m.b(m.r(p)[1][0]), y), r=nn.GRU(4, 5), b=nn.Linear(5, 2)), lambda n: (_given_packed(n), _ints(n))),
     "a list of images": (lambda: Net(lambda m, xs: [m.c(x[None]) for x in xs], c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "a list, stacked": (lambda: Net(lambda m, xs: m.c(torch.stack(xs)).mean((2, 3)), c=nn.Conv2d(3, 4, 3)), lambda n: ([torch.zeros(3, 8, 8) for _ in range(n)],)),
     "a list of sequences": (lambda: Net(lambda m, xs: m.b(m.r(m.a(nn.utils.rnn.pad_sequence(xs)))[0]), a=nn.Linear(6, 5), r=nn.GRU(5, 4), b=nn.Linear(4, 2)), lambda n: ([torch.zeros(7, 6) for _ in range(n)],)),

@@ -66,6 +66,8 @@ class _Chooser(Follower):
             placed = {n.name: 0 if n.shape and n.shape[0] == 1 else None for n in inputs}
             return BatchAxes(1, {**placed, node.name: place}, (), words)
         size = entries(dim)
+        for sequences in self.sequences:
+            self.unify(dim, sequences)
         apart = self._apart(inputs)
         edges = self._referring(dim[0][0])
         listed = [n.name for n in inputs if any(self._along(self.dims[n.name], e) for e in edges)]
@@ -94,6 +96,11 @@ class _Chooser(Follower):
             return self._along_axis(
                 inputs, axis, size, f"the samples are the {size} entries of the list {name}"
             )
+        if self.sequences:
+            ((axis, size),) = self.sequences[0]
+            for sequences in self.sequences[1:]:
+                self.unify(self.sequences[0], sequences)
+            return self._along_axis(inputs, axis, size, f"the samples are the {size} packed sequences")
         return self._of_one(inputs)
 
     def _of_one(self, inputs: list[Node], why: str = "") -> BatchAxes:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from sed_torch.attributes import Recurrent
 from sed_torch.graph import Graph, Node
+from sed_torch.ops import OPS
 
 __all__ = ["FIXED", "WALKED", "WEAK", "Axes", "Axis", "Dim", "Dims", "entries"]
 
@@ -38,6 +40,7 @@ class Axes:
         lost: nodes of which only is known that they come from their inputs.
         listed: arguments that are lists of tensors, with the axis along which their entries follow and its size.
         of_lists: inputs that are entries of lists.
+        sequences: of packed sequences among the inputs, the dimension that they lay along.
         ragged: entries of such lists that begin with different sizes: along those lie no samples.
         live: nodes that depend on an input.
     """
@@ -67,6 +70,14 @@ class Axes:
             ((axis, size),) = self.fresh(len(members))
             self.listed.append((name, axis, size))
             self.dropped.update(dict.fromkeys(members, frozenset([axis])))
+        self.sequences: tuple[Dim, ...] = tuple(map(self._given_packed, _packs(graph)))
+
+    def _given_packed(self, pack: tuple[tuple[str, ...], int]) -> Dim:
+        """The axis of the sequences in a packed batch that was given so; its inputs hold the steps of them all."""
+        names, size = pack
+        dim = self.fresh(size)
+        self.packed.update(dict.fromkeys(names, dim))
+        return dim
 
     def root(self, axis: int) -> int:
         while self.parent[axis] != axis:
@@ -144,6 +155,28 @@ class Axes:
         inputs = [n.name for n in self.graph.nodes if n.op == "input"]
         sizes = {self.root(a): s for n in inputs for d in self.dims.get(n, ()) for a, s in d}
         return sizes | {self.root(axis): size for _, axis, size in self.listed}
+
+
+def _packs(graph: Graph) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Packed sequences among the inputs: the inputs that hold them, and how many sequences they are.
+
+    A recurrence that reads one is handed its steps, how many sequences are left at each, and a state for all.
+    """
+    inputs = {n.name: n for n in graph.nodes if n.op == "input" and n.shape}
+    known: set[str] = set()
+    for node in graph.nodes:
+        if node.op not in OPS or OPS[node.op].rule != "recurrent" or node.op.endswith("_cell"):
+            continue
+        if node.of(Recurrent).time is not None or len(node.inputs) < 3:
+            continue
+        steps, left, state = (graph[i] for i in node.inputs[:3])
+        if left.name not in inputs or left.name in known or len(state.shape or ()) != 3:
+            continue
+        known.add(left.name)
+        rows = (steps.shape or (0,))[0]
+        held = tuple(n for n, i in inputs.items() if i.shape and i.shape[0] == rows and n != left.name)
+        if state.shape is not None and state.shape[1] > 1:
+            yield held, state.shape[1]
 
 
 def _lists(graph: Graph) -> dict[str, list[str]]:
