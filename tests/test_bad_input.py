@@ -520,3 +520,24 @@ def test_one_position_is_enough() -> None:
     """A map of one position and a batch of one: no dimension is above 1."""
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(1, 1))
     assert total(model, input_size=(1, 1, 1, 1)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "reads", "given"),
+    [
+        (nn.Conv2d(3, 8, 3), (1, 1, 9, 9), 3, 1),
+        (nn.Conv1d(22, 8, 3), (2, 1000, 22), 22, 1000),
+        (nn.Conv2d(8, 8, 3, groups=4), (1, 6, 9, 9), 8, 6),
+        (nn.Conv3d(1, 2, 1), (1, 3, 4, 4, 4), 1, 3),
+    ],
+)
+def test_a_wrong_number_of_channels_is_told_with_both(
+    layer: nn.Module, size: tuple[int, ...], reads: int, given: int
+) -> None:
+    with pytest.raises(ShapeError, match=rf"reads {reads} channels and is given {given} \(dimension 1"):
+        sed_torch.score(nn.Sequential(layer), size)
+
+
+def test_weights_are_no_model() -> None:
+    with pytest.raises(ModelError, match=r"a dictionary of weights.*load_state_dict"):
+        sed_torch.score(nn.Linear(2, 2).state_dict())  # type: ignore[arg-type]

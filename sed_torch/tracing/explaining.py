@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from sed_torch.errors import DataDependentError, ShapeError, TraceError
 from sed_torch.tables import shape_text
 from sed_torch.tracing.names import SELECTS
@@ -50,7 +52,21 @@ def failed_call(
             module_path=path,
             source=source,
         )
-    shapes = ", ".join(shape_text(t.shape, "scalar") for t in tensors_of(args, {}))
+    tensors = tensors_of(args, {})
+    shapes = ", ".join(shape_text(t.shape, "scalar") for t in tensors)
+    text = _read_and_given(name, tensors, args) or text
     return ShapeError(
         f"shapes do not fit: {name}({shapes}) in {where}: {text}", module_path=path, source=source
     )
+
+
+def _read_and_given(name: str, tensors: list[Tensor], args: tuple[Any, ...]) -> str:
+    """Of a convolution that is given another number of channels than it reads: both numbers; else nothing."""
+    if len(tensors) < 2 or name not in ("conv1d", "conv2d", "conv3d"):
+        return ""
+    given, weight = tensors[0], tensors[1]
+    groups = args[6] if len(args) > 6 and isinstance(args[6], int) else 1
+    reads = weight.shape[1] * groups
+    if given.dim() != weight.dim() or given.shape[1] == reads:
+        return ""
+    return f"the convolution reads {reads} channels and is given {given.shape[1]} (dimension 1 of its input)"

@@ -38,6 +38,8 @@ def _what(model: object) -> str:
         return f"the class {model.__name__}. Did you pass the class instead of an instance? Call it: {model.__name__}()"
     if isinstance(model, str):
         return f"the text {model!r}. A reference is made into a module by sed_torch.zoo.load({model!r}).model"
+    if isinstance(model, dict) and model and all(isinstance(v, torch.Tensor) for v in model.values()):
+        return "a dictionary of weights. Build the model they are of, and load them: model.load_state_dict(weights)"
     if callable(model):
         return f"the function {getattr(model, '__name__', type(model).__name__)}. Call it"
     return f"{type(model).__name__}."
