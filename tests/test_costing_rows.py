@@ -151,3 +151,20 @@ def test_a_list_of_lengths_holds_for_the_batch_given() -> None:
     report = check(model, input_data=data)
     assert not [f for f in report.findings if f.severity == "error"]
     assert "scaled up" in cost(model, input_data=data, batch_size=8).assumed[0]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_causal_mask_that_the_kernel_is_told_of_is_not_kept(padded: bool) -> None:
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True, norm_first=True)
+            self.e, self.l = nn.Linear(16, 16), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+            padding = torch.zeros(x.shape[:2]) if padded else None
+            return self.l(self.e(x), mask=mask, src_key_padding_mask=padding, is_causal=True)  # type: ignore[no-any-return]
+
+    model, x = Decoder(), torch.randn(8, 12, 16)
+    assert cost(model, input_data=x, kernels="cpu").activations == really_kept(model, x)

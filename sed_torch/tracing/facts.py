@@ -90,6 +90,8 @@ _READERS: dict[str, Callable[[Args, Kwargs], Facts]] = {
         mask=(16, "attn_mask", None),
         heads=(4, "num_heads", 1),
         weights=(15, "need_weights", True),
+        padding=(14, "key_padding_mask", None),
+        causal=(24, "is_causal", False),
     ),
     "lstm": _recurrent,
     "gru": _recurrent,
