@@ -20,6 +20,7 @@ from sed_torch.costing import cost
 from sed_torch.costing.modes import resting
 from sed_torch.costing.storage import Storages
 from sed_torch.costing.timeline import inference_timeline
+from sed_torch.errors import TraceError
 from sed_torch.graph import Graph
 from sed_torch.tracing.asking import switched_by_mode
 from sed_torch.tracing.watching import mode_reads
@@ -639,3 +640,44 @@ def test_what_a_function_keeps_as_an_attribute_is_held_as_well() -> None:
     model, x = Functions(KeepsAsAttribute), torch.randn(4, 8)
     found = cost(model, input_data=x, kernels="cpu")
     assert found.activations == really_kept(model, x) + x.numel() * x.element_size()
+
+
+class KeepsTwice(torch.autograd.Function):
+    """Calls itself once, and fails where it is told to."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, deep: bool, fails: bool = False) -> Tensor:
+        y = KeepsTwice.apply(x, False, fails) if deep else x.exp()
+        if fails:
+            raise ValueError("as told")
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (y,) = ctx.saved_tensors
+        return grad * y, None, None
+
+
+class Calling(nn.Module):
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self.a, self.fails = nn.Linear(8, 8), fails
+
+    def forward(self, x: Tensor) -> Tensor:
+        return KeepsTwice.apply(self.a(x), True, self.fails)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_functions_are_as_before_once_nobody_follows(fails: bool) -> None:
+    before = vars(torch.autograd.Function)["apply"]
+    if fails:
+        with pytest.raises(TraceError, match="as told"):
+            cost(Calling(True), input_size=(2, 8))
+    else:
+        assert cost(Calling(False), input_size=(2, 8), kernels="cpu").activations > 0
+    assert vars(torch.autograd.Function)["apply"] is before
+    assert "__setattr__" not in vars(KeepsTwice._backward_cls)  # type: ignore[attr-defined]
+    x = torch.ones(3, requires_grad=True)
+    KeepsTwice.apply(x, False).sum().backward()
+    assert x.grad is not None
