@@ -143,3 +143,22 @@ def test_torchs_own_functions_come_back() -> None:
     sed_torch.score(Net(_attends), input_size=(1, 3, 4))
     assert before == (torch.nested.nested_tensor, torch.nested.as_nested_tensor)
     assert torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged).is_nested
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_sparse_matrix_may_be_made_by_names(named: bool) -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3))
+            self.a = nn.Linear(4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            starts, places = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 2, 1])
+            given = {"crow_indices": starts, "col_indices": places, "values": self.w, "size": (3, 3)}
+            sparse = torch.sparse_csr_tensor(**given) if named else torch.sparse_csr_tensor(*given.values())
+            return self.a(sparse @ x)  # type: ignore[no-any-return]
+
+    found = sed_torch.score(Rows(), input_size=(3, 4))
+    assert found.coverage == 1
+    assert any("sparse tensor is followed as a dense one" in words for words in found.assumed)

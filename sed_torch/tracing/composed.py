@@ -96,9 +96,12 @@ def _from_places(indices: Any, values: Any, size: Any = None, **_: Any) -> Any:
     return torch.zeros(tuple(size), dtype=values.dtype).index_put(places, values, accumulate=True)
 
 
-def _from_rows(pointers: Any, places: Any, values: Any, size: Any = None, **_: Any) -> Any:
+def _from_rows(*args: Any, **kwargs: Any) -> Any:
     """``sparse_csr_tensor`` and its transposed kin: which row an entry is in does not matter to the graph."""
-    if size is None or not isinstance(values, Tensor) or len(size) != 2:
+    places = args[1] if len(args) > 1 else kwargs.get("col_indices", kwargs.get("row_indices"))
+    values = args[2] if len(args) > 2 else kwargs.get("values")
+    size = args[3] if len(args) > 3 else kwargs.get("size")
+    if size is None or places is None or not isinstance(values, Tensor) or len(size) != 2:
         return NotImplemented
     at = torch.as_tensor(places)
     return torch.zeros(tuple(size), dtype=values.dtype).index_put((at, at), values, accumulate=True)
